@@ -1,0 +1,26 @@
+# Two commands do everything: `make demo` and `make test`. Both set the machine up first; a second call returns at once.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+
+.PHONY: setup demo test test-slow lint format
+
+setup:
+	@.ci/setup
+
+demo: setup
+	@.venv/bin/stemline demo
+
+test: setup
+	@$(PYTHON) -m pytest
+
+test-slow: setup
+	@$(PYTHON) -m pytest -m slow
+
+lint: setup
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m pyright
+
+format: setup
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .

@@ -1,0 +1,261 @@
+"""One object that says everything about a run: YAML recipe + `--set key=value` overrides -> frozen dataclasses <-> JSON.
+
+Nothing here imports TensorFlow or TFX, so the command line can check a configuration in milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from models.recipe import ModelSpec, Recipe, TrainSpec
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the stems are and how they become TFRecords (see pipeline/datasets and StemsExampleGen)."""
+
+    format: str = "synthetic"
+    path: str | None = None
+    sample_rate_hz: int = 16000
+    channels: int = 1
+    targets: tuple[str, ...] = ("vocals", "accompaniment")
+    segment_seconds: float = 10.0
+    dev_fraction: float = 0.1
+    test_fraction: float = 0.1
+    max_bad_tracks: int = 0
+    spans: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is computed on the test split: BSS Eval versions, the window of v4, and the size of the report."""
+
+    metrics: tuple[Literal["v3", "v4"], ...] = ("v3", "v4")
+    window_seconds: float = 1.0
+    tracks_in_report: int = 3
+    max_tracks: int | None = None
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """`score >= at_least_db`, where the score is absolute or its difference to the mixture's or the baseline's score."""
+
+    target: str
+    metric: str
+    at_least_db: float
+    over: Literal["absolute", "mixture", "baseline"] = "absolute"
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """A model is blessed only if every threshold holds."""
+
+    thresholds: tuple[Threshold, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """How a served model is checked and used: fixed chunks with overlap-add, and the tolerance of the infra check."""
+
+    chunk_seconds: float = 10.0
+    overlap_seconds: float = 1.0
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """Arguments of every Beam job of the run. The default is the in-process FnApiRunner; any other runner is options only."""
+
+    pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole of a run. `data` feeds ingest, `model` and `train` the trainer, `evaluate` and `gate` the judge, `serve` the server."""
+
+    name: str
+    paper: str = ""
+    published: str = ""
+    command: str = ""
+    expected: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
+    beam: BeamConfig = field(default_factory=BeamConfig)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The part that the trainer needs, without data paths."""
+        described = {key: getattr(self, key) for key in ("name", "paper", "published", "command", "expected")}
+        return Recipe(**described, model=self.model, train=self.train)
+
+    def __post_init__(self) -> None:
+        """Checks what no single section can see. Raises ConfigError."""
+        if self.data.sample_rate_hz != self.model.sample_rate_hz:
+            raise ConfigError(
+                f"data.sample_rate_hz is {self.data.sample_rate_hz} but model.sample_rate_hz is "
+                f"{self.model.sample_rate_hz}: they must be equal"
+            )
+        if tuple(self.data.targets) != tuple(self.model.targets):
+            raise ConfigError(
+                f"data.targets is {list(self.data.targets)} but model.targets is {list(self.model.targets)}: they must be equal"
+            )
+        if self.model.channels not in (1, self.data.channels):
+            raise ConfigError(
+                f"model.channels is {self.model.channels}: legal are 1 (each channel on its own) and "
+                f"data.channels ({self.data.channels})"
+            )
+        for threshold in self.gate.thresholds:
+            if threshold.target not in self.model.targets:
+                raise ConfigError(
+                    f"gate.thresholds names target {threshold.target!r}: legal are {', '.join(self.model.targets)}"
+                )
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
+    """Reads a recipe by name or by path of a YAML file and applies `key.path=value` overrides (values are YAML).
+
+    Raises:
+      ConfigError: unknown recipe, unknown key (the nearest legal one is named), or a value of the wrong type.
+    """
+    path = _recipe_path(recipe)
+    try:
+        mapping = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{path} holds {type(mapping).__name__}, a recipe is a mapping of sections")
+    mapping.setdefault("name", path.stem)
+    for override in overrides:
+        _override(mapping, override)
+    return from_mapping(mapping)
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> Config:
+    """Builds a Config from plain values. Raises ConfigError as `load` does."""
+    _check_keys(Config, mapping, "")
+    try:
+        return _adapter().validate_python(mapping)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_in_words(error)) from error
+
+
+def to_json(config: Config) -> str:
+    """The resolved configuration as one JSON string with sorted keys: equal configurations give equal strings."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True, default=list)
+
+
+def from_json(text: str) -> Config:
+    """The inverse of `to_json`. Raises ConfigError on anything else."""
+    try:
+        mapping = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"configuration is not JSON: {error}") from error
+    return from_mapping(mapping)
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """`legal: a, b` or `did you mean a? legal: a, b`, for messages."""
+    legal = sorted(legal)
+    close = difflib.get_close_matches(word, legal, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}legal: {', '.join(legal)}"
+
+
+@cache
+def _adapter() -> pydantic.TypeAdapter[Config]:
+    return pydantic.TypeAdapter(Config)
+
+
+def _recipe_path(recipe: str) -> Path:
+    if recipe.endswith((".yaml", ".yml")):
+        if not Path(recipe).is_file():
+            raise ConfigError(f"recipe file {recipe} does not exist")
+        return Path(recipe)
+    if recipe not in recipe_names():
+        raise ConfigError(f"unknown recipe {recipe!r}; {nearest(recipe, recipe_names())}")
+    return RECIPES / f"{recipe}.yaml"
+
+
+def _override(mapping: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r} is not of the form key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML") from error
+    *parents, last = key.split(".")
+    here: Any = mapping
+    for parent in parents:
+        here = _step_into(here, parent, override)
+    if isinstance(here, list):
+        _step_into(here, last, override)
+        here[int(last)] = value
+    else:
+        here[last] = value
+
+
+def _step_into(here: Any, key: str, override: str) -> Any:
+    if isinstance(here, list):
+        if not key.isdigit() or int(key) >= len(here):
+            raise ConfigError(f"--set {override!r}: {key!r} is not an index of a list of {len(here)}")
+        return here[int(key)]
+    if not isinstance(here, dict):
+        raise ConfigError(f"--set {override!r}: {key!r} is below a plain value")
+    if here.get(key) is None:
+        here[key] = {}
+    return here[key]
+
+
+def _check_keys(cls: type, mapping: Any, where: str) -> None:
+    """Walks the dataclasses and the mapping together; free-form mappings (options, sizes) are not entered."""
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where or 'configuration'} is {mapping!r}: a mapping of {cls.__name__} fields is needed")
+    types = typing.get_type_hints(cls)
+    for key, value in mapping.items():
+        if key not in types:
+            raise ConfigError(f"unknown key {_join(where, str(key))!r}; {nearest(str(key), types)}")
+        kind = types[key]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            _check_keys(kind, value, _join(where, key))
+        elif kind == tuple[Threshold, ...] and isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                _check_keys(Threshold, item, f"{_join(where, key)}.{index}")
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _in_words(error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "configuration"
+    message = first["msg"].removeprefix("Value error, ")
+    return message if first["type"] == "value_error" else f"{place} is {first['input']!r}: {message}"

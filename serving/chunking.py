@@ -1,0 +1,138 @@
+"""Fixed-length chunks with overlap, and the overlap-add that puts them together again. Pure arithmetic on arrays.
+
+A server that batches wants every request to have the same shape, so a signal of any length is cut into chunks of exactly
+`chunk_samples`, each starting `hop_samples = chunk_samples - overlap_samples` after the one before; the last one is
+padded with zeros. Neighbours are joined by a crossfade over their overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+_STEPS = float(2**23)  # every multiple of 2**-23 in [0, 1] is a float32, and so is one minus it
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """Chunks of `chunk_samples` of which two neighbours share `overlap_samples`.
+
+    Raises:
+      ValueError: unless chunk_samples >= 1 and 0 <= overlap_samples < chunk_samples.
+    """
+
+    chunk_samples: int
+    overlap_samples: int = 0
+
+    def __post_init__(self) -> None:
+        if self.chunk_samples < 1:
+            raise ValueError(f"chunk_samples is {self.chunk_samples}; a chunk has at least 1 sample")
+        if not 0 <= self.overlap_samples < self.chunk_samples:
+            raise ValueError(
+                f"overlap_samples is {self.overlap_samples}; legal is 0 to {self.chunk_samples - 1}, "
+                f"less than the chunk's {self.chunk_samples} samples"
+            )
+
+    @property
+    def hop_samples(self) -> int:
+        return self.chunk_samples - self.overlap_samples
+
+    def count(self, samples: int) -> int:
+        """Number of chunks that a signal of `samples` samples takes; none for an empty signal."""
+        if samples < 0:
+            raise ValueError(f"samples is {samples}; a signal has at least 0 samples")
+        if samples == 0:
+            return 0
+        return 1 + max(0, math.ceil((samples - self.chunk_samples) / self.hop_samples))
+
+    def ranges(self, samples: int) -> list[range]:
+        """The samples each chunk really covers, in order; only the last may be shorter than a chunk."""
+        starts = (index * self.hop_samples for index in range(self.count(samples)))
+        return [range(start, min(start + self.chunk_samples, samples)) for start in starts]
+
+
+def plan_seconds(chunk_seconds: float, overlap_seconds: float, sample_rate_hz: int) -> ChunkPlan:
+    """The plan in samples of a plan in seconds.
+
+    Raises:
+      ValueError: a chunk of less than one sample, or an overlap that is negative or not shorter than the chunk.
+    """
+    if not (math.isfinite(chunk_seconds) and chunk_seconds * sample_rate_hz >= 1):
+        raise ValueError(f"chunk_seconds is {chunk_seconds}; legal is at least one sample, {1 / sample_rate_hz:.3g} s")
+    if not 0 <= overlap_seconds < chunk_seconds:
+        raise ValueError(f"overlap_seconds is {overlap_seconds}; legal is from 0 to less than {chunk_seconds}")
+    chunk_samples = round(chunk_seconds * sample_rate_hz)
+    return ChunkPlan(chunk_samples, min(round(overlap_seconds * sample_rate_hz), chunk_samples - 1))
+
+
+def fade_in(overlap_samples: int) -> np.ndarray:
+    """The rising half of the crossfade, float32 [overlap_samples]: sin(pi/2 * (n + 1/2) / overlap_samples) ** 2.
+
+    Rounded to multiples of 2**-23, so that fade_in + (1 - fade_in) is 1 exactly in float32.
+    """
+    phase = (np.arange(overlap_samples) + 0.5) * (np.pi / 2) / max(overlap_samples, 1)
+    return (np.round(np.sin(phase) ** 2 * _STEPS) / _STEPS).astype(np.float32)
+
+
+def pad(chunk: np.ndarray, chunk_samples: int) -> np.ndarray:
+    """`chunk` [samples, ...] followed by zeros up to `chunk_samples`; itself when it is already that long."""
+    missing = chunk_samples - len(chunk)
+    return chunk if missing == 0 else np.pad(chunk, [(0, missing)] + [(0, 0)] * (chunk.ndim - 1))
+
+
+def split(blocks: Iterable[np.ndarray], plan: ChunkPlan) -> Iterator[tuple[np.ndarray, bool]]:
+    """Cuts a stream of blocks [any samples, ...] into the plan's chunks; yields (chunk, is it the last one).
+
+    Chunks are not padded yet. Holds at most one chunk and one block at a time.
+    """
+    held: np.ndarray | None = None
+    for block in blocks:
+        held = block if held is None else np.concatenate([held, block])
+        start = 0
+        while len(held) - start > plan.chunk_samples:  # more than a chunk: so this one is not the last
+            yield held[start : start + plan.chunk_samples], False
+            start += plan.hop_samples
+        held = held[start:]
+    if held is not None and len(held):
+        yield held, True
+
+
+class OverlapAdder:
+    """Joins chunks to a signal as they come; holds one overlap.
+
+    Chunk k enters with `fade_in` while what stood before leaves with one minus it. Written as
+    `old + fade * (new - old)`, so that where neighbours agree the sum is their value to the last bit.
+    """
+
+    def __init__(self, plan: ChunkPlan) -> None:
+        self._plan = plan
+        self._fade = fade_in(plan.overlap_samples)
+        self._tail: np.ndarray | None = None
+
+    def push(self, chunk: np.ndarray, last: bool = False) -> np.ndarray:
+        """Takes the next chunk [chunk_samples, ...] (the last one cut to its real samples); returns finished samples.
+
+        Raises:
+          ValueError: the chunk is longer than the plan's, or shorter without being the last.
+        """
+        self._check(len(chunk), last)
+        joined = chunk if self._tail is None else self._crossfade(self._tail, chunk)
+        finished = len(joined) if last else self._plan.hop_samples
+        self._tail = None if last else joined[finished:].copy()
+        return joined[:finished]
+
+    def _check(self, samples: int, last: bool) -> None:
+        legal = self._plan.chunk_samples
+        shortest = 1 if self._tail is None else len(self._tail)
+        if samples != legal and not (last and shortest <= samples < legal):
+            raise ValueError(
+                f"chunk has {samples} samples; legal is {legal}, or {shortest} to {legal} for the last one"
+            )
+
+    def _crossfade(self, old: np.ndarray, chunk: np.ndarray) -> np.ndarray:
+        fade = self._fade.reshape((-1,) + (1,) * (chunk.ndim - 1))
+        head = old + fade * (chunk[: len(old)] - old)
+        return np.concatenate([head, chunk[len(old) :]])

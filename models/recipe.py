@@ -87,7 +87,7 @@ class TrainSpec:
     augment_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     evaluate_every_steps: int = 200
     patience: int | None = None
-    checkpoint_minutes: float = 5
+    checkpoint_minutes: float = 5.0
     seed: int = 0
     shuffle_buffer: int = 512
 

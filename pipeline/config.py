@@ -43,6 +43,17 @@ class DataConfig:
     spans: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a number that no corpus can have."""
+        for name in ("sample_rate_hz", "channels", "segment_seconds", "spans"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}: it must be above 0")
+        for name in ("dev_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 0.9:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}: legal are 0 up to 0.9")
+        if self.max_bad_tracks < 0:
+            raise ConfigError(f"data.max_bad_tracks is {self.max_bad_tracks}: it must be 0 or more")
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -109,6 +120,15 @@ class Config:
         """The part that the trainer needs, without data paths."""
         described = {key: getattr(self, key) for key in ("name", "paper", "published", "command", "expected")}
         return Recipe(**described, model=self.model, train=self.train)
+
+    def only(self, *sections: str) -> Config:
+        """This configuration with every other section at its default: what a component must be rerun for, and no more."""
+        others = {
+            f.name: f.default_factory()
+            for f in dataclasses.fields(self)
+            if f.default_factory is not dataclasses.MISSING and f.name not in sections
+        }
+        return dataclasses.replace(self, **others)
 
     def __post_init__(self) -> None:
         """Checks what no single section can see. Raises ConfigError."""
@@ -214,24 +234,22 @@ def _override(mapping: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     here: Any = mapping
     for parent in parents:
-        here = _step_into(here, parent, override)
-    if isinstance(here, list):
-        _step_into(here, last, override)
-        here[int(last)] = value
-    else:
-        here[last] = value
+        place = _place(here, parent, override)
+        if isinstance(here, dict) and here.get(place) is None:
+            here[place] = {}
+        here = here[place]
+    here[_place(here, last, override)] = value
 
 
-def _step_into(here: Any, key: str, override: str) -> Any:
-    if isinstance(here, list):
-        if not key.isdigit() or int(key) >= len(here):
-            raise ConfigError(f"--set {override!r}: {key!r} is not an index of a list of {len(here)}")
-        return here[int(key)]
-    if not isinstance(here, dict):
+def _place(here: Any, key: str, override: str) -> Any:
+    """What `key` is in this container: a name in a mapping, an index in a list."""
+    if isinstance(here, dict):
+        return key
+    if not isinstance(here, list):
         raise ConfigError(f"--set {override!r}: {key!r} is below a plain value")
-    if here.get(key) is None:
-        here[key] = {}
-    return here[key]
+    if not key.isdigit() or int(key) >= len(here):
+        raise ConfigError(f"--set {override!r}: {key!r} is not an index of a list of {len(here)}")
+    return int(key)
 
 
 def _check_keys(cls: type, mapping: Any, where: str) -> None:

@@ -1,0 +1,51 @@
+"""What long work says while it runs: one rich console on standard error for the whole pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+if TYPE_CHECKING:
+    from pipeline.training import Progress
+
+console = Console(stderr=True, highlight=False)
+
+# Without a terminal, a line this often instead of a moving bar.
+LINE_SECONDS = 15
+
+
+@contextlib.contextmanager
+def training(name: str) -> Iterator[Callable[[Progress], None]]:
+    """Shows step, losses and the time left; a bar on a terminal, a line now and then elsewhere."""
+    if not console.is_terminal:
+        yield _line_printer(name)
+        return
+    columns = (TextColumn("  training {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(name, total=None, words="")
+        yield lambda at: bars.update(task, completed=at.step, total=at.steps, words=_words(at))
+
+
+def _line_printer(name: str) -> Callable[[Progress], None]:
+    last = -math.inf
+
+    def show(at: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_SECONDS or at.step == at.steps:
+            last = time.monotonic()
+            console.print(f"  training {name}: step {at.step}/{at.steps}, {_words(at)}")
+
+    return show
+
+
+def _words(at: Progress) -> str:
+    dev = "" if math.isnan(at.dev_loss) else f", dev {at.dev_loss:.4g}"
+    return f"loss {at.loss:.4g}{dev}, {timedelta(seconds=round(at.seconds_left))} left"

@@ -1,0 +1,52 @@
+"""The layout of a working directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Where one machine keeps everything: metadata, artifacts, checkpoints, served versions."""
+
+    root: Path
+
+    @property
+    def metadata(self) -> Path:
+        """The MLMD database, shared by all recipes."""
+        return self.root / "metadata.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that writes the metadata."""
+        return self.root / ".lock"
+
+    def artifacts(self, name: str) -> Path:
+        """The pipeline root of one recipe."""
+        return self.root / "artifacts" / name
+
+    def checkpoints(self, name: str) -> Path:
+        """Trainings in progress and the last finished one."""
+        return self.root / "checkpoints" / name
+
+    def serving(self, name: str) -> Path:
+        """The versions that were pushed: the base path of a model server."""
+        return self.root / "serving" / name
+
+    def reports(self, name: str) -> Path:
+        """What a failed ingest leaves for people."""
+        return self.root / "reports" / name
+
+    def latest_version(self, name: str | None = None) -> Path:
+        """Directory of the newest pushed version of one recipe, or of any.
+
+        Raises:
+          FileNotFoundError: nothing was pushed yet.
+        """
+        versions = self.root.glob(f"serving/{name or '*'}/*/saved_model.pb")
+        numbered = [path.parent for path in versions if path.parent.name.isdigit()]
+        if not numbered:
+            what = f"no version of {name!r}" if name else "no model"
+            raise FileNotFoundError(f"{what} was pushed in {self.root} yet; `stemline demo` or `stemline run` pushes one")
+        return max(numbered, key=lambda path: int(path.name))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+
+
+@pytest.mark.parametrize("name", config.recipe_names())
+def test_every_recipe_survives_the_round_trip_through_json(name: str) -> None:
+    loaded = config.load(name)
+    assert config.from_json(config.to_json(loaded)) == loaded
+    assert config.to_json(config.from_json(config.to_json(loaded))) == config.to_json(loaded)
+    assert loaded.paper
+    assert loaded.command
+    assert loaded.gate.thresholds
+
+
+def test_overrides_reach_their_section_and_keep_types() -> None:
+    changed = config.load("demo", ["train.steps=7", "model.sizes.units=8", "gate.thresholds.0.at_least_db=1", "data.path=/a b"])
+    assert changed.train.steps == 7
+    assert changed.model.sizes["units"] == 8
+    assert changed.gate.thresholds[0].at_least_db == 1.0
+    assert changed.data.path == "/a b"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.stesp=3", ("train.stesp", "did you mean 'steps'")),
+        ("trian.steps=3", ("trian", "did you mean 'train'")),
+        ("gate.thresholds.9.at_least_db=3", ("9", "list of 3")),
+        ("gate.thresholds.0.at_last_db=3", ("did you mean 'at_least_db'",)),
+        ("train.steps=abc", ("train.steps", "abc", "integer")),
+        ("train.steps=0", ("train.steps", "0")),
+        ("model.window=han", ("model.window", "han", "hann, hamming, sine")),
+        ("data.sample_rate_hz=8000", ("8000", "16000", "must be equal")),
+        ("data.segment_seconds=0", ("data.segment_seconds", "0")),
+        ("data.dev_fraction=0.95", ("data.dev_fraction", "0.95")),
+        ("gate.thresholds.0.target=voice", ("voice", "vocals, accompaniment")),
+        ("gate.thresholds.0.over=nothing", ("over", "nothing")),
+        ("steps", ("steps", "key.path=value")),
+        ("name.x=3", ("name.x", "plain value")),
+        ("train=3", ("train", "mapping")),
+    ],
+)
+def test_a_bad_override_is_one_sentence_that_names_key_and_value(override: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        config.load("demo", [override])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == []
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(config.ConfigError, match="did you mean 'drnn_mir1k'"):
+        config.load("drn_mir1k")
+
+
+def test_a_recipe_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {steps: 3}\n")
+    assert config.load(str(path)).name == "mine"
+    path.write_text("- 1\n")
+    with pytest.raises(config.ConfigError, match="mapping"):
+        config.load(str(path))
+    path.write_text("a: [\n")
+    with pytest.raises(config.ConfigError, match="not YAML"):
+        config.load(str(path))
+    with pytest.raises(config.ConfigError, match="does not exist"):
+        config.load(str(tmp_path / "absent.yaml"))
+
+
+def test_a_change_of_the_gate_leaves_the_trainers_view_unchanged() -> None:
+    strict = config.load("demo", ["gate.thresholds.0.at_least_db=99"])
+    sections = ("data", "model", "train")
+    assert config.to_json(strict.only(*sections)) == config.to_json(config.load("demo").only(*sections))
+    assert strict.only(*sections).gate == config.GateConfig()
+
+
+def test_the_configuration_cannot_be_changed_in_place() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.load("demo").train.steps = 3

@@ -12,8 +12,7 @@ def excerpt(segment: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
     """A random stretch of `samples` out of a segment, or the whole segment padded with silence when it is shorter."""
     length = tf.shape(segment)[0]
     start = tf.random.stateless_uniform([], seed, 0, tf.maximum(length - samples, 0) + 1, tf.int32)
-    piece = tf.pad(piece, [[0, samples - tf.shape(piece)[0]], [0, 0], [0, 0]])
-    return tf.ensure_shape(piece, [samples, *segment.shape[1:]])
+    return pad(segment[start : start + samples], samples)
 
 
 def pad(piece: tf.Tensor, samples: int) -> tf.Tensor:

@@ -34,8 +34,12 @@ def build(name: str, bins: int, channels: int, targets: int, **sizes: Any) -> ke
     Raises ValueError for an unknown name or size (naming the nearest legal one) or an illegal value.
     """
     build_network = module(name).build
-    legal = [size for size in inspect.signature(build_network).parameters if size not in ("bins", "channels", "targets")]
+    legal = [
+        size for size in inspect.signature(build_network).parameters if size not in ("bins", "channels", "targets")
+    ]
     for size in sizes:
         if size not in legal:
-            raise ValueError(f"{size!r} is no size of network {name!r}; legal: {', '.join(legal)}{nearest(size, legal)}")
+            raise ValueError(
+                f"{size!r} is no size of network {name!r}; legal: {', '.join(legal)}{nearest(size, legal)}"
+            )
     return build_network(bins, channels, targets, **sizes)

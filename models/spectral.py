@@ -77,7 +77,7 @@ def stft(waveform: tf.Tensor, frame_length: int, hop: int, window: str) -> tf.Te
     right = frame_count(samples, frame_length, hop) * hop - samples
     no_padding = tf.zeros([tf.rank(waveform) - 1, 2], tf.int32)
     padded = tf.pad(waveform, tf.concat([no_padding, [[left, right]]], axis=0))
-    padded = tf.ensure_shape(padded, waveform.shape[:-1].concatenate(None))
+    padded = tf.ensure_shape(padded, waveform.shape[:-1].concatenate([None]))
     return tf.signal.rfft(tf.signal.frame(padded, frame_length, hop) * values, [frame_length])
 
 

@@ -34,7 +34,7 @@ def build(
     """
     _check_sizes(units, layers, recurrent, context)
     network = DeepRecurrentNetwork(bins, channels, targets, units, layers, tuple(recurrent), context)
-    network(keras.Input([None, bins, channels]))
+    network(tf.zeros([1, 1, bins, channels]))
     return network
 
 

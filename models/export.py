@@ -1,0 +1,174 @@
+"""SavedModels and their signatures: the contract with serving. Core TensorFlow ops only.
+
+- `serving_default`: `mixture` float32 [batch, samples], or [batch, samples, channels] for a model of several channels
+  -> one output of that shape per target, named by it. Any length.
+- `wav`: `audio` string [batch], WAV bytes (16-bit PCM at the model's rate) -> WAV bytes [batch] per target.
+- `examples`: `examples` string [batch], serialized tf.Examples with `mixture` (interleaved little-endian int16),
+  `channels` and `sample_rate_hz` -> float32 [batch, values] per target, interleaved as the mixture is and padded with
+  zeros to the longest of the batch.
+
+`wav` and `examples` separate item by item: an answer does not depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from models.recipe import nearest
+from models.separator import Separator
+
+DESCRIPTION = os.path.join("assets.extra", "stemline.json")
+
+
+def save(separator: Separator, directory: str | os.PathLike, recipe_name: str = "") -> None:
+    """Writes the SavedModel with its three signatures; `directory` appears, or is replaced, when all of it is written.
+
+    `assets.extra/stemline.json` beside it says what was exported, see `description`.
+    Raises OSError or tf.errors.OpError when it cannot be written.
+    """
+    final = os.fspath(directory).rstrip("/")
+    partial = f"{final}.partial"
+    _remove(partial)
+    module = tf.Module()
+    # The module holds variables and traced functions only: nothing of Keras, of an optimiser or of a loss is saved.
+    module.separator_weights = separator.weights
+    try:
+        tf.saved_model.save(module, partial, signatures=signatures(separator))
+        path = os.path.join(partial, DESCRIPTION)
+        tf.io.gfile.makedirs(os.path.dirname(path))
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(json.dumps(description(separator, recipe_name), indent=2) + "\n")
+        _remove(final)
+        tf.io.gfile.rename(partial, final)
+    finally:
+        _remove(partial)
+
+
+def description(separator: Separator, recipe_name: str = "") -> dict:
+    """What a client needs to know of a model, as stored in `assets.extra/stemline.json`."""
+    spec = separator.spec
+    return {
+        "targets": list(spec.targets),
+        "sample_rate_hz": spec.sample_rate_hz,
+        "channels": spec.channels,
+        "network": spec.network,
+        "parameters": separator.network.count_params(),
+        "frame_length": spec.frame_length,
+        "hop": spec.hop,
+        "recipe": recipe_name,
+    }
+
+
+def signatures(separator: Separator) -> dict:
+    """The traced functions by signature name."""
+    channels = separator.spec.channels
+    mixture = tf.TensorSpec([None, None] if channels == 1 else [None, None, channels], tf.float32, "mixture")
+
+    @tf.function(autograph=False, input_signature=[mixture])
+    def serving_default(mixture):
+        return separator(mixture)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "audio")])
+    def wav(audio):
+        outputs = dict.fromkeys(separator.spec.targets, tf.TensorSpec([], tf.string))
+        return tf.map_fn(lambda contents: _separate_wav(separator, contents), audio, fn_output_signature=outputs)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def examples(examples):
+        return _separate_examples(separator, examples)
+
+    return {"serving_default": serving_default, "wav": wav, "examples": examples}
+
+
+class Exported:
+    """A SavedModel that `save` wrote, loaded into this process.
+
+    Attributes: `description` (the dict of `stemline.json`), `targets`, `sample_rate_hz`, `channels`.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        path = os.path.join(os.fspath(directory), DESCRIPTION)
+        if not tf.io.gfile.exists(path):
+            raise ValueError(f"{os.fspath(directory)} is no exported separator; legal: a directory with {DESCRIPTION}.")
+        with tf.io.gfile.GFile(path) as file:
+            self.description = json.loads(file.read())
+        self.targets: list[str] = self.description["targets"]
+        self.sample_rate_hz: int = self.description["sample_rate_hz"]
+        self.channels: int = self.description["channels"]
+        self._model = tf.saved_model.load(os.fspath(directory))
+
+    def signature(self, name: str):
+        """The function of a signature. Raises ValueError naming the nearest one for an unknown name."""
+        known = sorted(self._model.signatures)
+        if name not in known:
+            raise ValueError(f"signature is {name!r}; legal: {', '.join(known)}{nearest(name, known)}")
+        return self._model.signatures[name]
+
+    def separate(self, waveform: np.ndarray) -> dict[str, np.ndarray]:
+        """float32 [samples] or [samples, channels] at the model's rate -> {target: the same shape}.
+
+        Raises ValueError for another rank, or another number of channels than a model of several was built for.
+        """
+        waveform = np.asarray(waveform, np.float32)
+        multichannel = self.channels > 1
+        if waveform.ndim not in (1, 2) or (multichannel and waveform.shape[1:] != (self.channels,)):
+            legal = f"[samples, {self.channels}]" if multichannel else "[samples] or [samples, channels]"
+            raise ValueError(f"waveform has shape {list(waveform.shape)}; legal: {legal}.")
+        batch = waveform[np.newaxis] if multichannel or waveform.ndim == 1 else waveform.T
+        outputs = self.signature("serving_default")(mixture=tf.constant(batch))
+        stems = {target: outputs[target].numpy() for target in self.targets}
+        return {target: stem[0] if batch.ndim > waveform.ndim else stem.T for target, stem in stems.items()}
+
+
+def load(directory: str | os.PathLike) -> Exported:
+    """Loads what `save` wrote. Raises ValueError when `directory` holds no such model."""
+    return Exported(directory)
+
+
+def _separate_wav(separator: Separator, contents: tf.Tensor) -> dict[str, tf.Tensor]:
+    waveform, rate_hz = tf.audio.decode_wav(contents)
+    _assert_legal("sample rate of audio", rate_hz, separator.spec.sample_rate_hz, "Hz")
+    stems = _separate_item(separator, waveform)
+    return {target: tf.audio.encode_wav(stem, rate_hz) for target, stem in stems.items()}
+
+
+def _separate_examples(separator: Separator, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    schema = {"mixture": tf.string, "channels": tf.int64, "sample_rate_hz": tf.int64}
+    parsed = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], dtype) for name, dtype in schema.items()})
+    longest = tf.reduce_max(tf.concat([tf.strings.length(parsed["mixture"]) // 2, [0]], axis=0))
+
+    def separate(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        _assert_legal("sample_rate_hz of example", example["sample_rate_hz"], separator.spec.sample_rate_hz, "Hz")
+        values = tf.cast(tf.io.decode_raw(example["mixture"], tf.int16), tf.float32) / 32768
+        waveform = tf.reshape(values, tf.stack([-1, tf.cast(example["channels"], tf.int32)]))
+        stems = _separate_item(separator, waveform)
+        return {
+            target: tf.pad(tf.reshape(stem, [-1]), [[0, longest - tf.size(stem)]]) for target, stem in stems.items()
+        }
+
+    return tf.map_fn(
+        separate, parsed, fn_output_signature=dict.fromkeys(separator.spec.targets, tf.TensorSpec([None], tf.float32))
+    )
+
+
+def _separate_item(separator: Separator, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+    """[samples, channels] -> {target: [samples, channels]}."""
+    channels = separator.spec.channels
+    if channels > 1:
+        _assert_legal("number of channels", tf.shape(waveform)[1], channels, "channels")
+        waveform = tf.reshape(waveform, [-1, channels])
+    return {target: stem[0] for target, stem in separator(waveform[tf.newaxis]).items()}
+
+
+def _assert_legal(name: str, received: tf.Tensor, required: int, unit: str) -> None:
+    message = tf.strings.format(f"{name} received: {{}} {unit}; required: {required} {unit}", received)
+    tf.debugging.Assert(tf.equal(received, required), [message])
+
+
+def _remove(directory: str) -> None:
+    if tf.io.gfile.exists(directory):
+        tf.io.gfile.rmtree(directory)

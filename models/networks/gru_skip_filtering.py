@@ -1,0 +1,182 @@
+"""Recurrent encoder-decoder with skip-filtering connections (Mimilakis et al. 2017).
+
+One network per estimated target; the strategies differ in how many and in how their magnitudes become masks:
+- GRU-S: the first target only, against the mixture (alpha 1.7); the other target is what remains;
+- GRU-D: every target, each against the sum of all (alpha 1.7);
+- GRU-DWF: the same with alpha 2.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models import masking
+from models.recipe import nearest
+
+SMALL = {"units": 8, "sequence_frames": 8, "context_frames": 2}
+MASKS_SUM_TO_ONE = True
+FILTERS_ITS_INPUT = True
+
+STRATEGIES = {"GRU-S": 1.7, "GRU-D": 1.7, "GRU-DWF": 2.0}
+
+
+def build(
+    bins: int,
+    channels: int,
+    targets: int,
+    units: int | None = None,
+    sequence_frames: int = 18,
+    context_frames: int = 3,
+    strategy: str = "GRU-D",
+    alpha: float | None = None,
+) -> keras.Model:
+    """Builds the network; 24,175,650 parameters per estimated target at 1025 bins and the published sizes.
+
+    Its features must be the mixture's magnitudes, up to one level per item. Besides `masks` it answers, for the loss,
+    `skip_filtered` (Eq. 6) and `magnitudes` (Eq. 8), both [batch, frames, bins, channels, estimated targets], in the
+    unit of the features. Channels are separated on their own, with the same weights.
+
+    units: width of a GRU, None for as many as bins (published). Fewer are reached by dense projections.
+    sequence_frames: T. context_frames: L, dropped on each side of a sequence. alpha: exponent, None for the strategy's.
+    Raises ValueError for an illegal size or strategy.
+    """
+    units = bins if units is None else units
+    _check_sizes(units, sequence_frames, context_frames, targets, strategy, alpha)
+    alpha = STRATEGIES[strategy] if alpha is None else alpha
+    network = SkipFilteringNetwork(bins, targets, units, sequence_frames, context_frames, strategy, alpha)
+    network(tf.zeros([1, 1, bins, channels]))
+    return network
+
+
+class SkipFilteringNetwork(keras.Model):
+    """Magnitudes [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets] and auxiliaries."""
+
+    def __init__(self, bins, targets, units, sequence_frames, context_frames, strategy, alpha):
+        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
+        super().__init__(name="gru_skip_filtering", dtype="float32")
+        self.sequence_frames, self.context_frames = sequence_frames, context_frames
+        self.strategy, self.alpha = strategy, alpha
+        estimated = 1 if strategy == "GRU-S" else targets
+        self.estimators = [TargetEstimator(bins, units, context_frames, f"target_{i}") for i in range(estimated)]
+
+    def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch, frames, bins, channels = tf.unstack(tf.shape(features))
+        folded = tf.reshape(tf.transpose(features, [0, 3, 1, 2]), [batch * channels, frames, features.shape[2]])
+        sequences = slice_sequences(folded, self.sequence_frames, self.context_frames)
+        estimates = [estimator(sequences) for estimator in self.estimators]
+
+        def restore(parts: list[tf.Tensor]) -> tf.Tensor:
+            joined = join_sequences(tf.stack(parts, axis=-1), frames, batch * channels)
+            joined = tf.reshape(joined, [batch, channels, frames, bins, len(parts)])
+            return tf.transpose(joined, [0, 2, 3, 1, 4])
+
+        magnitudes = restore([enhanced for _, enhanced in estimates])
+        return {
+            "masks": self.masks(magnitudes, features),
+            "skip_filtered": restore([filtered for filtered, _ in estimates]),
+            "magnitudes": magnitudes,
+        }
+
+    def masks(self, magnitudes: tf.Tensor, mixture: tf.Tensor) -> tf.Tensor:
+        """Masks of the strategy (section III.ii of the paper)."""
+        if self.strategy != "GRU-S":
+            return masking.ratio(magnitudes, self.alpha)
+        mask = masking.alpha_wiener(magnitudes, mixture[..., tf.newaxis], self.alpha)
+        return tf.concat([mask, 1.0 - mask], axis=-1)
+
+
+class TargetEstimator(keras.layers.Layer):
+    """Encoder, decoder, skip filter and highway layer of one target (Eq. 3-8).
+
+    Sequences [sequences, T, bins] -> (skip-filtered, enhanced), both float32 [sequences, T - 2 L, bins].
+    """
+
+    def __init__(self, bins: int, units: int, context_frames: int, name: str):
+        super().__init__(name=name, dtype="float32")
+        self.context_frames = context_frames
+        self.reduce = None if units == bins else _dense(units, None, "reduce")
+        self.forward = _gru(units, "encoder_forward")
+        self.backward = _gru(units, "encoder_backward", go_backwards=True)
+        self.decoder = _gru(units, "decoder")
+        self.expand = None if units == bins else _dense(bins, "tanh", "expand")
+        self.enhance = _dense(bins, "relu", "highway")
+        # A negative bias starts the layer as a plain connection (Srivastava et al. 2015).
+        self.gate = _dense(bins, "sigmoid", "highway_gate", bias_initializer=keras.initializers.Constant(-2.0))
+
+    def call(self, sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        kept = slice(self.context_frames, sequences.shape[1] - self.context_frames)
+        activations = tf.cast(self.decode(self.encode(sequences))[:, kept], tf.float32)
+        filtered = masking.skip_filter(sequences[:, kept], activations)
+        gate = tf.cast(self.gate(filtered), tf.float32)
+        # One gate on both branches, as in highway networks; Eq. 8 prints the other matrix in its second sigmoid.
+        enhanced = gate * tf.cast(self.enhance(filtered), tf.float32) + (1.0 - gate) * filtered
+        return filtered, enhanced
+
+    def encode(self, sequences: tf.Tensor) -> tf.Tensor:
+        """Bidirectional GRU with the input added to each direction at the same frame (Eq. 3)."""
+        x = sequences if self.reduce is None else self.reduce(sequences)
+        forward = self.forward(x)
+        # Keras answers the backward states last frame first: the authors' code leaves them so, we put them in order.
+        backward = tf.reverse(self.backward(x), [1])
+        x = tf.cast(x, forward.dtype)
+        return tf.concat([forward + x, backward + x], axis=-1)
+
+    def decode(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Activations in -1 .. 1 whose absolute value is the skip filter."""
+        decoded = self.decoder(encoded)
+        return decoded if self.expand is None else self.expand(decoded)
+
+
+def slice_sequences(frames: tf.Tensor, sequence_frames: int, context_frames: int) -> tf.Tensor:
+    """Sequences of T frames that overlap by 2 L (Eq. 1-2), with L zero frames before the first so that all are kept.
+
+    frames: [batch, frames, bins]. Returns [batch * sequences, T, bins].
+    """
+    step = sequence_frames - 2 * context_frames
+    count = tf.shape(frames)[1]
+    right = -(-count // step) * step - count + context_frames
+    padded = tf.pad(frames, [[0, 0], [context_frames, right], [0, 0]])
+    return tf.reshape(tf.signal.frame(padded, sequence_frames, step, axis=1), [-1, sequence_frames, frames.shape[2]])
+
+
+def join_sequences(sequences: tf.Tensor, frames: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+    """Reverses `slice_sequences` after the context frames are dropped.
+
+    sequences: [batch * sequences, T - 2 L, bins, targets]. Returns [batch, frames, bins, targets].
+    """
+    step, bins, targets = sequences.shape[1:]
+    count = tf.shape(sequences)[0] // tf.maximum(batch, 1) * step
+    return tf.reshape(sequences, [batch, count, bins, targets])[:, :frames]
+
+
+def _gru(units: int, name: str, go_backwards: bool = False) -> keras.layers.GRU:
+    return keras.layers.GRU(
+        units,
+        reset_after=False,
+        return_sequences=True,
+        go_backwards=go_backwards,
+        kernel_initializer="glorot_normal",
+        recurrent_initializer="glorot_normal",
+        name=name,
+    )
+
+
+def _dense(units: int, activation: str | None, name: str, **options) -> keras.layers.Dense:
+    return keras.layers.Dense(units, activation, kernel_initializer="glorot_normal", name=name, **options)
+
+
+def _check_sizes(units, sequence_frames, context_frames, targets, strategy, alpha) -> None:
+    if units < 1:
+        raise ValueError(f"units is {units}; legal: at least 1, or none for as many as bins.")
+    if context_frames < 0:
+        raise ValueError(f"context_frames is {context_frames}; legal: at least 0.")
+    if sequence_frames <= 2 * context_frames:
+        raise ValueError(f"sequence_frames is {sequence_frames}; legal: more than 2 x context_frames {context_frames}.")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy is {strategy!r}; legal: {', '.join(STRATEGIES)}{nearest(strategy, STRATEGIES)}")
+    if (targets != 2 and strategy == "GRU-S") or targets < 2:
+        legal = "2" if strategy == "GRU-S" else "at least 2"
+        raise ValueError(f"targets is {targets}; legal: {legal} with strategy {strategy}.")
+    if alpha is not None and not 0 < alpha <= 2:
+        raise ValueError(f"alpha is {alpha}; legal: above 0 and at most 2.")

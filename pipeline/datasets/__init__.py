@@ -1,0 +1,53 @@
+"""Corpora that can be ingested: one module per layout, found by its name.
+
+A reader module offers `OPTIONS` (its options and their defaults), `discover(path, options) -> list[TrackRef]` and
+`load(ref, options) -> Track`. A new layout is one new file in this directory. Nothing heavy is imported before a
+reader is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+_SHARED = frozenset({"audio", "track"})  # what the readers have in common; everything else here is a format
+
+
+def formats() -> list[str]:
+    """Names of the formats that can be read, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
+
+
+def reader(format: str) -> ModuleType:
+    """The reader module of a format.
+
+    Raises:
+      ValueError: the format is unknown; the sentence names the nearest legal one.
+    """
+    if format not in formats():
+        raise ValueError(_unknown("data format", format, formats()))
+    return importlib.import_module(f"{__name__}.{format}")
+
+
+def resolve_options(format: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a format: the given ones, then those `defaults` that the format has, then its own.
+
+    Raises:
+      ValueError: an option the format does not have; the sentence names the nearest legal one.
+    """
+    known = reader(format).OPTIONS
+    for name in options:
+        if name not in known:
+            raise ValueError(_unknown(f"option of data format {format}", name, sorted(known)))
+    shared = {name: value for name, value in defaults.items() if name in known}
+    return {**known, **shared, **options}
+
+
+def _unknown(what: str, name: str, legal: list[str]) -> str:
+    nearest = difflib.get_close_matches(str(name), legal, n=1, cutoff=0.4)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"Unknown {what} {name!r}{hint} (legal: {', '.join(legal) or 'none'})."

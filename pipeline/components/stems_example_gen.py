@@ -1,0 +1,259 @@
+"""StemsExampleGen: a folder of stems -> Examples (splits train, dev, test), as a FileBasedExampleGen on Beam.
+
+From TFX come the artifact, spans and versions, and the cache. What differs from the stock component: the cache key
+covers every file below the data directory (TFX globs one pattern), splits are the reader's (TFX hashes records), and
+shards are written where they are read (TFX shuffles all records through Beam: more memory, other bytes every time).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from google.protobuf import struct_pb2
+from tfx.components.example_gen import base_example_gen_executor, component, driver, input_processor, utils
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as specs
+from tfx.utils import proto_utils
+
+from pipeline import datasets, examples, ingest
+from pipeline.datasets.track import SPLITS
+
+_NO_FILES = "no-files"  # input_base of a format without any; TFX wants a string
+
+
+# --- driver: which span and version, and the cache key ---------------------------------------------------------------
+
+
+class StemsInputProcessor(input_processor.FileBasedInputProcessor):
+    """Resolves the placeholders as TFX does, and fingerprints everything below the directory they lead to."""
+
+    _resolved: str
+
+    def resolve_span_and_version(self) -> tuple[int, int | None]:
+        """Raises ValueError if no directory matches the pattern."""
+        splits = [copy.deepcopy(split) for split in self._splits]
+        _, span, version = utils.calculate_splits_fingerprint_span_and_version(
+            self._input_base_uri, splits, self._range_config
+        )
+        self._resolved = splits[0].pattern
+        return span, version
+
+    def get_pattern_for_span_version(self, pattern: str, span: int, version: int | None) -> str:
+        """The pattern with the digits found on disk (TFX would write span 01 as 1 here and then not find it)."""
+        return self._resolved
+
+    def get_input_fingerprint(self, span: int, version: int | None) -> str:
+        """The fingerprint of the data and of the code that reads it."""
+        path = _join(self._input_base_uri, self._resolved)
+        return f"{code_fingerprint()}:{fingerprint(path) if path else ''}"
+
+
+class StemsDriver(driver.FileBasedDriver):
+    """The stock driver with our input processor."""
+
+    def get_input_processor(
+        self,
+        splits: Iterable[example_gen_pb2.Input.Split],
+        range_config: range_config_pb2.RangeConfig | None = None,
+        input_base_uri: str | None = None,
+    ) -> StemsInputProcessor:
+        return StemsInputProcessor(input_base_uri or _NO_FILES, splits, range_config)
+
+
+def fingerprint(path: str) -> str:
+    """SHA-256 of name, size and time of change (ns) of every file below a directory.
+
+    Raises:
+      ValueError: there is no such directory.
+    """
+    if not os.path.isdir(path):
+        raise ValueError(f"data.path {path} is not a directory.")
+    digest = hashlib.sha256()
+    for file in sorted(_files(path)):
+        status = os.stat(file)
+        digest.update(f"{os.path.relpath(file, path)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def code_fingerprint() -> str:
+    """SHA-256 of the modules that decide what is written: a change of the reader is a change of its output."""
+    sources = [*Path(datasets.__path__[0]).glob("*.py"), Path(examples.__file__), Path(ingest.__file__)]
+    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sorted(sources))).hexdigest()
+
+
+def _files(path: str) -> Iterator[str]:
+    for directory, _, names in os.walk(path, followlinks=True):
+        yield from (os.path.join(directory, name) for name in names)
+
+
+def _join(base: str, pattern: str) -> str | None:
+    return None if base == _NO_FILES else os.path.normpath(os.path.join(base, pattern))
+
+
+# --- executor --------------------------------------------------------------------------------------------------------
+
+
+class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
+    """Writes the shards in parallel, then the report, and fails if too many tracks were bad."""
+
+    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
+        """The transform that reads and writes all shards; its elements are what became of the tracks of each."""
+        return _WriteShards
+
+    def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict) -> None:
+        """Ingests.
+
+        Raises:
+          BadTracksError: more bad tracks than allowed, or a split without any.
+          OSError: the output cannot be written.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        artifact = artifact_utils.get_single_instance(output_dict[specs.EXAMPLES_KEY])
+        artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        examples_utils.set_payload_format(artifact, exec_properties[specs.OUTPUT_DATA_FORMAT_KEY])
+        examples_utils.set_file_format(artifact, "tfrecords_gzip")
+        data, report_dir = _settings(exec_properties)
+        shards = ingest.plan(ingest.discover(data))
+        outcomes = self._run(shards, data, artifact.uri)
+        result = ingest.report(data, [entry for outcome in outcomes for entry in outcome])
+        for directory in (artifact.uri, report_dir):
+            _write_json(result, directory)
+        ingest.judge(result, os.path.join(report_dir, ingest.REPORT))
+
+    def _run(self, shards: list[ingest.Shard], data: Mapping[str, Any], artifact_uri: str) -> list[list[dict]]:
+        """The outcomes of all shards, brought back from the workers in a file."""
+        for split in SPLITS:
+            os.makedirs(os.path.join(artifact_uri, f"Split-{split}"), exist_ok=True)
+        collected = os.path.join(artifact_uri, "outcomes.json")
+        write_shards = self.GetInputSourceToExamplePTransform()
+        with self._make_beam_pipeline() as pipeline:
+            outcomes = pipeline | write_shards(shards, data, artifact_uri)
+            _ = outcomes | beam.combiners.ToList() | beam.Map(_collect, collected)
+        found = json.loads(Path(collected).read_text())
+        os.remove(collected)
+        failures = [outcome["failure"] for outcome in found if isinstance(outcome, dict)]
+        if failures:
+            raise OSError(failures[0])
+        return found
+
+
+class _WriteShards(beam.PTransform):
+    def __init__(self, shards: list[ingest.Shard], data: Mapping[str, Any], artifact_uri: str):
+        super().__init__()
+        self._shards, self._data, self._artifact_uri = shards, data, artifact_uri
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        write = beam.Map(_write_shard, self._data, self._artifact_uri)
+        return pipeline | beam.Create(self._shards) | beam.Reshuffle() | "WriteShard" >> write
+
+
+def _write_shard(shard: ingest.Shard, data: Mapping[str, Any], artifact_uri: str) -> list[dict] | dict[str, str]:
+    """The report entries of a shard; a full disk is an outcome too, for Beam would wrap it in 60 lines of traceback."""
+    try:
+        return ingest.write_shard(shard, data, artifact_uri)
+    except OSError as error:
+        return {"failure": str(error)}
+
+
+def _collect(outcomes: list, path: str) -> None:
+    Path(path).write_text(json.dumps(outcomes))
+
+
+def _settings(exec_properties: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The data section, its path with span and version filled in, and the directory for the report."""
+    config = example_gen_pb2.CustomConfig()
+    proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], config)
+    values = struct_pb2.Struct()
+    config.custom_config.Unpack(values)
+    data = json.loads(values["data"])
+    return {**data, "path": _resolved_path(exec_properties)}, values["report_dir"]
+
+
+def _resolved_path(exec_properties: Mapping[str, Any]) -> str | None:
+    """The directory to read. Open-source Kubeflow does not run the driver, so the pattern may still be unresolved."""
+    base = exec_properties[specs.INPUT_BASE_KEY]
+    config = example_gen_pb2.Input()
+    proto_utils.json_to_proto(exec_properties[specs.INPUT_CONFIG_KEY], config)
+    if "{" in config.splits[0].pattern:
+        span_range = range_config_pb2.RangeConfig()
+        entry = exec_properties.get(specs.RANGE_CONFIG_KEY)
+        if entry:
+            proto_utils.json_to_proto(entry, span_range)
+        utils.calculate_splits_fingerprint_span_and_version(base, config.splits, span_range if entry else None)
+    return _join(base, config.splits[0].pattern)
+
+
+def _write_json(value: Any, directory: str) -> None:
+    """Writes the report to a directory; complete or not at all."""
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, ingest.REPORT)
+    Path(f"{path}.partial").write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    os.replace(f"{path}.partial", path)
+
+
+# --- component -------------------------------------------------------------------------------------------------------
+
+
+class StemsExampleGen(component.FileBasedExampleGen):
+    """Ingests a corpus of stems; output `examples` with the splits train, dev and test (see `stems_example_gen`)."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(StemsExecutor)
+    DRIVER_CLASS = StemsDriver
+
+
+def stems_example_gen(data: Any, report_dir: str, span: int | None = None) -> StemsExampleGen:
+    """The component for a corpus.
+
+    Args:
+      data: a DataConfig or a mapping with its fields. `path` may hold {SPAN} and {VERSION}, as in
+        `stems/span-{SPAN}/v{VERSION}`.
+      report_dir: where `ingest_report.json` is left too, since TFX removes the artifact of a failed run.
+      span: the span to ingest; the latest (and of it the latest version) if None.
+    """
+    fields = ingest.plain(data)
+    base, pattern = _base_and_pattern(fields["path"])
+    return StemsExampleGen(
+        input_base=base,
+        input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="stems", pattern=pattern)]),
+        output_config=_output_config(),
+        custom_config=_custom_config(fields, report_dir),
+        range_config=None if span is None else _static_range(span),
+    )
+
+
+def _base_and_pattern(path: str | None) -> tuple[str, str]:
+    """A path split before its first component with a placeholder; the pattern of a path without any is `.`."""
+    if path is None:
+        return _NO_FILES, "."
+    parts = Path(os.path.abspath(path)).parts
+    first = next((index for index, part in enumerate(parts) if "{" in part), len(parts))
+    return str(Path(*parts[:first])), str(Path(*parts[first:]))
+
+
+def _output_config() -> example_gen_pb2.Output:
+    splits = [example_gen_pb2.SplitConfig.Split(name=split, hash_buckets=1) for split in SPLITS]
+    return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits))
+
+
+def _custom_config(data: Mapping[str, Any], report_dir: str) -> example_gen_pb2.CustomConfig:
+    values = struct_pb2.Struct()
+    values.update({"data": json.dumps(data, sort_keys=True), "report_dir": os.path.abspath(report_dir)})
+    config = example_gen_pb2.CustomConfig()
+    config.custom_config.Pack(values)
+    return config
+
+
+def _static_range(span: int) -> range_config_pb2.RangeConfig:
+    return range_config_pb2.RangeConfig(
+        static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+    )

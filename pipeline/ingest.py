@@ -1,0 +1,150 @@
+"""From a corpus to TFRecords, one shard at a time: which tracks, in which file, and what was wrong with them.
+
+A shard is a run of tracks of one split, written by one worker in the order of their names. So the files are the same
+bytes whatever the number of workers, and a worker holds one track in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline import datasets, examples
+from pipeline.datasets.track import SPLITS, Track, TrackRef, check, clipping_ratio, convert, group
+
+REPORT = "ingest_report.json"
+_SHARDS_PER_SPLIT = 64
+_REASONS_IN_MESSAGE = 3
+_DEFAULTS: dict[str, Any] = {"path": None, "channels": 1, "segment_seconds": 10.0, "max_bad_tracks": 0}
+_ALLOW_EMPTY = "allow_empty_splits"  # an option of every format
+
+
+class BadTracksError(ValueError):
+    """More tracks are bad than `data.max_bad_tracks` allows, or a split is left without any."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The tracks of one TFRecord file: number `index` of the `count` files of its split."""
+
+    split: str
+    index: int
+    count: int
+    refs: tuple[TrackRef, ...]
+
+    def path(self, artifact_uri: str) -> str:
+        return f"{artifact_uri}/Split-{self.split}/data_tfrecord-{self.index:05d}-of-{self.count:05d}.gz"
+
+
+def plain(data: Any) -> dict[str, Any]:
+    """A DataConfig, or a mapping with its fields, as a dict that JSON can carry."""
+    fields = asdict(data) if is_dataclass(data) and not isinstance(data, type) else dict(data)
+    return {**_DEFAULTS, **fields, "targets": list(fields["targets"])}
+
+
+def discover(data: Mapping[str, Any]) -> list[TrackRef]:
+    """The tracks of a corpus, sorted by split and name; reads no audio.
+
+    Raises:
+      ValueError: unknown format or option, a folder that is missing or of another layout, or a split without tracks
+        that `data.options.allow_empty_splits` does not name.
+    """
+    refs = datasets.reader(data["format"]).discover(data["path"], _options(data))
+    _require_all_splits(data, {ref.split for ref in refs}, "has no track")
+    return refs
+
+
+def plan(refs: Sequence[TrackRef]) -> list[Shard]:
+    """Neighbouring tracks share a shard, so that a split has at most 64 of them; an empty split gets an empty one."""
+    return [shard for split in SPLITS for shard in _split_shards(split, [ref for ref in refs if ref.split == split])]
+
+
+def write_shard(shard: Shard, data: Mapping[str, Any], artifact_uri: str) -> list[dict[str, Any]]:
+    """Reads, converts and writes the tracks of a shard; the report's entry of each, a bad one with its `reason`.
+
+    Raises:
+      OSError: the shard cannot be written.
+    """
+    entries: list[dict[str, Any]] = []
+    examples.write(_examples(shard.refs, data, entries), shard.path(artifact_uri))
+    return entries
+
+
+def report(data: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What was ingested and what was not, in the order of the tracks."""
+    ordered = sorted(entries, key=lambda entry: (SPLITS.index(entry["split"]), entry["track"]))
+    return {
+        "data": dict(data),
+        "tracks": [entry for entry in ordered if "reason" not in entry],
+        "bad_tracks": [entry for entry in ordered if "reason" in entry],
+    }
+
+
+def judge(result: Mapping[str, Any], where: str) -> None:
+    """Raises BadTracksError, in one sentence, if the report shows more bad tracks than are allowed.
+
+    Args:
+      result: a report.
+      where: the path of its file, for the message.
+    """
+    data, bad = result["data"], result["bad_tracks"]
+    if len(bad) > data["max_bad_tracks"]:
+        first = "; ".join(f"{entry['track']}: {entry['reason']}" for entry in bad[:_REASONS_IN_MESSAGE])
+        more = f"; and {len(bad) - _REASONS_IN_MESSAGE} more" if len(bad) > _REASONS_IN_MESSAGE else ""
+        total = len(bad) + len(result["tracks"])
+        raise BadTracksError(
+            f"{len(bad)} of {total} tracks cannot be used, but data.max_bad_tracks allows {data['max_bad_tracks']} "
+            f"({first}{more}); all are listed in {where}."
+        )
+    _require_all_splits(data, {entry["split"] for entry in result["tracks"]}, "has no usable track")
+
+
+def _options(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the reader; those that are fields of DataConfig (rate, channels, fractions) default to these."""
+    given = {name: value for name, value in data.get("options", {}).items() if name != _ALLOW_EMPTY}
+    return datasets.resolve_options(data["format"], given, data)
+
+
+def _require_all_splits(data: Mapping[str, Any], present: set[str], what: str) -> None:
+    allowed = data.get("options", {}).get(_ALLOW_EMPTY, ())
+    empty = [split for split in SPLITS if split not in present and split not in allowed]
+    if empty:
+        raise BadTracksError(
+            f"The {empty[0]} split of {data['path'] or data['format']} {what}; if that is intended, "
+            f"add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
+        )
+
+
+def _split_shards(split: str, refs: Sequence[TrackRef]) -> Iterator[Shard]:
+    size = max(1, -(-len(refs) // _SHARDS_PER_SPLIT))
+    starts = range(0, max(1, len(refs)), size)
+    for index, start in enumerate(starts):
+        yield Shard(split, index, len(starts), tuple(refs[start : start + size]))
+
+
+def _examples(
+    refs: Sequence[TrackRef], data: Mapping[str, Any], entries: list[dict[str, Any]]
+) -> Iterator[tf.train.Example]:
+    """The Examples of tracks one after the other; appends to `entries` what became of each track."""
+    segment_samples = max(1, round(data["segment_seconds"] * data["sample_rate_hz"]))
+    for ref in refs:
+        entry = {"track": ref.name, "split": ref.split, "metadata": dict(ref.metadata)}
+        try:
+            track, clipped = _prepare(ref, data)
+        except (ValueError, OSError) as error:
+            entries.append({**entry, "reason": str(error)})
+            continue
+        yield from examples.encode(track, segment_samples, clipped)
+        gain = examples.gain(track)
+        entries.append({**entry, "seconds": len(track.mixture) / track.sample_rate_hz, "gain": gain})
+
+
+def _prepare(ref: TrackRef, data: Mapping[str, Any]) -> tuple[Track, float]:
+    """A track as it is to be stored, and the clipping ratio of its original."""
+    original = datasets.reader(data["format"]).load(ref, _options(data))
+    check(original)
+    track = convert(group(original, data["targets"]), data["sample_rate_hz"], data["channels"])
+    return track, clipping_ratio(original)

@@ -1,0 +1,15 @@
+"""The hand-written schema of the scalar features in every tf.Example, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+SCHEMA_PATH = Path(__file__).parent / "schema.pbtxt"
+_COUNTS = ("segment", "segments", "sample_rate_hz", "samples", "channels")
+_FLOATS = ("gain_db", "clipping_ratio", "silence_ratio", "residual_db", "rms_db/mixture", "peak_db/mixture")
+
+
+def metadata_features(targets: Sequence[str]) -> list[str]:
+    """The features that statistics are made of: every scalar of an Example with these targets, and no audio."""
+    return [*_COUNTS, *_FLOATS, *(f"{kind}/{target}" for target in targets for kind in ("rms_db", "peak_db"))]

@@ -1,0 +1,318 @@
+"""Separation of any length by fixed chunks: array to arrays, or file to files in bounded memory.
+
+What separates a chunk is left open (`Separation.run`): a server (serving.client) or a model in this process
+(serving.local).
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import tensorflow as tf
+
+from serving import chunking
+from serving.chunking import ChunkPlan, OverlapAdder
+
+Progress = Callable[[float], None]  # takes the finished fraction, up to 1.0
+Stems = dict[str, np.ndarray]
+
+DEFAULT_SIGNATURE = "serving_default"
+DESCRIBE_SIGNATURE = "describe"
+CHUNK_SECONDS = 10.0
+OVERLAP_SECONDS = 1.0
+BLOCK_SAMPLES = 2**16
+
+
+class SeparationError(ValueError):
+    """A separation that cannot be done; one sentence that names what was received and what is legal."""
+
+
+class Separation(ABC):
+    """Separates signals of any length with a model that takes chunks, knowing nothing of it but its signatures.
+
+    Args:
+      label: names the model, and where it is, in errors.
+      model_rate_hz: the model's sample rate; None asks its signature `describe`.
+      in_flight: chunks asked for at the same time.
+    """
+
+    def __init__(self, label: str, model_rate_hz: int | None = None, in_flight: int = 1) -> None:
+        if in_flight < 1:
+            raise SeparationError(f"in_flight is {in_flight}; legal is 1 or more")
+        self._label = label
+        self._given_rate_hz = model_rate_hz
+        self._in_flight = in_flight
+
+    @property
+    @abstractmethod
+    def signatures(self) -> Mapping:
+        """The model's SignatureDefs by name."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, np.ndarray], signature_name: str = DEFAULT_SIGNATURE) -> Stems:
+        """One request to any signature: arrays by input alias -> arrays by output alias."""
+
+    def predict(self, mixture: np.ndarray) -> Stems:
+        """Separates one batch: float32 [batch, samples] or [batch, samples, channels] -> target -> the same shape."""
+        alias = next(iter(self._signature(DEFAULT_SIGNATURE).inputs))
+        return self.run({alias: np.asarray(mixture, np.float32)})
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the stems, sorted."""
+        return tuple(sorted(self._signature(DEFAULT_SIGNATURE).outputs))
+
+    @property
+    def mixture_shape(self) -> tuple[int | None, ...]:
+        """The model's input shape; None where any size goes."""
+        info = next(iter(self._signature(DEFAULT_SIGNATURE).inputs.values()))
+        return tuple(tf.TensorShape(info.tensor_shape).as_list())
+
+    @cached_property
+    def model_rate_hz(self) -> int:
+        """The sample rate the model works at: the one given, else what its signature `describe` answers.
+
+        `describe` is any signature with an output `sample_rate_hz`; its inputs only carry the batch.
+        """
+        if self._given_rate_hz is not None:
+            return self._given_rate_hz
+        if DESCRIBE_SIGNATURE not in self.signatures:
+            raise SeparationError(
+                f"{self._label} does not tell its sample rate (no signature {DESCRIBE_SIGNATURE!r}); give model_rate_hz"
+            )
+        inputs = {alias: placeholder(info) for alias, info in self._signature(DESCRIBE_SIGNATURE).inputs.items()}
+        return int(self.run(inputs, DESCRIBE_SIGNATURE)["sample_rate_hz"].flat[0])
+
+    def _signature(self, name: str):
+        if name not in self.signatures:
+            raise SeparationError(
+                f"{self._label} has no signature {name!r}; it has {', '.join(sorted(self.signatures))}"
+            )
+        return self.signatures[name]
+
+    def separate(
+        self,
+        waveform: np.ndarray,
+        sample_rate_hz: int,
+        chunk_seconds: float = CHUNK_SECONDS,
+        overlap_seconds: float = OVERLAP_SECONDS,
+        progress: Progress | None = None,
+    ) -> Stems:
+        """Separates `waveform` [samples] or [samples, channels] of any length, 0 included; target -> the same shape.
+
+        Raises:
+          SeparationError: the waveform, the server or the model does not allow it.
+        """
+        signal = np.asarray(waveform, np.float32)
+        if signal.ndim not in (1, 2) or 0 in signal.shape[1:]:
+            raise SeparationError(f"waveform has shape {signal.shape}; legal is [samples] or [samples, channels]")
+        wide = signal.reshape(len(signal), -1)
+        blocks = (wide[start : start + BLOCK_SAMPLES] for start in range(0, len(wide), BLOCK_SAMPLES))
+        parts: dict[str, list[np.ndarray]] = {target: [wide[:0]] for target in self.targets}
+        stream = self.stream(blocks, len(wide), wide.shape[1], sample_rate_hz, chunk_seconds, overlap_seconds, progress)
+        for stems in stream:
+            for target, block in stems.items():
+                parts[target].append(block)
+        return {target: np.concatenate(blocks).reshape(signal.shape) for target, blocks in parts.items()}
+
+    def separate_file(
+        self,
+        path: Path,
+        out_dir: Path,
+        chunk_seconds: float = CHUNK_SECONDS,
+        overlap_seconds: float = OVERLAP_SECONDS,
+        progress: Progress | None = None,
+        subtype: str = "FLOAT",
+    ) -> dict[str, Path]:
+        """Writes `out_dir/<target>.wav` for every target, with the rate, length and channels of `path`.
+
+        Memory does not grow with the length. The files appear together when all is done; on failure there are none.
+
+        Args:
+          path: any file that libsndfile reads: WAV, FLAC, OGG, MP3 and others.
+          subtype: sample format of the output; 32-bit float by default, which clips nothing.
+
+        Raises:
+          SeparationError: the file is no audio, holds no finite numbers, or see `separate`.
+          OSError: a file cannot be read or written.
+        """
+        with _open(path) as source:
+            channels, rate_hz, samples = source.channels, source.samplerate, source.frames
+            out_dir.mkdir(parents=True, exist_ok=True)
+            blocks = _checked(source.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True), path)
+            stream = self.stream(blocks, samples, channels, rate_hz, chunk_seconds, overlap_seconds, progress)
+            paths = {target: out_dir / f"{target}.wav" for target in self.targets}
+            _write(stream, paths, rate_hz, channels, subtype)
+        return paths
+
+    def stream(
+        self,
+        blocks: Iterable[np.ndarray],
+        samples: int,
+        channels: int,
+        sample_rate_hz: int,
+        chunk_seconds: float = CHUNK_SECONDS,
+        overlap_seconds: float = OVERLAP_SECONDS,
+        progress: Progress | None = None,
+    ) -> Iterator[Stems]:
+        """Separates blocks [any, channels] as they come; what it yields adds up to `samples` samples per target."""
+        if sample_rate_hz < 1:
+            raise SeparationError(f"sample_rate_hz is {sample_rate_hz}; legal is 1 or more")
+        rate_hz = self.model_rate_hz
+        plan = chunking.plan_seconds(chunk_seconds, overlap_seconds, rate_hz)
+        at_model_rate = _resampled(blocks, sample_rate_hz, rate_hz, channels)
+        back = {target: _Resampler(rate_hz, sample_rate_hz, channels) for target in self.targets}
+        done = 0
+        for chunk, last in self._separated(at_model_rate, plan, channels):
+            stems = {target: back[target](block, last) for target, block in chunk.items()}
+            stems = {target: _fit(block, samples - done, last) for target, block in stems.items()}
+            done += len(next(iter(stems.values())))
+            yield stems
+            if progress is not None:
+                progress(done / samples)
+        if done < samples:  # so short that nothing is left of it at the model's rate
+            yield {target: np.zeros((samples - done, channels), np.float32) for target in self.targets}
+        if progress is not None and done < max(samples, 1):
+            progress(1.0)
+
+    def _separated(self, blocks: Iterable[np.ndarray], plan: ChunkPlan, channels: int) -> Iterator[tuple[Stems, bool]]:
+        """Overlap-added stems at the model's rate, in order, with up to `in_flight` chunks asked for ahead."""
+        adders = {target: OverlapAdder(plan) for target in self.targets}
+        waiting: deque[tuple[Future[Stems], int, bool]] = deque()
+        pool = ThreadPoolExecutor(self._in_flight)
+        try:
+            for chunk, last in chunking.split(blocks, plan):
+                waiting.append((pool.submit(self._predict_chunk, chunk, plan, channels), len(chunk), last))
+                if len(waiting) >= self._in_flight or last:
+                    yield from _join(waiting, adders, 0 if last else self._in_flight - 1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _predict_chunk(self, chunk: np.ndarray, plan: ChunkPlan, channels: int) -> Stems:
+        """One chunk [samples, channels] of the file, padded; target -> [chunk_samples, channels]."""
+        mixture = _fold(chunking.pad(chunk, plan.chunk_samples), self.mixture_shape)
+        outputs = self.predict(mixture)
+        return {target: _unfold(output, channels) for target, output in outputs.items()}
+
+
+def _join(waiting: deque, adders: Mapping[str, OverlapAdder], leave: int) -> Iterator[tuple[Stems, bool]]:
+    while len(waiting) > leave:
+        future, samples, last = waiting.popleft()
+        stems = future.result()
+        yield {target: adder.push(stems[target][:samples], last) for target, adder in adders.items()}, last
+
+
+def placeholder(info) -> np.ndarray:
+    """The smallest value of a signature's input: 1 for every open dimension; zeros or an empty string."""
+    shape = [max(dim.size, 1) for dim in info.tensor_shape.dim]
+    dtype = tf.as_dtype(info.dtype)
+    return np.full(shape, b"", object) if dtype == tf.string else np.zeros(shape, dtype.as_numpy_dtype)
+
+
+# ---- between a file's channels and a model's
+
+
+def _fold(chunk: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    """[samples, channels] as the model wants it: channels as batch for rank 2, one example for rank 3.
+
+    A mono signal is repeated on every channel of a model of more.
+    """
+    if len(shape) == 2:
+        return np.ascontiguousarray(chunk.T)
+    wanted = shape[2]
+    if wanted is not None and chunk.shape[1] == 1:
+        chunk = np.repeat(chunk, wanted, axis=1)
+    if wanted not in (None, chunk.shape[1]):
+        raise SeparationError(f"the audio has {chunk.shape[1]} channels; the model takes 1 or {wanted}")
+    return chunk[np.newaxis]
+
+
+def _unfold(output: np.ndarray, channels: int) -> np.ndarray:
+    """The way back: [samples, channels]; the mean over channels where mono was repeated."""
+    wide = output.T if output.ndim == 2 else output[0]
+    return wide if wide.shape[1] == channels else wide.mean(axis=1, keepdims=True)
+
+
+# ---- between a file's rate and a model's
+
+
+class _Resampler:
+    """Streaming soxr; hands blocks through when the rates are the same."""
+
+    def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
+        self._stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
+
+    def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
+        if self._stream is None:
+            return block
+        return self._stream.resample_chunk(np.ascontiguousarray(block), last)
+
+
+def _resampled(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int, channels: int) -> Iterator[np.ndarray]:
+    resampler = _Resampler(from_hz, to_hz, channels)
+    for block in blocks:
+        yield resampler(block)
+    if from_hz != to_hz:
+        yield resampler(np.zeros((0, channels), np.float32), True)
+
+
+def _fit(block: np.ndarray, left: int, last: bool) -> np.ndarray:
+    """Resampling there and back may end a sample or two off: cut, or repeat the last sample, to `left`."""
+    if len(block) >= left or not last:
+        return block[:left]
+    return np.pad(block, ((0, left - len(block)), (0, 0)), "edge" if len(block) else "constant")
+
+
+# ---- files
+
+
+def _open(path: Path) -> soundfile.SoundFile:
+    if not path.is_file():
+        raise FileNotFoundError(f"audio file {path} is not there")
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise SeparationError(f"{path} is no audio file ({reason}); legal are WAV, FLAC, OGG and MP3") from error
+
+
+def _checked(blocks: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+    position = 0
+    for block in blocks:
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            sample = position + int(np.argmin(finite))
+            raise SeparationError(f"{path} holds NaN or infinity at sample {sample}; legal are finite numbers")
+        position += len(block)
+        yield block
+
+
+def _write(stream: Iterable[Stems], paths: Mapping[str, Path], rate_hz: int, channels: int, subtype: str) -> None:
+    """Writes under temporary names in the same folder, then renames all."""
+    parts = {target: path.with_name(f".{path.name}.{os.getpid()}.part") for target, path in paths.items()}
+    try:
+        with ExitStack() as stack:
+            files = {
+                target: stack.enter_context(soundfile.SoundFile(part, "w", rate_hz, channels, subtype, format="WAV"))
+                for target, part in parts.items()
+            }
+            for stems in stream:
+                for target, block in stems.items():
+                    files[target].write(block)
+        for target, part in parts.items():
+            os.replace(part, paths[target])
+    except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all samples were written
+        raise OSError(f"cannot write {', '.join(map(str, paths.values()))}: {error or 'disk full?'}") from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)

@@ -1,0 +1,186 @@
+"""One version of a SavedModel, loaded the way TensorFlow Serving loads it: a graph and a session of its own.
+
+A session (not `tf.saved_model.load`) because it is what the real server runs: the feeds and fetches of a SignatureDef,
+only the asked outputs computed, a time limit for every run, and all memory given back on close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from serving import tensors
+from serving.status import Code, StatusError
+
+DEFAULT_SIGNATURE = "serving_default"
+WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_WARMUP_RECORDS = 1000
+
+
+class Servable:
+    """A loaded SavedModel.
+
+    Args:
+      directory: the version directory, holding saved_model.pb.
+      inter_op_threads, intra_op_threads: size of the session's thread pools; 0 lets TensorFlow choose.
+
+    Raises:
+      StatusError: it cannot be loaded, or a warm-up request fails.
+    """
+
+    def __init__(self, directory: Path, inter_op_threads: int = 0, intra_op_threads: int = 0) -> None:
+        if not is_complete(directory):
+            message = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {directory}"
+            raise StatusError(Code.NOT_FOUND, message)
+        config = tf.compat.v1.ConfigProto(
+            inter_op_parallelism_threads=inter_op_threads,
+            intra_op_parallelism_threads=intra_op_threads,
+            use_per_session_threads=bool(inter_op_threads),
+        )
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        try:
+            self.signatures = _restore(self._session, directory)
+            warm_up(self, directory / WARMUP_FILE)
+        except BaseException:
+            self._session.close()
+            raise
+
+    def predict(
+        self, request: predict_pb2.PredictRequest, timeout_seconds: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """The request's outputs by alias, or StatusError with TensorFlow Serving's code and message."""
+        signature = self._signature(request.model_spec.signature_name or DEFAULT_SIGNATURE)
+        feeds = _feeds(signature, request)
+        outputs = _outputs(signature, request.output_filter)
+        _check_dtypes(signature, feeds)
+        return self._run(feeds, outputs, timeout_seconds)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _signature(self, name: str):
+        if name not in self.signatures:
+            raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        return self.signatures[name]
+
+    def _run(self, feeds: Mapping, fetches: Mapping, timeout_seconds: float | None) -> dict[str, np.ndarray]:
+        if timeout_seconds is not None and timeout_seconds <= 0:
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        milliseconds = 0 if timeout_seconds is None else min(max(1, int(timeout_seconds * 1000)), 2**62)
+        options = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds)
+        try:
+            return self._session.run(fetches, feeds, options=options)
+        except tf.errors.OpError as error:
+            raise StatusError.from_tensorflow(error) from error
+        except ValueError as error:  # the shape does not fit the signature's
+            raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
+        except RuntimeError as error:  # closed while the request was on its way
+            raise StatusError(Code.UNAVAILABLE, str(error)) from error
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether the file that a copy writes last, saved_model.pb, is there."""
+    return (directory / "saved_model.pb").is_file() or (directory / "saved_model.pbtxt").is_file()
+
+
+def _restore(session: tf.compat.v1.Session, directory: Path) -> dict:
+    try:
+        with session.graph.as_default():
+            loaded = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(directory))
+    except tf.errors.OpError as error:
+        raise StatusError.from_tensorflow(error) from error
+    except Exception as error:  # a damaged file fails anywhere in TensorFlow's Python; the version ends with the reason
+        raise StatusError(Code.UNKNOWN, f"{type(error).__name__}: {error}") from error
+    return dict(loaded.signature_def)
+
+
+def warm_up(servable: Servable, path: Path) -> None:
+    """Replays the TFRecord of PredictionLog at `path`, if there is one; any failing request is an error.
+
+    https://www.tensorflow.org/tfx/serving/saved_model_warmup
+    """
+    if not path.is_file():
+        return
+    try:
+        for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path)), 1):
+            if count > MAX_WARMUP_RECORDS:
+                message = f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {path}"
+                raise StatusError(Code.INVALID_ARGUMENT, message)
+            servable.predict(_warm_up_request(record, path))
+    except tf.errors.DataLossError as error:
+        message = f"{error.message}. Please verify your warmup data is in TFRecord format."
+        raise StatusError(Code.DATA_LOSS, message) from error
+
+
+def _warm_up_request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except Exception as error:  # DecodeError's module depends on the protobuf implementation
+        raise StatusError(Code.INVALID_ARGUMENT, f"Failed to parse warmup record from {path}") from error
+    if log.WhichOneof("log_type") != "predict_log":
+        raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {log.WhichOneof('log_type')}")
+    return log.predict_log.request
+
+
+# ---- TensorFlow Serving's checks of a request against a signature (predict_util.cc, PreProcessPrediction)
+
+
+def _braces(names) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def _feeds(signature, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
+    sent, wanted = set(request.inputs), set(signature.inputs)
+    if len(sent) != len(wanted):
+        raise StatusError(
+            Code.INVALID_ARGUMENT,
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({_braces(sent)}) != len({_braces(wanted)}). Sent extra: {_braces(sent - wanted)}. "
+            f"Missing but required: {_braces(wanted - sent)}.",
+        )
+    feeds = {}
+    for alias in sorted(sent):
+        if alias not in wanted:
+            raise StatusError(
+                Code.INVALID_ARGUMENT,
+                f"input tensor alias not found in signature: {alias}. "
+                f"Inputs expected to be in the set {_braces(wanted)}.",
+            )
+        try:
+            feeds[signature.inputs[alias].name] = tensors.from_proto(request.inputs[alias])
+        except ValueError as error:
+            raise StatusError(Code.INVALID_ARGUMENT, f"tensor parsing error: {alias}") from error
+    return feeds
+
+
+def _outputs(signature, output_filter) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for alias in output_filter:
+        if alias not in signature.outputs:
+            raise StatusError(
+                Code.INVALID_ARGUMENT,
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {_braces(signature.outputs)}.",
+            )
+        if alias in chosen:
+            raise StatusError(Code.INVALID_ARGUMENT, f"duplicate output tensor alias: {alias}")
+        chosen[alias] = signature.outputs[alias].name
+    return chosen or {alias: info.name for alias, info in signature.outputs.items()}
+
+
+def _check_dtypes(signature, feeds: Mapping[str, np.ndarray]) -> None:
+    """The session would cast in silence where the real one refuses; arguments are numbered by tensor name."""
+    wanted = {info.name: tf.as_dtype(info.dtype) for info in signature.inputs.values()}
+    for index, name in enumerate(sorted(feeds)):
+        provided = tf.as_dtype(feeds[name].dtype)
+        if provided != wanted[name]:
+            message = f"Expects arg[{index}] to be {_name(wanted[name])} but {_name(provided)} is provided"
+            raise StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def _name(dtype: tf.DType) -> str:
+    return {"float32": "float", "float64": "double"}.get(dtype.name, dtype.name)

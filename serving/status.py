@@ -1,0 +1,39 @@
+"""The status a request or a load ends with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Code = grpc.StatusCode
+
+MAX_MESSAGE_LENGTH = 1024
+_BY_NUMBER = {code.value[0]: code for code in Code}
+
+
+class StatusError(Exception):
+    """A canonical code and a message, as TensorFlow Serving would answer."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @classmethod
+    def from_tensorflow(cls, error: tf.errors.OpError) -> StatusError:
+        """The runtime's own words: the session's Python wrapper adds a traceback of the exporting program to them."""
+        original = getattr(error, "__context__", None)
+        source = original if type(original) is type(error) else error
+        return cls(_BY_NUMBER.get(error.error_code, Code.UNKNOWN), source.message)
+
+    @property
+    def wire_message(self) -> str:
+        """The message as it is sent: cut as the real server cuts it."""
+        encoded = self.message.encode()
+        if len(encoded) <= MAX_MESSAGE_LENGTH:
+            return self.message
+        return encoded[:MAX_MESSAGE_LENGTH].decode(errors="ignore") + "...TRUNCATED"

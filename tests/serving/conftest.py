@@ -1,0 +1,121 @@
+"""A SavedModel with the contract's signatures and known answers, and a server process on it."""
+
+import shutil
+from pathlib import Path
+
+import grpc
+import pytest
+
+from serving import process
+
+GAIN = 0.25
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory) -> Path:
+    """vocals = 0.25 * mixture, accompaniment = 0.75 * mixture; plus signatures that are slow, that fail, that echo."""
+    directory = tmp_path_factory.mktemp("saved_model") / "gain"
+    _export(directory, GAIN)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def louder_model(tmp_path_factory) -> Path:
+    """The same with vocals = 0.5 * mixture, to tell a second version from the first."""
+    directory = tmp_path_factory.mktemp("saved_model") / "louder"
+    _export(directory, 2 * GAIN)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def base_path(saved_model, tmp_path_factory) -> Path:
+    base = tmp_path_factory.mktemp("base") / "stemline"
+    shutil.copytree(saved_model, base / "1")
+    (base / ".tmp-2").mkdir()
+    (base / "latest").mkdir()
+    return base
+
+
+@pytest.fixture(scope="module")
+def address(base_path) -> str:
+    """One server for the whole module: starting one costs seconds."""
+    with process.running(base_path, flags=["--file_system_poll_wait_seconds=0.1"]) as address:
+        yield address
+
+
+@pytest.fixture
+def channel(address):
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(address, options=unlimited) as channel:
+        yield channel
+
+
+def _export(directory: Path, gain: float) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.gain = tf.Variable(gain)
+
+    def signature(*specs):
+        return tf.function(input_signature=specs)
+
+    mixture_spec = tf.TensorSpec([None, None], tf.float32, "mixture")
+    strings = lambda name: tf.TensorSpec([None], tf.string, name)
+
+    def split(mixture):
+        return {"vocals": mixture * module.gain, "accompaniment": mixture * (1 - module.gain)}
+
+    @signature(strings("audio"))
+    def wav(audio):
+        def one(data):
+            decoded, rate = tf.audio.decode_wav(data)
+            tf.debugging.assert_equal(rate, 16000, "the sample rate is not the model's 16000 Hz")
+            return {target: tf.audio.encode_wav(stem, rate) for target, stem in split(decoded).items()}
+
+        return tf.map_fn(one, audio, fn_output_signature=dict.fromkeys(("vocals", "accompaniment"), tf.string))
+
+    @signature(strings("examples"))
+    def examples(examples):
+        parsed = tf.io.parse_example(examples, {"mixture": tf.io.FixedLenFeature([], tf.string)})
+        decoded = tf.map_fn(
+            lambda data: tf.cast(tf.io.decode_raw(data, tf.int16), tf.float32) / 32768,
+            parsed["mixture"],
+            fn_output_signature=tf.RaggedTensorSpec([None], tf.float32),
+        )
+        return split(decoded.to_tensor())
+
+    @signature(strings("query"))
+    def describe(query):
+        return {"sample_rate_hz": tf.fill(tf.shape(query), tf.constant(16000, tf.int64))}
+
+    @signature(mixture_spec)
+    def slow(mixture):
+        counted = tf.while_loop(lambda i: i < 1e9, lambda i: i + 1, [tf.constant(0.0)])[0]
+        return {"vocals": mixture + counted}
+
+    @signature(mixture_spec)
+    def two_seconds(mixture):
+        start = tf.timestamp()
+        now = tf.while_loop(lambda now: now - start < 2, lambda now: tf.timestamp() + 0 * now, [start])[0]
+        return {"vocals": mixture + 0 * tf.cast(now, tf.float32)}
+
+    @signature(mixture_spec)
+    def fails(mixture):
+        with tf.control_dependencies([tf.debugging.Assert(tf.size(mixture) < 0, ["x" * 3000])]):
+            return {"vocals": tf.identity(mixture)}
+
+    @signature(
+        tf.TensorSpec([None], tf.int64, "whole"),
+        tf.TensorSpec([None], tf.int32, "small"),
+        tf.TensorSpec([None], tf.bool, "flag"),
+        strings("text"),
+        tf.TensorSpec([None], tf.float64, "double"),
+    )
+    def echo(whole, small, flag, text, double):
+        named = dict(whole=whole, small=small, flag=flag, text=text, double=double)
+        return {name: tf.identity(value) for name, value in named.items()}
+
+    names = dict(wav=wav, examples=examples, describe=describe, slow=slow, fails=fails, echo=echo)
+    module.functions = [signature(mixture_spec)(split), two_seconds, *names.values()]
+    signatures = {"serving_default": module.functions[0], "two_seconds": two_seconds, **names}
+    tf.saved_model.save(module, str(directory), signatures=signatures)

@@ -34,6 +34,14 @@ def training(name: str) -> Iterator[Callable[[Progress], None]]:
         yield lambda at: bars.update(task, completed=at.step, total=at.steps, words=_words(at))
 
 
+@contextlib.contextmanager
+def file_progress(name: str) -> Iterator[Callable[[float], None]]:
+    """A bar for one file, on a terminal only; takes the finished fraction."""
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"separating {name}", total=1.0)
+        yield lambda fraction: bars.update(task, completed=fraction)
+
+
 def _line_printer(name: str) -> Callable[[Progress], None]:
     last = -math.inf
 

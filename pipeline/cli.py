@@ -1,0 +1,203 @@
+"""The `stemline` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.graph import Stage
+
+# TFX's own imports must see the Keras that the models are built with; the rest keeps native start-up noise off the screen.
+ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
+BAD_INPUT, REFUSED = 2, 3
+
+app = typer.Typer(
+    help="Singing-voice separation as a pipeline: ingest stems, train, judge, refuse a worse model, serve the better one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.")]
+Data = Annotated[str | None, typer.Option("--data", "-d", help="Directory of the stems; may hold {SPAN} and {VERSION}.")]
+Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.")]
+Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: train.steps=2000.")]
+Work = Annotated[Path, typer.Option("--workdir", "-w", help="Metadata, artifacts, checkpoints and pushed models.")]
+BadTracks = Annotated[int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")]
+ModelName = Annotated[str, typer.Option("--model-name", help="Name of the model on the server.")]
+WORKDIR = Path("runs")
+MODEL_NAME = "stemline"
+
+
+@app.command()
+def demo(workdir: Work = WORKDIR, set: Set = None) -> None:
+    """Everything once, small, on songs that we render ourselves: ends with scores and separated audio over gRPC."""
+    from pipeline import demo as demonstration
+    from pipeline.config import load
+    from pipeline.workdir import Workdir
+
+    raise typer.Exit(demonstration.main(load("demo", set or ()), Workdir(workdir)))
+
+
+@app.command()
+def run(
+    recipe: Recipe = "demo",
+    data: Data = None,
+    format: Format = None,
+    set: Set = None,
+    workdir: Work = WORKDIR,
+    max_bad_tracks: BadTracks = None,
+) -> None:
+    """The whole pipeline: ingest, validate, train, judge, check serving, push. Exit code 3 when the model is refused."""
+    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "push")
+
+
+@app.command()
+def ingest(
+    recipe: Recipe = "demo",
+    data: Data = None,
+    format: Format = None,
+    set: Set = None,
+    workdir: Work = WORKDIR,
+    max_bad_tracks: BadTracks = None,
+) -> None:
+    """Turn stems into TFRecords and validate them."""
+    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "ingest")
+
+
+@app.command()
+def train(
+    recipe: Recipe = "demo",
+    data: Data = None,
+    format: Format = None,
+    set: Set = None,
+    workdir: Work = WORKDIR,
+    max_bad_tracks: BadTracks = None,
+) -> None:
+    """Ingest, validate and train, without judging."""
+    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "train")
+
+
+@app.command()
+def evaluate(
+    recipe: Recipe = "demo",
+    data: Data = None,
+    format: Format = None,
+    set: Set = None,
+    workdir: Work = WORKDIR,
+    max_bad_tracks: BadTracks = None,
+) -> None:
+    """Ingest, validate, train and judge, without pushing. Exit code 3 when the model is refused."""
+    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "evaluate")
+
+
+@app.command()
+def separate(
+    audio: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Stems become <output>/<name>/<target>.wav.")] = Path("separated"),
+    server: Annotated[str | None, typer.Option("--server", help="host:port of a model server; else in this process.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="A SavedModel instead of the last pushed one.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")] = None,
+    model_name: ModelName = MODEL_NAME,
+    workdir: Work = WORKDIR,
+) -> None:
+    """Separate files into stems with the last pushed model, in this process or over gRPC."""
+    from pipeline.progress import file_progress
+    from pipeline.workdir import Workdir
+
+    if server:
+        from serving.client import Client
+
+        source = Client(server, model_name)
+    else:
+        from serving.local import LocalModel
+
+        source = LocalModel(model or Workdir(workdir).latest_version(recipe))
+    with source:
+        for path in audio:
+            with file_progress(path.name) as progress:
+                written = source.separate_file(path, output / path.stem, progress=progress)
+            for stem in written.values():
+                typer.echo(f"wrote {stem}")
+
+
+@app.command()
+def serve(
+    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Whose models; else those of the last push.")] = None,
+    port: Annotated[int, typer.Option("--port", "-p", help="gRPC port; 0 chooses a free one.", min=0, max=65535)] = 8500,
+    model_name: ModelName = MODEL_NAME,
+    workdir: Work = WORKDIR,
+) -> None:
+    """Serve the pushed models over TF Serving's gRPC protocol; new versions are picked up as they are pushed."""
+    from pipeline.workdir import Workdir
+
+    base = Workdir(workdir).latest_version(recipe).parent.resolve()
+    flags = [f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base}"]
+    os.execv(sys.executable, [sys.executable, "-m", "serving.server", *flags])
+
+
+@app.command()
+def models() -> None:
+    """The networks that can be built, and the recipes with their papers and published scores."""
+    from pipeline import listings
+
+    listings.print_models()
+
+
+@app.command()
+def runs(workdir: Work = WORKDIR) -> None:
+    """What ran, what was blessed and pushed, with scores: read from the metadata."""
+    from pipeline import listings
+    from pipeline.workdir import Workdir
+
+    listings.print_runs(Workdir(workdir))
+
+
+def main() -> None:
+    """Entry point: bad input is one sentence on standard error and exit code 2."""
+    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        typer.echo(f"stemline: {_sentence(error)}", err=True)
+        sys.exit(BAD_INPUT)
+
+
+def _config(recipe: str, data: str | None, format: str | None, set: list[str] | None, bad: int | None) -> Config:
+    """The recipe with the options that have a flag of their own, then with every --set."""
+    import json
+
+    from pipeline.config import load
+
+    flags = {"data.path": data, "data.format": format, "data.max_bad_tracks": bad}
+    return load(recipe, [*(f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None), *(set or ())])
+
+
+def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
+    from pipeline import datasets, listings
+    from pipeline.workdir import Workdir
+
+    datasets.reader(config.data.format)
+    from pipeline.run import run_local
+
+    result = run_local(config, Workdir(workdir), until)
+    listings.print_run(result)
+    if until in ("evaluate", "push") and not result.accepted:
+        raise typer.Exit(REFUSED)
+
+
+def _sentence(error: Exception) -> str:
+    """One line, whatever raised it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

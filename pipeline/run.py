@@ -1,0 +1,84 @@
+"""Runs the graph on this machine: one process, no server, one writer of the metadata at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+
+import filelock
+from rich.text import Text
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+from pipeline import records
+from pipeline.config import Config
+from pipeline.graph import Stage, create_pipeline
+from pipeline.progress import console
+from pipeline.workdir import Workdir
+
+
+def run_local(config: Config, workdir: Workdir, until: Stage = "push") -> records.Run:
+    """Runs the pipeline, saying which component is at work, and returns what MLMD recorded of this run.
+
+    Finished components of an earlier run with equal inputs come from the cache; a killed run continues that way.
+
+    Raises:
+      ValueError: bad data or configuration, from any component.
+      OSError: the workdir cannot be written, or another run holds it.
+    """
+    workdir.root.mkdir(parents=True, exist_ok=True)
+    with _locked(workdir), _narrated():
+        LocalDagRunner().run(create_pipeline(config, workdir, until))
+    return records.runs(workdir, config.name)[0]
+
+
+@contextlib.contextmanager
+def _locked(workdir: Workdir) -> Iterator[None]:
+    """sqlite takes one writer: a second run on the same workdir is refused at once."""
+    lock = filelock.FileLock(workdir.lock)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise BlockingIOError(f"another stemline run is at work in {workdir.root}; wait for it or choose another --workdir") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _narrated() -> Iterator[None]:
+    """Turns the runner's log records into one line a component, with its time and whether it came from the cache."""
+    logger = logging.getLogger("absl")
+    narrator = _Narrator()
+    level = logger.level
+    logger.addHandler(narrator)
+    logger.setLevel(logging.INFO)
+    quiet = [(handler, handler.level) for handler in logger.handlers if handler is not narrator]
+    for handler, _ in quiet:
+        handler.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.removeHandler(narrator)
+        logger.setLevel(level)
+        for handler, old in quiet:
+            handler.setLevel(old)
+
+
+class _Narrator(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.started, self.cached = time.monotonic(), False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Component %s is running.":
+            self.started, self.cached = time.monotonic(), False
+            console.print(Text(f"{record.args[0]} …", style="dim"))
+        elif record.msg == "A cached execution %d is used.":
+            self.cached = True
+        elif record.msg == "Component %s is finished.":
+            seconds = time.monotonic() - self.started
+            how = "unchanged, from the cache" if self.cached else f"done in {seconds:.1f} s"
+            console.print(f"[green]{record.args[0]}[/green]: {how}")

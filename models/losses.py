@@ -99,8 +99,8 @@ def generalised_kl(mixture, references, outputs, l2: float = 1e-4) -> tf.Tensor:
         )
     magnitudes = _float(outputs["magnitudes"])
     oracle = masking.ratio(spectral.magnitude(references))
-    truth = oracle * (spectral.magnitude(mixture) / _float(outputs["level"]))[..., tf.newaxis]
-    truth = truth[..., : magnitudes.shape[-1]]
+    truth = oracle * tf.expand_dims(spectral.magnitude(mixture) / _float(outputs["level"]), -1)
+    truth = tf.gather(truth, tf.range(tf.shape(magnitudes)[-1]), axis=-1)  # GRU-S estimates the first target only
     divergence = _divergence(truth, _float(outputs["skip_filtered"])) + _divergence(truth, magnitudes)
     return divergence + l2 * tf.reduce_mean(tf.square(magnitudes))
 
@@ -112,7 +112,7 @@ def _divergence(truth: tf.Tensor, estimate: tf.Tensor) -> tf.Tensor:
 
 
 def _masked(mixture: tf.Tensor, outputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    return _float(outputs["masks"]) * spectral.magnitude(mixture)[..., tf.newaxis]
+    return _float(outputs["masks"]) * tf.expand_dims(spectral.magnitude(mixture), -1)
 
 
 def _power(spectrogram: tf.Tensor) -> tf.Tensor:

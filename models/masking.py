@@ -47,4 +47,4 @@ def apply(spectrogram: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
 
     spectrogram: complex64 [...]; masks: float32 [..., targets]. Returns complex64 [..., targets].
     """
-    return spectrogram[..., tf.newaxis] * tf.cast(masks, spectrogram.dtype)
+    return tf.expand_dims(spectrogram, -1) * tf.cast(masks, spectrogram.dtype)

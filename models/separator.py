@@ -110,7 +110,7 @@ class Separator(keras.Model):
             )
             raise ValueError(f"mixture has shape {list(mixture.shape)}; legal: {legal}.")
         if rank == 2 or channels > 1:
-            return mixture if rank == 3 else mixture[..., tf.newaxis]
+            return mixture if rank == 3 else tf.expand_dims(mixture, -1)
         batch, samples, audio_channels = tf.unstack(tf.shape(mixture))
         return tf.reshape(tf.transpose(mixture, [0, 2, 1]), [batch * audio_channels, samples, 1])
 

@@ -82,7 +82,7 @@ class SkipFilteringNetwork(keras.Model):
         """Masks of the strategy (section III.ii of the paper)."""
         if self.strategy != "GRU-S":
             return masking.ratio(magnitudes, self.alpha)
-        mask = masking.alpha_wiener(magnitudes, mixture[..., tf.newaxis], self.alpha)
+        mask = masking.alpha_wiener(magnitudes, tf.expand_dims(mixture, -1), self.alpha)
         return tf.concat([mask, 1.0 - mask], axis=-1)
 
 
@@ -94,7 +94,7 @@ class TargetEstimator(keras.layers.Layer):
 
     def __init__(self, bins: int, units: int, context_frames: int, name: str):
         super().__init__(name=name, dtype="float32")
-        self.context_frames = context_frames
+        self.kept = slice(context_frames, -context_frames or None)
         self.reduce = None if units == bins else _dense(units, None, "reduce")
         self.forward = _gru(units, "encoder_forward")
         self.backward = _gru(units, "encoder_backward", go_backwards=True)
@@ -102,12 +102,11 @@ class TargetEstimator(keras.layers.Layer):
         self.expand = None if units == bins else _dense(bins, "tanh", "expand")
         self.enhance = _dense(bins, "relu", "highway")
         # A negative bias starts the layer as a plain connection (Srivastava et al. 2015).
-        self.gate = _dense(bins, "sigmoid", "highway_gate", bias_initializer=keras.initializers.Constant(-2.0))
+        self.gate = _dense(bins, "sigmoid", "highway_gate", bias_initializer=keras.initializers.Constant(-2))
 
     def call(self, sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        kept = slice(self.context_frames, sequences.shape[1] - self.context_frames)
-        activations = tf.cast(self.decode(self.encode(sequences))[:, kept], tf.float32)
-        filtered = masking.skip_filter(sequences[:, kept], activations)
+        activations = tf.cast(self.decode(self.encode(sequences))[:, self.kept], tf.float32)
+        filtered = masking.skip_filter(sequences[:, self.kept], activations)
         gate = tf.cast(self.gate(filtered), tf.float32)
         # One gate on both branches, as in highway networks; Eq. 8 prints the other matrix in its second sigmoid.
         enhanced = gate * tf.cast(self.enhance(filtered), tf.float32) + (1.0 - gate) * filtered
@@ -136,7 +135,7 @@ def slice_sequences(frames: tf.Tensor, sequence_frames: int, context_frames: int
     step = sequence_frames - 2 * context_frames
     count = tf.shape(frames)[1]
     right = -(-count // step) * step - count + context_frames
-    padded = tf.pad(frames, [[0, 0], [context_frames, right], [0, 0]])
+    padded = tf.pad(frames, tf.stack([[0, 0], [context_frames, right], [0, 0]]))
     return tf.reshape(tf.signal.frame(padded, sequence_frames, step, axis=1), [-1, sequence_frames, frames.shape[2]])
 
 
@@ -145,9 +144,10 @@ def join_sequences(sequences: tf.Tensor, frames: tf.Tensor, batch: tf.Tensor) ->
 
     sequences: [batch * sequences, T - 2 L, bins, targets]. Returns [batch, frames, bins, targets].
     """
-    step, bins, targets = sequences.shape[1:]
-    count = tf.shape(sequences)[0] // tf.maximum(batch, 1) * step
-    return tf.reshape(sequences, [batch, count, bins, targets])[:, :frames]
+    total, step, bins, targets = tf.unstack(tf.shape(sequences))
+    count = total // tf.maximum(batch, 1) * step
+    joined = tf.reshape(sequences, [batch, count, bins, targets])[:, :frames]
+    return tf.ensure_shape(joined, [None, None, *sequences.shape[2:]])
 
 
 def _gru(units: int, name: str, go_backwards: bool = False) -> keras.layers.GRU:

@@ -1,0 +1,109 @@
+"""Pictures of the report: box plots as SVG that takes the page's colours, spectrograms as PNG data URIs."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import scipy.signal
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+COLOURS = {"mixture": "#8a8f98", "model": "#2f7de1", "baseline": "#d98a1f", "irm": "#2fa36b"}
+MOST_DB = 100.0
+
+_INK = "#010203"  # stands for the page's text colour in the SVG
+_GREY = "#888888"
+_RANGE_DB = 70.0
+_WINDOW_SECONDS = 0.064
+
+
+def box_plots(panels: Mapping[str, Mapping[str, Sequence[float]]], unit: str = "dB") -> str:
+    """SVG with one panel for each metric and one box for each method; panels: metric -> method -> values of the tracks.
+
+    Values that are not finite or above 100 dB are left out.
+    """
+    figure = Figure(figsize=(2.3 * len(panels), 2.9), layout="constrained")
+    for place, (metric, methods) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        axes.set_title(f"{metric} [{unit}]", fontsize=10, color=_INK)
+        _boxes(axes, methods)
+    return _svg(figure)
+
+
+def spectrogram(signal: np.ndarray, sample_rate_hz: int, full_scale_db: float) -> str:
+    """PNG data URI of the magnitudes of a signal [samples, channels] in dB, white at `full_scale_db`."""
+    level = _levels_db(signal, sample_rate_hz)
+    figure = Figure(figsize=(4.2, 2.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(
+        level,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        extent=(0, len(signal) / sample_rate_hz, 0, sample_rate_hz / 2000),
+        vmin=full_scale_db - _RANGE_DB,
+        vmax=full_scale_db,
+    )
+    axes.set_xlabel("seconds", fontsize=8, color=_GREY)
+    axes.set_ylabel("kHz", fontsize=8, color=_GREY)
+    _quiet_frame(axes, _GREY)
+    file = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def peak_db(signal: np.ndarray, sample_rate_hz: int) -> float:
+    """The loudest point of a signal's spectrogram."""
+    return float(_levels_db(signal, sample_rate_hz).max())
+
+
+def _levels_db(signal: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    width = 2 ** round(np.log2(_WINDOW_SECONDS * sample_rate_hz))
+    mono = np.pad(signal.mean(axis=1), (0, max(0, width - len(signal))))
+    spectra = scipy.signal.stft(mono, nperseg=width, noverlap=width // 2)[2]
+    return 20 * np.log10(np.maximum(np.abs(spectra), 1e-7))
+
+
+def _boxes(axes, methods: Mapping[str, Sequence[float]]) -> None:
+    kept = [[v for v in values if np.isfinite(v) and abs(v) < MOST_DB] for values in methods.values()]
+    line = {"color": _INK, "linewidth": 0.8}
+    boxes = axes.boxplot(
+        kept,
+        widths=0.6,
+        patch_artist=True,
+        boxprops=line | {"alpha": 0.8},
+        whiskerprops=line,
+        capprops=line,
+        medianprops={"color": _INK, "linewidth": 1.6},
+        flierprops={"marker": ".", "markersize": 3, "markeredgecolor": _INK},
+    )
+    for box, method in zip(boxes["boxes"], methods, strict=True):
+        box.set_facecolor(COLOURS[method])
+    axes.set_xticks(range(1, len(kept) + 1), list(methods), fontsize=8, rotation=30)
+    axes.grid(axis="y", color=_GREY, alpha=0.3, linewidth=0.5)
+    _quiet_frame(axes, _INK)
+
+
+def _quiet_frame(axes, colour: str) -> None:
+    axes.tick_params(colors=colour, labelsize=8, length=2)
+    axes.set_facecolor("none")
+    axes.figure.set_facecolor("none")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(colour)
+
+
+def _svg(figure: Figure) -> str:
+    """Inline SVG: no prologue, no namespaces, no metadata, and the page's text colour for ink."""
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "stemline", "font.family": "sans-serif"}):
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
+    text = file.getvalue().decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href").replace(_INK, "currentColor")
+    return re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text))

@@ -1,0 +1,178 @@
+"""The report: one file, no network, verdict first, every track in the table, small enough to mail."""
+
+import base64
+import html.parser
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from models.recipe import ModelSpec
+from pipeline import report
+from pipeline.config import Config, DataConfig, EvaluateConfig, GateConfig, Threshold
+from pipeline.metrics import evaluation
+from pipeline.report import page
+from pipeline.report.excerpts import AUDIO_BUDGET_BYTES, Shown, excerpts, liveliest
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+RATE_HZ = 8000
+NAMES = ["<b>bold & co</b>", "plain song", "zulu"]
+
+
+def track(name: str, seed: int, seconds: float = 3.0, rate: int = RATE_HZ, channels: int = 1) -> SimpleNamespace:
+    generator = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate))[:, np.newaxis] / rate
+    sung = np.sin(2 * np.pi * 2 * time) > -0.5
+    voice = 0.3 * sung * np.sin(2 * np.pi * 440 * time + 4 * np.sin(35 * time)) * np.ones(channels)
+    stems = {"vocals": voice, "accompaniment": 0.1 * generator.standard_normal((len(time), channels))}
+    return SimpleNamespace(name=name, sample_rate_hz=rate, mixture=sum(stems.values()), stems=stems)
+
+
+def leaky(each: SimpleNamespace, leak: float):
+    return lambda mixture, _: {target: stem + leak * (mixture - stem) for target, stem in each.stems.items()}
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[evaluation.Evaluation, list[Shown]]:
+    setup = Config(
+        "demo <recipe>",
+        data=DataConfig(sample_rate_hz=RATE_HZ),
+        model=ModelSpec(sample_rate_hz=RATE_HZ, frame_length=256, hop=128),
+        evaluate=EvaluateConfig(metrics=("v3", "v4")),
+        gate=GateConfig((Threshold("vocals", "v3/SDR", 3.0, "mixture"), Threshold("vocals", "v4/SDR", 90.0))),
+    )
+    tracks = [track(name, seed, seconds=2.0 + seed) for seed, name in enumerate(NAMES)]
+    results, shown = [], []
+    for leak, each in zip((0.5, 0.02, 0.1), tracks, strict=True):
+        separators = {"model": leaky(each, leak), "baseline": leaky(each, 0.3)}
+        results += evaluation.evaluate_tracks([each], separators, setup.model, setup.evaluate)
+        shown.append(Shown("best", each, separators["model"](each.mixture, RATE_HZ)))
+    return evaluation.conclude(results, setup), shown
+
+
+class Page(html.parser.HTMLParser):
+    """Title, table cells, and every attribute of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self._open and data.strip():
+            self.text.setdefault(self._open[-1], []).append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def written(judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    report.write(*judged, path, caption="Model /somewhere/7")
+    return path
+
+
+def test_says_the_verdict_and_its_reasons_first(written: Path) -> None:
+    parsed = Page(written.read_text())
+    assert parsed.text["title"] == ["demo <recipe>: not blessed"]
+    assert parsed.text["strong"] == ["Not blessed"]
+    assert parsed.text["li"][0].startswith("vocals v3/SDR is ")
+    assert parsed.text["li"][0].endswith("meets the required 3.00 dB")
+    assert parsed.text["li"][1].endswith("misses the required 90.00 dB")
+    assert ("li", {"class": "passed"}) in parsed.tags
+    assert ("li", {}) in parsed.tags
+    text = written.read_text()
+    assert text.index('id="verdict"') < text.index("<table")
+
+
+def test_every_track_and_method_is_in_the_tables(written: Path, judged) -> None:
+    cells = Page(written.read_text()).text["td"]
+    for name in NAMES:
+        assert cells.count(name) == 2, "once for each version"
+    for method in ("mixture (no separation)", "model", "last blessed model", "oracle: ideal ratio mask"):
+        assert cells.count(method) == 2
+    for name in ("vocals/v3/GNSDR", "accompaniment/v4/SIR"):
+        assert page._db(judged[0].scores["model"][name]) in cells
+    assert (
+        "BSS Eval v3 (sources, 512-tap filters), whole track, mean over tracks weighted by length"
+        in written.read_text()
+    )
+
+
+def test_needs_no_network_and_is_small(written: Path) -> None:
+    text = written.read_text()
+    assert re.findall(r"https?://|//cdn|@import|url\((?!#)", text) == []
+    links = [value for _, attributes in Page(text).tags for key, value in attributes.items() if key in ("src", "href")]
+    assert links
+    assert all(value.startswith(("data:", "#")) for value in links)
+    assert written.stat().st_size < 15_000_000
+
+
+def test_plays_what_was_separated(written: Path, judged) -> None:
+    players = [attributes for tag, attributes in Page(written.read_text()).tags if tag == "audio"]
+    assert len(players) == len(NAMES) * (1 + 2 * 2)
+    kind, data = players[1]["src"].split(",")
+    assert kind == "data:audio/flac;base64"
+    audio, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
+    expected = judged[1][0].track.stems["vocals"][:, 0]
+    assert rate == RATE_HZ
+    np.testing.assert_allclose(audio, expected, atol=2 / 32768)
+
+
+def test_same_evaluation_same_bytes(written: Path, judged) -> None:
+    assert page.render(*judged, caption="Model /somewhere/7") == written.read_text()
+
+
+def test_many_long_stereo_tracks_stay_within_the_budget() -> None:
+    tracks = [track(str(seed), seed, seconds=11.0, rate=44100, channels=2) for seed in range(5)]
+    shown = [Shown("best", each, each.stems) for each in tracks]
+    made = excerpts(shown, ("vocals", "accompaniment"))
+    audio = [clip.audio for excerpt in made for row in excerpt.rows for clip in row]
+    assert len(audio) == 25
+    assert all(uri.startswith("data:audio/mpeg;base64,") for uri in audio)
+    assert sum(map(len, audio)) < AUDIO_BUDGET_BYTES
+    assert all(5 < excerpt.seconds <= 10 for excerpt in made)
+
+
+def test_plays_the_part_in_which_all_targets_sound() -> None:
+    stems = {"vocals": np.zeros((1000, 1)), "accompaniment": np.ones((1000, 1))}
+    stems["vocals"][600:700] = 1
+    assert 500 <= liveliest(stems, ("vocals", "accompaniment"), 200) <= 600
+    assert liveliest(stems, ("vocals",), 1000) == 0
+
+
+def test_chooses_best_median_and_worst(judged) -> None:
+    chosen = report.choose(judged[0], "v3/GSDR", "vocals", 3)
+    assert chosen == {"best": "plain song", "median": "zulu", "worst": NAMES[0]}
+    assert report.choose(judged[0], "v4/SDR", "vocals", 1) == {"best": "plain song"}
+    assert report.choose(judged[0], "v4/NONE", "vocals", 3) == {}
+
+
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_browser_runs_it(written: Path, tmp_path: Path) -> None:
+    """Opens the page with a script at its end that sorts the first table by the vocals' SDR, then reads the DOM."""
+    script = """<script>const b = document.querySelectorAll("table.tracks th button")[2]; b.click(); b.click();
+      document.title = [...document.querySelectorAll("table.tracks")[0].tBodies[0].rows].map(r => r.cells[0].textContent).join("|");</script>"""
+    probe = tmp_path / "probe.html"
+    probe.write_text(written.read_text().replace("</body>", script + "</body>"))
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert Page(dom).text["title"] == ["plain song|zulu|<b>bold & co</b>"]

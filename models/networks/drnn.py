@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
+from models.recurrence import ReluRecurrence
 
 SMALL = {"units": 24, "layers": 2, "recurrent": (2,), "context": 3}
 MASKS_SUM_TO_ONE = True
@@ -76,10 +77,7 @@ def with_context(frames: tf.Tensor, context: int) -> tf.Tensor:
 def _hidden(number: int, units: int, recurrent: bool) -> keras.layers.Layer:
     if not recurrent:
         return keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")
-    # An orthogonal matrix keeps the state's norm and the ReLU halves its power: the recurrence decays at the start.
-    return keras.layers.SimpleRNN(
-        units, activation="relu", recurrent_initializer="orthogonal", return_sequences=True, name=f"hidden_{number}"
-    )
+    return ReluRecurrence(units, name=f"hidden_{number}")
 
 
 def _check_sizes(units: int, layers: int, recurrent: Sequence[int], context: int) -> None:

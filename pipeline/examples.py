@@ -143,7 +143,7 @@ def write(examples: Iterable[tf.train.Example], path: str) -> None:
         tf.io.gfile.rename(partial, path, overwrite=True)
     except tf.errors.OpError as error:
         _remove(partial)
-        raise OSError(f"Cannot write {path}: {error.message}") from error
+        raise OSError(f"Cannot write {path}: {error.message.rsplit('; ', 1)[-1]}") from error
     except BaseException:
         _remove(partial)
         raise

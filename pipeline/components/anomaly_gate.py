@@ -1,10 +1,11 @@
 """AnomalyGate: stops the run, in words, where ExampleValidator has only noted an anomaly."""
 
-from pathlib import Path
+import os
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact
 from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 
 _FILE = "SchemaDiff.pb"
@@ -42,12 +43,11 @@ def _text(info: anomalies_pb2.AnomalyInfo) -> str:
 
 
 def _read(uri: str, split: str) -> anomalies_pb2.Anomalies:
-    anomalies = anomalies_pb2.Anomalies()
-    anomalies.ParseFromString((Path(uri) / f"Split-{split}" / _FILE).read_bytes())
-    return anomalies
+    with fileio.open(os.path.join(uri, f"Split-{split}", _FILE), "rb") as file:
+        return anomalies_pb2.Anomalies.FromString(file.read())
 
 
 @component
-def AnomalyGate(anomalies: InputArtifact[standard_artifacts.ExampleAnomalies]) -> None:  # noqa: N802 (it is a node)
+def AnomalyGate(anomalies: InputArtifact[standard_artifacts.ExampleAnomalies]) -> None:
     """Passes if the data fits the schema; make it upstream of whatever must not run otherwise."""
     check(anomalies.uri, artifact_utils.decode_split_names(anomalies.split_names))

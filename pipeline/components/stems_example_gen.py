@@ -20,6 +20,7 @@ from google.protobuf import struct_pb2
 from tfx.components.example_gen import base_example_gen_executor, component, driver, input_processor, utils
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
@@ -133,14 +134,15 @@ class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
     def _run(self, shards: list[ingest.Shard], data: Mapping[str, Any], artifact_uri: str) -> list[list[dict]]:
         """The outcomes of all shards, brought back from the workers in a file."""
         for split in SPLITS:
-            os.makedirs(os.path.join(artifact_uri, f"Split-{split}"), exist_ok=True)
+            fileio.makedirs(os.path.join(artifact_uri, f"Split-{split}"))
         collected = os.path.join(artifact_uri, "outcomes.json")
         write_shards = self.GetInputSourceToExamplePTransform()
         with self._make_beam_pipeline() as pipeline:
             outcomes = pipeline | write_shards(shards, data, artifact_uri)
             _ = outcomes | beam.combiners.ToList() | beam.Map(_collect, collected)
-        found = json.loads(Path(collected).read_text())
-        os.remove(collected)
+        with fileio.open(collected) as file:
+            found = json.load(file)
+        fileio.remove(collected)
         failures = [outcome["failure"] for outcome in found if isinstance(outcome, dict)]
         if failures:
             raise OSError(failures[0])
@@ -166,7 +168,8 @@ def _write_shard(shard: ingest.Shard, data: Mapping[str, Any], artifact_uri: str
 
 
 def _collect(outcomes: list, path: str) -> None:
-    Path(path).write_text(json.dumps(outcomes))
+    with fileio.open(path, "w") as file:
+        file.write(json.dumps(outcomes))
 
 
 def _settings(exec_properties: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -195,10 +198,11 @@ def _resolved_path(exec_properties: Mapping[str, Any]) -> str | None:
 
 def _write_json(value: Any, directory: str) -> None:
     """Writes the report to a directory; complete or not at all."""
-    os.makedirs(directory, exist_ok=True)
+    fileio.makedirs(directory)
     path = os.path.join(directory, ingest.REPORT)
-    Path(f"{path}.partial").write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    os.replace(f"{path}.partial", path)
+    with fileio.open(f"{path}.partial", "w") as file:
+        file.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    fileio.rename(f"{path}.partial", path, overwrite=True)
 
 
 # --- component -------------------------------------------------------------------------------------------------------

@@ -139,20 +139,16 @@ def _separate_wav(separator: Separator, contents: tf.Tensor) -> dict[str, tf.Ten
 def _separate_examples(separator: Separator, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     schema = {"mixture": tf.string, "channels": tf.int64, "sample_rate_hz": tf.int64}
     parsed = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], dtype) for name, dtype in schema.items()})
-    longest = tf.reduce_max(tf.concat([tf.strings.length(parsed["mixture"]) // 2, [0]], axis=0))
 
     def separate(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         _assert_legal("sample_rate_hz of example", example["sample_rate_hz"], separator.spec.sample_rate_hz, "Hz")
         values = tf.cast(tf.io.decode_raw(example["mixture"], tf.int16), tf.float32) / 32768
         waveform = tf.reshape(values, tf.stack([-1, tf.cast(example["channels"], tf.int32)]))
-        stems = _separate_item(separator, waveform)
-        return {
-            target: tf.pad(tf.reshape(stem, [-1]), [[0, longest - tf.size(stem)]]) for target, stem in stems.items()
-        }
+        return {target: tf.reshape(stem, [-1]) for target, stem in _separate_item(separator, waveform).items()}
 
-    return tf.map_fn(
-        separate, parsed, fn_output_signature=dict.fromkeys(separator.spec.targets, tf.TensorSpec([None], tf.float32))
-    )
+    outputs = dict.fromkeys(separator.spec.targets, tf.RaggedTensorSpec([None], tf.float32))
+    stems = tf.map_fn(separate, parsed, fn_output_signature=outputs)
+    return {target: stem.to_tensor() for target, stem in stems.items()}
 
 
 def _separate_item(separator: Separator, waveform: tf.Tensor) -> dict[str, tf.Tensor]:

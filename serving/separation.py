@@ -6,6 +6,7 @@ What separates a chunk is left open (`Separation.run`): a server (serving.client
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections import deque
@@ -116,7 +117,7 @@ class Separation(ABC):
         signal = np.asarray(waveform, np.float32)
         if signal.ndim not in (1, 2) or 0 in signal.shape[1:]:
             raise SeparationError(f"waveform has shape {signal.shape}; legal is [samples] or [samples, channels]")
-        wide = signal.reshape(len(signal), -1)
+        wide = signal.reshape(len(signal), math.prod(signal.shape[1:]))
         blocks = (wide[start : start + BLOCK_SAMPLES] for start in range(0, len(wide), BLOCK_SAMPLES))
         parts: dict[str, list[np.ndarray]] = {target: [wide[:0]] for target in self.targets}
         stream = self.stream(blocks, len(wide), wide.shape[1], sample_rate_hz, chunk_seconds, overlap_seconds, progress)

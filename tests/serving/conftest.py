@@ -60,7 +60,9 @@ def _export(directory: Path, gain: float) -> None:
         return tf.function(input_signature=specs)
 
     mixture_spec = tf.TensorSpec([None, None], tf.float32, "mixture")
-    strings = lambda name: tf.TensorSpec([None], tf.string, name)
+
+    def strings(name):
+        return tf.TensorSpec([None], tf.string, name)
 
     def split(mixture):
         return {"vocals": mixture * module.gain, "accompaniment": mixture * (1 - module.gain)}
@@ -112,10 +114,10 @@ def _export(directory: Path, gain: float) -> None:
         tf.TensorSpec([None], tf.float64, "double"),
     )
     def echo(whole, small, flag, text, double):
-        named = dict(whole=whole, small=small, flag=flag, text=text, double=double)
+        named = {"whole": whole, "small": small, "flag": flag, "text": text, "double": double}
         return {name: tf.identity(value) for name, value in named.items()}
 
-    names = dict(wav=wav, examples=examples, describe=describe, slow=slow, fails=fails, echo=echo)
+    names = {"wav": wav, "examples": examples, "describe": describe, "slow": slow, "fails": fails, "echo": echo}
     module.functions = [signature(mixture_spec)(split), two_seconds, *names.values()]
     signatures = {"serving_default": module.functions[0], "two_seconds": two_seconds, **names}
     tf.saved_model.save(module, str(directory), signatures=signatures)

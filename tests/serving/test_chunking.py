@@ -58,9 +58,11 @@ def test_window_weights_of_all_chunks_sum_to_one_everywhere(plan, samples):
 @given(st.integers(0, 5000))
 def test_crossfade_windows_sum_to_exactly_one(overlap):
     fade = chunking.fade_in(overlap)
-    assert fade.dtype == np.float32 and fade.shape == (overlap,)
+    assert fade.dtype == np.float32
+    assert fade.shape == (overlap,)
     assert np.all(fade + (np.float32(1) - fade) == 1)
-    assert np.all((fade >= 0) & (fade <= 1)) and np.all(np.diff(fade) >= 0)
+    assert np.all((fade >= 0) & (fade <= 1))
+    assert np.all(np.diff(fade) >= 0)
 
 
 def test_two_chunks_that_disagree_are_crossfaded_with_the_window():
@@ -89,13 +91,13 @@ def test_memory_does_not_grow_with_the_signal():
 
 @pytest.mark.parametrize(("chunk", "overlap"), [(0, 0), (-3, 0), (10, 10), (10, -1)])
 def test_an_illegal_plan_names_value_and_limits(chunk, overlap):
-    with pytest.raises(ValueError, match="samples is -?[0-9]+; "):
+    with pytest.raises(ValueError, match=r"samples is -?[0-9]+; "):
         ChunkPlan(chunk, overlap)
 
 
 @pytest.mark.parametrize(("chunk", "overlap"), [(0, 0), (float("nan"), 0), (1, 1), (1, -0.5), (1, float("nan"))])
 def test_an_illegal_plan_in_seconds_names_value_and_limits(chunk, overlap):
-    with pytest.raises(ValueError, match="_seconds is .*; legal is"):
+    with pytest.raises(ValueError, match=r"_seconds is .*; legal is"):
         chunking.plan_seconds(chunk, overlap, 16000)
 
 

@@ -1,0 +1,244 @@
+"""ServingValidator: a candidate is blessed when a model server, in a process of its own, answers as it does itself.
+
+TFX's InfraValidator needs a container engine and, without one, never blesses; this one starts serving.server. What it
+writes is what TFX's Pusher reads from an InfraValidator: the int properties `blessed` and `has_model`, and the stamped
+copy of the model with its warm-up requests.
+"""
+
+import io
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tfx.components.infra_validator.executor import _BLESSED_FILENAME, _NOT_BLESSED_FILENAME
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from pipeline import config as config_module
+from pipeline import examples as examples_module
+from serving import process, tensors
+from serving.client import Client
+from serving.local import LocalModel
+from serving.process import ServerError
+from serving.separation import DEFAULT_SIGNATURE, SeparationError, placeholder
+
+MODEL_NAME = "stemline"
+REPORT = "serving.json"
+REQUESTS_PER_LENGTH = 5  # for the median latency of serving_default
+WARM_UP_BATCHES = (1, 2)  # a mono and a stereo file of a model that separates channel by channel
+SEED = 0
+ODD_SAMPLES = 12347
+
+Inputs = dict[str, np.ndarray]
+
+
+class Refused(ValueError):
+    """The candidate does not serve; one sentence why."""
+
+
+def validate(
+    model: Path, examples: Mapping[str, bytes], sample_rate_hz: int, chunk_samples: int, tolerance: float
+) -> dict:
+    """Serves the SavedModel `model` from a staging copy and compares every answer with the model in this process.
+
+    Args:
+      model: directory of saved_model.pb.
+      examples: serialized tf.Examples for the signature `examples`, by a name for the report.
+      sample_rate_hz: the rate the model is meant to work at.
+      chunk_samples: the length clients will send.
+      tolerance: largest absolute difference of a sample that passes.
+
+    Returns:
+      The report: per signature and request, the largest difference and the median latency.
+
+    Raises:
+      Refused: it does not load, does not answer, or answers something else than in this process.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="stemline-serving-") as staging, LocalModel(model) as local:
+            base_path = Path(staging, MODEL_NAME)
+            shutil.copytree(model, base_path / "1")
+            requests = dict(_requests(local, examples, sample_rate_hz, chunk_samples))
+            with process.running(base_path, MODEL_NAME) as address, Client(address, MODEL_NAME) as client:
+                return {name: _compare(name, cases, local, client, tolerance) for name, cases in requests.items()}
+    except (SeparationError, ServerError) as error:
+        raise Refused(str(error)) from error
+
+
+def _requests(
+    local: LocalModel, examples: Mapping[str, bytes], sample_rate_hz: int, chunk_samples: int
+) -> Iterator[tuple[str, dict[str, Inputs]]]:
+    """For every signature of the model its requests by name."""
+    lengths = sorted({1, ODD_SAMPLES, sample_rate_hz, 10 * sample_rate_hz, chunk_samples})
+    if DEFAULT_SIGNATURE not in local.signatures:
+        raise Refused(f"the model has no signature {DEFAULT_SIGNATURE}; it has {', '.join(sorted(local.signatures))}")
+    channels = (*local.mixture_shape, 1)[2] or 1
+    for name, signature in sorted(local.signatures.items()):
+        if name.startswith("__"):  # TensorFlow's own, not callable
+            continue
+        if name == DEFAULT_SIGNATURE:
+            alias = next(iter(signature.inputs))
+            batches = {f"{samples} samples": {alias: _mixture(local, samples)} for samples in lengths}
+            yield name, batches
+        elif set(signature.inputs) == {"audio"}:
+            clips = {samples: _wav(samples, channels, sample_rate_hz) for samples in lengths}
+            yield name, {f"{samples} samples": {"audio": _strings(clip)} for samples, clip in clips.items()}
+        elif set(signature.inputs) == {"examples"}:
+            yield name, {case: {"examples": _strings(example)} for case, example in examples.items()}
+        else:
+            yield name, {"placeholder": {alias: placeholder(info) for alias, info in signature.inputs.items()}}
+
+
+def _noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(SEED).uniform(-0.5, 0.5, shape).astype(np.float32)
+
+
+def _mixture(local: LocalModel, samples: int, batch: int = 1) -> np.ndarray:
+    return _noise(batch, samples, *(channels or 1 for channels in local.mixture_shape[2:]))
+
+
+def _wav(samples: int, channels: int, sample_rate_hz: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, _noise(samples, channels), sample_rate_hz, "PCM_16", format="WAV")
+    return buffer.getvalue()
+
+
+def _strings(value: bytes) -> np.ndarray:
+    return np.array([value], object)
+
+
+def _compare(
+    signature: str, cases: Mapping[str, Inputs], local: LocalModel, client: Client, tolerance: float
+) -> dict[str, dict[str, float]]:
+    report = {}
+    for case, inputs in cases.items():
+        expected = local.run(inputs, signature)
+        seconds = []
+        for _ in range(REQUESTS_PER_LENGTH if signature == DEFAULT_SIGNATURE else 1):
+            started = time.perf_counter()
+            answer = client.run(inputs, signature)
+            seconds.append(time.perf_counter() - started)
+        difference = _difference(f"signature {signature}, {case}", expected, answer)
+        if not difference <= tolerance:
+            raise Refused(
+                f"signature {signature}, {case}: the served answer differs from the model's own by {difference:.3g}; "
+                f"legal is {tolerance:g}"
+            )
+        report[case] = {"max_difference": difference, "latency_p50_ms": 1000 * statistics.median(seconds)}
+    return report
+
+
+def _difference(what: str, expected: Inputs, answer: Inputs) -> float:
+    """Largest absolute difference over all outputs, 1.0 being full scale."""
+    if sorted(expected) != sorted(answer):
+        raise Refused(f"{what}: served outputs are {sorted(answer)}; the model's own are {sorted(expected)}")
+    largest = 0.0
+    for name, own in expected.items():
+        for left, right in zip(_signals(own), _signals(answer[name]), strict=True):
+            if left.shape != right.shape:
+                raise Refused(f"{what}: served {name} has shape {right.shape}; the model's own {left.shape}")
+            if not np.isfinite(left).all():
+                raise Refused(f"{what}: output {name} holds NaN or infinity")
+            largest = max(largest, float(np.abs(left - right).max(initial=0.0)))
+    return largest
+
+
+def _signals(output: np.ndarray) -> list[np.ndarray]:
+    """An output as arrays of numbers: WAV bytes are decoded, other strings become their bytes."""
+    if output.dtype != object:
+        return [output.astype(np.float64)]
+    return [_decoded(value) for value in output.ravel()]
+
+
+def _decoded(value: bytes) -> np.ndarray:
+    if value[:4] == b"RIFF":
+        return soundfile.read(io.BytesIO(value))[0]
+    return np.frombuffer(value, np.uint8).astype(np.float64)
+
+
+# ---- the artifact
+
+
+def _stamp(model: Path, stamped: Path, chunk_samples: int) -> None:
+    """A copy of the model with warm-up requests of serving_default at the chunk length."""
+    partial = stamped.with_name(f".{stamped.name}.partial")
+    shutil.copytree(model, partial, dirs_exist_ok=True)
+    warm_up = Path(path_utils.warmup_file_path(str(partial)))
+    warm_up.parent.mkdir(exist_ok=True)
+    with LocalModel(model) as local, tf.io.TFRecordWriter(str(warm_up)) as writer:
+        alias = next(iter(local.signatures[DEFAULT_SIGNATURE].inputs))
+        for batch in WARM_UP_BATCHES:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = MODEL_NAME
+            request.model_spec.signature_name = DEFAULT_SIGNATURE
+            request.inputs[alias].CopyFrom(tensors.to_proto(_mixture(local, chunk_samples, batch)))
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+    os.replace(partial, stamped)
+
+
+def _first_examples(examples: standard_artifacts.Examples, number: int = 2) -> dict[str, bytes]:
+    """The first serialized tf.Examples of the first split that has any, by a name for the report."""
+    for split in sorted(examples.splits):
+        files = examples_module.shards(examples.path(split=split))
+        records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(number)
+        found = {f"{split} {index}": bytes(record) for index, record in enumerate(records.as_numpy_iterator())}
+        if found:
+            return found
+    raise ValueError(f"examples artifact {examples.uri} holds no example in any of its splits {examples.splits}")
+
+
+def bless(
+    model: standard_artifacts.Model,
+    examples: standard_artifacts.Examples,
+    blessing: standard_artifacts.InfraBlessing,
+    config: config_module.Config,
+) -> None:
+    """Validates and fills the blessing artifact; a candidate that does not serve is marked, not raised.
+
+    `blessing` gets the int properties `blessed` and (when blessed) `has_model`, the string property `reason` when not,
+    INFRA_BLESSED or INFRA_NOT_BLESSED, serving.json, and the stamped model.
+    """
+    candidate = Path(path_utils.serving_model_path(model.uri))
+    uri = Path(blessing.uri)
+    uri.mkdir(parents=True, exist_ok=True)
+    rate_hz = config.model.sample_rate_hz
+    chunk_samples = round(config.serve.chunk_seconds * rate_hz)
+    requests = _first_examples(examples)
+    signatures, reason = {}, ""
+    try:
+        signatures = validate(candidate, requests, rate_hz, chunk_samples, config.serve.tolerance)
+        _stamp(candidate, Path(path_utils.stamped_model_path(str(uri))), chunk_samples)
+        blessing.set_int_custom_property("has_model", 1)
+    except Refused as error:
+        reason = str(error)
+        blessing.set_string_custom_property("reason", reason)
+    blessing.set_int_custom_property("blessed", int(not reason))
+    (uri / (_NOT_BLESSED_FILENAME if reason else _BLESSED_FILENAME)).write_text("")
+    report = {"blessed": not reason, "reason": reason, "tolerance": config.serve.tolerance, "signatures": signatures}
+    (uri / REPORT).write_text(json.dumps(report, indent=2) + "\n")
+
+
+@component
+def ServingValidator(
+    model: InputArtifact[standard_artifacts.Model],
+    examples: InputArtifact[standard_artifacts.Examples],
+    blessing: OutputArtifact[standard_artifacts.InfraBlessing],
+    config: Parameter[str],
+):
+    """Serves the candidate in a process of its own and blesses it if it answers as it does in this one.
+
+    `config` is JSON of the sections model (sample_rate_hz) and serve (chunk_seconds, tolerance).
+    """
+    bless(model, examples, blessing, config_module.from_json(config))

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from models.recipe import nearest
+from models.recipe import ModelSpec, nearest
 from models.separator import Separator
 
 DESCRIPTION = os.path.join("assets.extra", "stemline.json")
@@ -75,11 +76,15 @@ def signatures(separator: Separator) -> dict:
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "audio")])
     def wav(audio):
         outputs = dict.fromkeys(separator.spec.targets, tf.TensorSpec([], tf.string))
-        return tf.map_fn(lambda contents: _separate_wav(separator, contents), audio, fn_output_signature=outputs)
+        return tf.map_fn(
+            lambda contents: _separate_wav(separator.spec, serving_default, contents),
+            audio,
+            fn_output_signature=outputs,
+        )
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "examples")])
     def examples(examples):
-        return _separate_examples(separator, examples)
+        return _separate_examples(separator.spec, serving_default, examples)
 
     return {"serving_default": serving_default, "wav": wav, "examples": examples}
 
@@ -129,35 +134,35 @@ def load(directory: str | os.PathLike) -> Exported:
     return Exported(directory)
 
 
-def _separate_wav(separator: Separator, contents: tf.Tensor) -> dict[str, tf.Tensor]:
+def _separate_wav(spec: ModelSpec, separate: Callable, contents: tf.Tensor) -> dict[str, tf.Tensor]:
     waveform, rate_hz = tf.audio.decode_wav(contents)
-    _assert_legal("sample rate of audio", rate_hz, separator.spec.sample_rate_hz, "Hz")
-    stems = _separate_item(separator, waveform)
+    _assert_legal("sample rate of audio", rate_hz, spec.sample_rate_hz, "Hz")
+    stems = _separate_item(spec, separate, waveform)
     return {target: tf.audio.encode_wav(stem, rate_hz) for target, stem in stems.items()}
 
 
-def _separate_examples(separator: Separator, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+def _separate_examples(spec: ModelSpec, separate: Callable, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     schema = {"mixture": tf.string, "channels": tf.int64, "sample_rate_hz": tf.int64}
     parsed = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], dtype) for name, dtype in schema.items()})
 
-    def separate(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        _assert_legal("sample_rate_hz of example", example["sample_rate_hz"], separator.spec.sample_rate_hz, "Hz")
+    def separate_example(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        _assert_legal("sample_rate_hz of example", example["sample_rate_hz"], spec.sample_rate_hz, "Hz")
         values = tf.cast(tf.io.decode_raw(example["mixture"], tf.int16), tf.float32) / 32768
         waveform = tf.reshape(values, tf.stack([-1, tf.cast(example["channels"], tf.int32)]))
-        return {target: tf.reshape(stem, [-1]) for target, stem in _separate_item(separator, waveform).items()}
+        return {target: tf.reshape(stem, [-1]) for target, stem in _separate_item(spec, separate, waveform).items()}
 
-    outputs = dict.fromkeys(separator.spec.targets, tf.RaggedTensorSpec([None], tf.float32))
-    stems = tf.map_fn(separate, parsed, fn_output_signature=outputs)
+    outputs = dict.fromkeys(spec.targets, tf.RaggedTensorSpec([None], tf.float32))
+    stems = tf.map_fn(separate_example, parsed, fn_output_signature=outputs)
     return {target: stem.to_tensor() for target, stem in stems.items()}
 
 
-def _separate_item(separator: Separator, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-    """[samples, channels] -> {target: [samples, channels]}."""
-    channels = separator.spec.channels
-    if channels > 1:
-        _assert_legal("number of channels", tf.shape(waveform)[1], channels, "channels")
-        waveform = tf.reshape(waveform, [-1, channels])
-    return {target: stem[0] for target, stem in separator(waveform[tf.newaxis]).items()}
+def _separate_item(spec: ModelSpec, separate: Callable, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+    """[samples, channels] -> {target: [samples, channels]}; a mono model takes the channels as a batch."""
+    if spec.channels == 1:
+        return {target: tf.transpose(stem) for target, stem in separate(tf.transpose(waveform)).items()}
+    _assert_legal("number of channels", tf.shape(waveform)[1], spec.channels, "channels")
+    waveform = tf.reshape(waveform, [1, -1, spec.channels])
+    return {target: stem[0] for target, stem in separate(waveform).items()}
 
 
 def _assert_legal(name: str, received: tf.Tensor, required: int, unit: str) -> None:

@@ -117,14 +117,14 @@ def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         raise ValueError("the tensor's shape is not fully defined")
-    declared = math.prod(shape) * (dtype.as_numpy_dtype().itemsize if dtype != tf.string else 8)
-    if declared > max(FILL_BYTES, 8 * proto.ByteSize()):
-        raise ValueError(f"the tensor declares {declared} bytes and was sent in {proto.ByteSize()}")
-    if proto.tensor_content and dtype != tf.string:
-        return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(shape)
-    if dtype == tf.float32 and proto.float_val:
-        return _decode(memoryview(proto.SerializeToString()))
-    return _parse(proto, dtype)
+    content = proto.tensor_content
+    if content and dtype != tf.string:  # a view: reshape refuses any other size
+        return np.frombuffer(content, dtype.as_numpy_dtype).reshape(shape)
+    message = proto.SerializeToString()
+    declared = math.prod(shape) * (dtype.size if dtype != tf.string else 8)
+    if declared > max(FILL_BYTES, 8 * len(message)):
+        raise ValueError(f"the tensor declares {declared} bytes and was sent in {len(message)}")
+    return _decode(message) if dtype == tf.float32 and proto.float_val else _parse(message, dtype)
 
 
 def _dtype(number: int) -> tf.DType:
@@ -137,10 +137,10 @@ def _dtype(number: int) -> tf.DType:
     return dtype
 
 
-def _parse(proto: tensor_pb2.TensorProto, dtype: tf.DType) -> np.ndarray:
+def _parse(message: bytes, dtype: tf.DType) -> np.ndarray:
     try:
         with tf.device("/CPU:0"):
-            return np.asarray(tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy())
+            return np.asarray(tf.io.parse_tensor(message, dtype).numpy())
     except tf.errors.OpError as error:
         raise ValueError(error.message) from error
 

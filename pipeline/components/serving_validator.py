@@ -148,8 +148,9 @@ def _difference(what: str, expected: Inputs, answer: Inputs) -> float:
         for left, right in zip(_signals(own), _signals(answer[name]), strict=True):
             if left.shape != right.shape:
                 raise Refused(f"{what}: served {name} has shape {right.shape}; the model's own {left.shape}")
-            if not np.isfinite(left).all():
-                raise Refused(f"{what}: output {name} holds NaN or infinity")
+            for whose, signal in (("the model's own", left), ("served", right)):
+                if not np.isfinite(signal).all():
+                    raise Refused(f"{what}: {whose} {name} holds NaN or infinity")
             largest = max(largest, float(np.abs(left - right).max(initial=0.0)))
     return largest
 

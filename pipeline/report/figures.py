@@ -26,9 +26,11 @@ def box_plots(panels: Mapping[str, Mapping[str, Sequence[float]]], unit: str = "
 
     Values that are not finite or above 100 dB are left out.
     """
-    figure = Figure(figsize=(2.3 * len(panels), 2.9), layout="constrained")
+    columns = len(panels) if len(panels) < 4 else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(2.3 * columns, 2.5 * rows), layout="constrained")
     for place, (metric, methods) in enumerate(panels.items(), start=1):
-        axes = figure.add_subplot(1, len(panels), place)
+        axes = figure.add_subplot(rows, columns, place)
         axes.set_title(f"{metric} [{unit}]", fontsize=10, color=_INK)
         _boxes(axes, methods)
     return _svg(figure)

@@ -219,6 +219,7 @@ def test_a_model_of_nan_is_refused_and_published_without_nan(run) -> None:
     assert "not blessed" in (refused.evaluation / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_baseline_of_another_rate_is_not_judged_and_says_so(run) -> None:
     refused = run(model=0.99, baseline=0.9, rate=16000, setup=config(max_tracks=1))
     assert refused.blessing["blessed"] == 0
@@ -234,6 +235,7 @@ def test_refuses_data_that_it_cannot_judge(records: Path, tmp_path: Path) -> Non
     save(tmp_path / "model", 0.9, rate=44100)
     with pytest.raises(ValueError, match="the mixtures have 8000 Hz; the model takes 44100 Hz"):
         evaluator._check(str(tmp_path / "model"), config())
+    assert evaluator._unfit(str(tmp_path / "model"), config()).startswith("the last blessed model cannot be judged")
     save(tmp_path / "other", 0.9, targets=("vocals",))
     with pytest.raises(ValueError, match="'accompaniment' is asked for; the model separates vocals"):
         evaluator._check(str(tmp_path / "other"), config())

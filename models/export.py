@@ -6,6 +6,8 @@
 - `examples`: `examples` string [batch], serialized tf.Examples with `mixture` (interleaved little-endian int16),
   `channels` and `sample_rate_hz` -> float32 [batch, values] per target, interleaved as the mixture is and padded with
   zeros to the longest of the batch.
+- `describe`: `query` string [batch], ignored -> `sample_rate_hz` int64 [batch]: what a client of a remote server cannot
+  read from `assets.extra`.
 
 `wav` and `examples` separate item by item: an answer does not depend on what else is in the batch.
 """
@@ -26,7 +28,7 @@ DESCRIPTION = os.path.join("assets.extra", "stemline.json")
 
 
 def save(separator: Separator, directory: str | os.PathLike, recipe_name: str = "") -> None:
-    """Writes the SavedModel with its three signatures; `directory` appears, or is replaced, when all of it is written.
+    """Writes the SavedModel with its signatures; `directory` appears, or is replaced, when all of it is written.
 
     `assets.extra/stemline.json` beside it says what was exported, see `description`.
     Raises OSError or tf.errors.OpError when it cannot be written.
@@ -73,6 +75,11 @@ def signatures(separator: Separator) -> dict:
     def serving_default(mixture):
         return separator(mixture)
 
+    # Batch-major as the others: a batching server refuses a signature without inputs.
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "query")])
+    def describe(query):
+        return {"sample_rate_hz": tf.fill(tf.shape(query), tf.constant(separator.spec.sample_rate_hz, tf.int64))}
+
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "audio")])
     def wav(audio):
         outputs = dict.fromkeys(separator.spec.targets, tf.TensorSpec([], tf.string))
@@ -86,7 +93,7 @@ def signatures(separator: Separator) -> dict:
     def examples(examples):
         return _separate_examples(separator.spec, serving_default, examples)
 
-    return {"serving_default": serving_default, "wav": wav, "examples": examples}
+    return {"serving_default": serving_default, "wav": wav, "examples": examples, "describe": describe}
 
 
 class Exported:

@@ -13,6 +13,9 @@ import models
 from models import masking, spectral
 from models.recipe import PRECISIONS, ModelSpec, nearest
 
+# Power below the loudest frame's at which a frame no longer counts for the level: -60 dB.
+SILENT = 1e-6
+
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -55,12 +58,16 @@ class Separator(keras.Model):
     def level(self, spectrogram: tf.Tensor) -> tf.Tensor:
         """What the magnitudes are divided by: float32 [batch, 1, 1, 1], their RMS over frames, bins and channels.
 
-        By Parseval that is the waveform's RMS times sqrt(sum window^2). 1 for silence, or without `normalise_level`.
+        Frames 60 dB below the loudest do not count, so that a chunk padded with silence has the level of its signal.
+        By Parseval it is the waveform's RMS times sqrt(sum window^2). 1 for silence, or without `normalise_level`.
         """
-        power = tf.reduce_mean(tf.square(spectral.magnitude(spectrogram)), axis=[1, 2, 3], keepdims=True)
+        power = tf.reduce_mean(tf.square(spectral.magnitude(spectrogram)), axis=[2, 3], keepdims=True)
         if not self.spec.normalise_level:
-            return tf.ones_like(power)
-        return tf.where(power > 1e-16, tf.sqrt(tf.maximum(power, 1e-16)), tf.ones_like(power))
+            return tf.ones_like(power[:, :1])
+        sounding = tf.cast(power > SILENT * tf.reduce_max(power, axis=1, keepdims=True), tf.float32)
+        mean = tf.reduce_sum(power * sounding, axis=1, keepdims=True)
+        mean /= tf.maximum(tf.reduce_sum(sounding, axis=1, keepdims=True), 1.0)
+        return tf.where(mean > 1e-16, tf.sqrt(tf.maximum(mean, 1e-16)), tf.ones_like(mean))
 
     def features(self, spectrogram: tf.Tensor) -> tf.Tensor:
         """What the network sees: (|X| / level) ** input_power, standardised per bin where the spec says so.

@@ -68,7 +68,9 @@ def augmentation_options(train: TrainSpec) -> dict[str, dict]:
     """
     unused = sorted(set(train.augment_options) - set(train.augment))
     if unused:
-        raise ValueError(f"train.augment_options names {unused[0]!r}, which is not in train.augment {list(train.augment)}")
+        raise ValueError(
+            f"train.augment_options names {unused[0]!r}, which is not in train.augment {list(train.augment)}"
+        )
     merged = {}
     for name in train.augment:
         given = dict(train.augment_options.get(name, {}))

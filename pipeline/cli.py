@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +27,9 @@ app = typer.Typer(
 )
 
 Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.")]
-Data = Annotated[str | None, typer.Option("--data", "-d", help="Directory of the stems; may hold {SPAN} and {VERSION}.")]
+Data = Annotated[
+    str | None, typer.Option("--data", "-d", help="Directory of the stems; may hold {SPAN} and {VERSION}.")
+]
 Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: train.steps=2000.")]
 Work = Annotated[Path, typer.Option("--workdir", "-w", help="Metadata, artifacts, checkpoints and pushed models.")]
@@ -100,9 +104,15 @@ def evaluate(
 @app.command()
 def separate(
     audio: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Stems become <output>/<name>/<target>.wav.")] = Path("separated"),
-    server: Annotated[str | None, typer.Option("--server", help="host:port of a model server; else in this process.")] = None,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="A SavedModel instead of the last pushed one.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Stems become <output>/<name>/<target>.wav.")] = Path(
+        "separated"
+    ),
+    server: Annotated[
+        str | None, typer.Option("--server", help="host:port of a model server; else in this process.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="A SavedModel instead of the last pushed one.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")] = None,
     model_name: ModelName = MODEL_NAME,
     workdir: Work = WORKDIR,
@@ -129,8 +139,12 @@ def separate(
 
 @app.command()
 def serve(
-    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Whose models; else those of the last push.")] = None,
-    port: Annotated[int, typer.Option("--port", "-p", help="gRPC port; 0 chooses a free one.", min=0, max=65535)] = 8500,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="Whose models; else those of the last push.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", "-p", help="gRPC port; 0 chooses a free one.", min=0, max=65535)
+    ] = 8500,
     model_name: ModelName = MODEL_NAME,
     workdir: Work = WORKDIR,
 ) -> None:
@@ -162,6 +176,9 @@ def runs(workdir: Work = WORKDIR) -> None:
 def main() -> None:
     """Entry point: bad input is one sentence on standard error and exit code 2."""
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    # Of the libraries below only errors are shown: their warnings speak to their developers.
+    warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
     try:
         app()
     except (ValueError, OSError) as error:
@@ -176,7 +193,9 @@ def _config(recipe: str, data: str | None, format: str | None, set: list[str] | 
     from pipeline.config import load
 
     flags = {"data.path": data, "data.format": format, "data.max_bad_tracks": bad}
-    return load(recipe, [*(f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None), *(set or ())])
+    return load(
+        recipe, [*(f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None), *(set or ())]
+    )
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:

@@ -40,12 +40,11 @@ class DataConfig:
     dev_fraction: float = 0.1
     test_fraction: float = 0.1
     max_bad_tracks: int = 0
-    spans: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises ConfigError for a number that no corpus can have."""
-        for name in ("sample_rate_hz", "channels", "segment_seconds", "spans"):
+        for name in ("sample_rate_hz", "channels", "segment_seconds"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"data.{name} is {getattr(self, name)}: it must be above 0")
         for name in ("dev_fraction", "test_fraction"):

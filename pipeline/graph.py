@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tfx.components import ExampleValidator, ImportSchemaGen, StatisticsGen
+from tfx.components import ExampleValidator, StatisticsGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline

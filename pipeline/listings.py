@@ -36,7 +36,16 @@ def print_runs(workdir: Workdir) -> None:
     if not found:
         console.print(f"no runs in {workdir.root} yet; `stemline demo` makes one", markup=False)
         return
-    table = Table("started", "recipe", "components", "blessed", "infra", "served version", "vocals", title=f"Runs in {workdir.root}")
+    table = Table(
+        "started",
+        "recipe",
+        "components",
+        "blessed",
+        "infra",
+        "served version",
+        "vocals",
+        title=f"Runs in {workdir.root}",
+    )
     for run in found:
         version = run.pushed.rsplit("/", 1)[-1] if run.pushed else "–"
         row = (f"{run.started:%Y-%m-%d %H:%M:%S}", run.pipeline, _states(run.states.values()), VERDICTS[run.blessed])

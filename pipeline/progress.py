@@ -28,7 +28,12 @@ def training(name: str) -> Iterator[Callable[[Progress], None]]:
     if not console.is_terminal:
         yield _line_printer(name)
         return
-    columns = (TextColumn("  training {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+    columns = (
+        TextColumn("  training {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
     with Bars(*columns, console=console, transient=True) as bars:
         task = bars.add_task(name, total=None, words="")
         yield lambda at: bars.update(task, completed=at.step, total=at.steps, words=_words(at))

@@ -40,7 +40,9 @@ def _locked(workdir: Workdir) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise BlockingIOError(f"another stemline run is at work in {workdir.root}; wait for it or choose another --workdir") from error
+        raise BlockingIOError(
+            f"another stemline run is at work in {workdir.root}; wait for it or choose another --workdir"
+        ) from error
     try:
         yield
     finally:
@@ -51,20 +53,16 @@ def _locked(workdir: Workdir) -> Iterator[None]:
 def _narrated() -> Iterator[None]:
     """Turns the runner's log records into one line a component, with its time and whether it came from the cache."""
     logger = logging.getLogger("absl")
-    narrator = _Narrator()
-    level = logger.level
+    narrator, level = _Narrator(), logger.level
     logger.addHandler(narrator)
     logger.setLevel(logging.INFO)
-    quiet = [(handler, handler.level) for handler in logger.handlers if handler is not narrator]
-    for handler, _ in quiet:
-        handler.setLevel(logging.ERROR)
+    logger.propagate = False
     try:
         yield
     finally:
-        logger.removeHandler(narrator)
+        logger.propagate = True
         logger.setLevel(level)
-        for handler, old in quiet:
-            handler.setLevel(old)
+        logger.removeHandler(narrator)
 
 
 class _Narrator(logging.Handler):

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import tensorflow as tf
 import tf_keras as keras
@@ -138,7 +137,9 @@ class _Loop:
             if self.step % self.spec.evaluate_every_steps == 0 or self.step == self.spec.steps:
                 stopped = self._evaluate()
             self._log(loss)
-            report(Progress(self.step, self.spec.steps, loss, float(self.dev_loss), clock.left(self.step, self.spec.steps)))
+            report(
+                Progress(self.step, self.spec.steps, loss, float(self.dev_loss), clock.left(self.step, self.spec.steps))
+            )
             if time.monotonic() - saved > 60 * self.spec.checkpoint_minutes:
                 self.latest.save()
                 saved = time.monotonic()
@@ -171,7 +172,9 @@ class _Loop:
         """Measures the network's input on training mixtures, where the recipe standardises it."""
         if not self.recipe.model.standardise:
             return
-        mixtures = batched.take(ADAPT_BATCHES).map(lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1))
+        mixtures = batched.take(ADAPT_BATCHES).map(
+            lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1)
+        )
         self.separator.adapt(mixtures)
 
     def _evaluate(self) -> bool:

@@ -48,5 +48,7 @@ class Workdir:
         numbered = [path.parent for path in versions if path.parent.name.isdigit()]
         if not numbered:
             what = f"no version of {name!r}" if name else "no model"
-            raise FileNotFoundError(f"{what} was pushed in {self.root} yet; `stemline demo` or `stemline run` pushes one")
+            raise FileNotFoundError(
+                f"{what} was pushed in {self.root} yet; `stemline demo` or `stemline run` pushes one"
+            )
         return max(numbered, key=lambda path: int(path.name))

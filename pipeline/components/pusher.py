@@ -35,7 +35,10 @@ class RenamingExecutor(pusher_executor.Executor):
         if fileio.exists(staging):
             fileio.rmtree(staging)
         destination.filesystem.base_directory = staging
-        staged = {**exec_properties, standard_component_specs.PUSH_DESTINATION_KEY: proto_utils.proto_to_json(destination)}
+        staged = {
+            **exec_properties,
+            standard_component_specs.PUSH_DESTINATION_KEY: proto_utils.proto_to_json(destination),
+        }
         super().Do(input_dict, output_dict, staged)
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         if pushed.get_int_custom_property("pushed"):

@@ -88,5 +88,7 @@ def test_options_of_an_augmentation_that_is_off_or_unknown_are_refused() -> None
         batches.augmentation_options(TrainSpec(augment=("remix",), augment_options={"gain": {"deviation_db": 1}}))
     with pytest.raises(ValueError, match=r"no option 'chance': legal are probability"):
         batches.augmentation_options(TrainSpec(augment=("remix",), augment_options={"remix": {"chance": 1}}))
-    merged = batches.augmentation_options(TrainSpec(augment=("remix",), augment_options={"remix": {"probability": 0.1}}))
+    merged = batches.augmentation_options(
+        TrainSpec(augment=("remix",), augment_options={"remix": {"probability": 0.1}})
+    )
     assert merged == {"remix": {"probability": 0.1}}

@@ -19,7 +19,9 @@ def test_every_recipe_survives_the_round_trip_through_json(name: str) -> None:
 
 
 def test_overrides_reach_their_section_and_keep_types() -> None:
-    changed = config.load("demo", ["train.steps=7", "model.sizes.units=8", "gate.thresholds.0.at_least_db=1", "data.path=/a b"])
+    changed = config.load(
+        "demo", ["train.steps=7", "model.sizes.units=8", "gate.thresholds.0.at_least_db=1", "data.path=/a b"]
+    )
     assert changed.train.steps == 7
     assert changed.model.sizes["units"] == 8
     assert changed.gate.thresholds[0].at_least_db == 1.0

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+import absl.logging
 import filelock
 from rich.text import Text
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -52,16 +53,17 @@ def _locked(workdir: Workdir) -> Iterator[None]:
 @contextlib.contextmanager
 def _narrated() -> Iterator[None]:
     """Turns the runner's log records into one line a component, with its time and whether it came from the cache."""
-    logger = logging.getLogger("absl")
-    narrator, level = _Narrator(), logger.level
+    logger = absl.logging.get_absl_logger()
+    narrator, verbosity = _Narrator(), absl.logging.get_verbosity()
     logger.addHandler(narrator)
-    logger.setLevel(logging.INFO)
+    # By absl's own verbosity: TensorFlow's SavedModel writer resets the logger's level to it.
+    absl.logging.set_verbosity(absl.logging.INFO)
     logger.propagate = False
     try:
         yield
     finally:
         logger.propagate = True
-        logger.setLevel(level)
+        absl.logging.set_verbosity(verbosity)
         logger.removeHandler(narrator)
 
 

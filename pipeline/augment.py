@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+# Segments are padded to a multiple of this before they are resampled: a length whose prime factors are small, and that
+# stays whole times 17/16 or 9/8, makes the Fourier transforms an order of magnitude faster.
+SMOOTH = 16 * 17 * 9 * 8
+
 
 def excerpt(segment: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
     """A random stretch of `samples` out of a segment, or the whole segment padded with silence when it is shorter."""
@@ -15,10 +19,10 @@ def excerpt(segment: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
     return pad(segment[start : start + samples], samples)
 
 
-def pad(piece: tf.Tensor, samples: int) -> tf.Tensor:
+def pad(piece: tf.Tensor, samples: int | tf.Tensor) -> tf.Tensor:
     """Silence at the end, up to `samples`."""
     padded = tf.pad(piece, [[0, samples - tf.shape(piece)[0]], [0, 0], [0, 0]])
-    return tf.ensure_shape(padded, [samples, *piece.shape[1:]])
+    return tf.ensure_shape(padded, [samples if isinstance(samples, int) else None, *piece.shape[1:]])
 
 
 def circular_shift(segment: tf.Tensor, step_samples: int, seed: tf.Tensor) -> tf.Tensor:
@@ -35,14 +39,20 @@ def speed(segment: tf.Tensor, factor: float) -> tf.Tensor:
     Returns `[round(samples / factor), channels, targets]`.
     """
     length = tf.shape(segment)[0]
-    new_length = tf.cast(tf.round(tf.cast(length, tf.float32) / factor), tf.int32)
-    spectrum = tf.signal.rfft(tf.transpose(segment, [1, 2, 0]))
-    bins, new_bins = length // 2 + 1, new_length // 2 + 1
-    kept = spectrum[..., : tf.minimum(bins, new_bins)]
-    padded = tf.pad(kept, [[0, 0], [0, 0], [0, new_bins - tf.shape(kept)[-1]]])
-    resampled = tf.signal.irfft(padded, [new_length]) * tf.cast(new_length, tf.float32) / tf.cast(length, tf.float32)
-    result = tf.transpose(resampled, [2, 0, 1])
+    padded_length = (length + SMOOTH - 1) // SMOOTH * SMOOTH
+    resampled_length, new_length = _scaled(padded_length, factor), _scaled(length, factor)
+    spectrum = tf.signal.rfft(tf.transpose(pad(segment, padded_length), [1, 2, 0]))
+    bins = tf.minimum(padded_length, resampled_length) // 2 + 1
+    missing = resampled_length // 2 + 1 - bins
+    spectrum = tf.pad(spectrum[..., :bins], [[0, 0], [0, 0], [0, missing]])
+    resampled = tf.signal.irfft(spectrum, [resampled_length])[..., :new_length]
+    scale = tf.cast(resampled_length, tf.float32) / tf.cast(padded_length, tf.float32)
+    result = tf.transpose(resampled * scale, [2, 0, 1])
     return tf.ensure_shape(result, [None, *segment.shape[1:]])
+
+
+def _scaled(length: tf.Tensor, factor: float) -> tf.Tensor:
+    return tf.cast(tf.round(tf.cast(length, tf.float64) / factor), tf.int32)
 
 
 def remix(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def training_batches(files: Sequence[str], model: ModelSpec, train: TrainSpec, s
     options = augmentation_options(train)
     segments = _segments(files, model, seed)
     if "speed" in train.augment:
-        segments = segments.flat_map(lambda segment: _speed_copies(segment, options["speed"]["factors"]))
+        segments = _with_speed_copies(segments, options["speed"]["factors"])
     if sum(Path(name).stat().st_size for name in files) < CACHE_BYTES:
         segments = segments.cache()
     segments = segments.shuffle(train.shuffle_buffer, seed=seed).repeat()
@@ -106,13 +107,18 @@ def _stems(record: tf.Tensor, model: ModelSpec) -> tf.Tensor:
     return tf.ensure_shape(stems, [None, model.channels, len(model.targets)])
 
 
-def _speed_copies(segment: tf.Tensor, factors: Sequence[float]) -> tf.data.Dataset:
-    copies = tf.data.Dataset.from_tensors(segment)
+def _with_speed_copies(segments: tf.data.Dataset, factors: Sequence[float]) -> tf.data.Dataset:
+    """All segments, then all of them again at every other speed."""
+    copies = segments
     for factor in factors:
-        faster = augment.speed(tf.cast(segment, tf.float32), factor)
-        rounded = tf.cast(tf.clip_by_value(tf.round(faster), -32768, 32767), tf.int16)
-        copies = copies.concatenate(tf.data.Dataset.from_tensors(rounded))
+        faster = segments.map(functools.partial(_at_speed, factor=factor), num_parallel_calls=tf.data.AUTOTUNE)
+        copies = copies.concatenate(faster)
     return copies
+
+
+def _at_speed(segment: tf.Tensor, factor: float) -> tf.Tensor:
+    faster = augment.speed(tf.cast(segment, tf.float32), factor)
+    return tf.cast(tf.clip_by_value(tf.round(faster), -32768, 32767), tf.int16)
 
 
 def _excerpts(segment: tf.Tensor, samples: int, train: TrainSpec, options: dict, seed: tf.Tensor) -> tf.Tensor:

@@ -193,16 +193,17 @@ def _config(recipe: str, data: str | None, format: str | None, set: list[str] | 
     from pipeline.config import load
 
     flags = {"data.path": data, "data.format": format, "data.max_bad_tracks": bad}
-    return load(
-        recipe, [*(f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None), *(set or ())]
-    )
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if format is not None and format != load(recipe).data.format:
+        given.append("data.options={}")  # those of the recipe are of its own format
+    return load(recipe, [*given, *(set or ())])
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
-    from pipeline import datasets, listings
+    from pipeline import listings, preflight
     from pipeline.workdir import Workdir
 
-    datasets.reader(config.data.format)
+    preflight.check(config)  # before TFX, whose import takes seconds
     from pipeline.run import run_local
 
     result = run_local(config, Workdir(workdir), until)

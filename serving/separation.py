@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -149,11 +149,11 @@ class Separation(ABC):
         """
         with _open(path) as source:
             channels, rate_hz, samples = source.channels, source.samplerate, source.frames
-            out_dir.mkdir(parents=True, exist_ok=True)
+            paths = {target: out_dir / f"{target}.wav" for target in self.targets}
             blocks = _checked(source.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True), path)
             stream = self.stream(blocks, samples, channels, rate_hz, chunk_seconds, overlap_seconds, progress)
-            paths = {target: out_dir / f"{target}.wav" for target in self.targets}
-            _write(stream, paths, rate_hz, channels, subtype)
+            with _folder(out_dir):
+                _write(stream, paths, rate_hz, channels, subtype)
         return paths
 
     def stream(
@@ -296,6 +296,19 @@ def _checked(blocks: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
             raise SeparationError(f"{path} holds NaN or infinity at sample {sample}; legal are finite numbers")
         position += len(block)
         yield block
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """The folder, made where it is missing; on failure one that was made here and is empty goes again."""
+    made = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if made and not any(path.iterdir()):
+            path.rmdir()
+        raise
 
 
 def _write(stream: Iterable[Stems], paths: Mapping[str, Path], rate_hz: int, channels: int, subtype: str) -> None:

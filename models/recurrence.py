@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -24,9 +26,9 @@ class ReluRecurrence(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        kernel = tf.cast(self.recurrent_kernel, self.compute_dtype)
         drive = tf.transpose(self.projection(inputs), [1, 0, 2])
-        return tf.transpose(_states(drive, kernel), [1, 0, 2])
+        states = _states(drive, tf.cast(self.recurrent_kernel, drive.dtype))
+        return tf.transpose(cast(tf.Tensor, states), [1, 0, 2])  # the decorator hands out the states alone
 
 
 @tf.custom_gradient

@@ -179,11 +179,11 @@ class _Loop:
 
     def _evaluate(self) -> bool:
         """Dev loss with the averaged weights; keeps the best weights; says whether patience has run out."""
-        if not self.dev_files:
-            return False
         dev = batches.dev_batches(self.dev_files, self.recipe.model, self.spec)
         with self._averaged():
             total = [(float(self._dev_step(batch)), int(batch.shape[0])) for batch in dev]
+            if not total:  # a corpus may have no dev split: then there is nothing to stop early by
+                return False
             mean = sum(loss * size for loss, size in total) / sum(size for _, size in total)
             improved = mean < float(self.best_loss)
             if improved:

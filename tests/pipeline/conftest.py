@@ -26,11 +26,12 @@ def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> C
     def run(*args: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["stemline", *map(str, args)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
+        code = 0
+        try:
             cli.main()
-            raise SystemExit(0)
-        code = stopped.value.code
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
         streams = capfd.readouterr()
-        return Outcome(0 if code is None else int(code), streams.out, streams.err)
+        return Outcome(code, streams.out, streams.err)
 
     return run

@@ -84,7 +84,7 @@ def test_channel_swap_moves_all_stems_of_an_excerpt_together() -> None:
 
 
 def test_options_of_an_augmentation_that_is_off_or_unknown_are_refused() -> None:
-    with pytest.raises(ValueError, match="'gain', which is not in train.augment"):
+    with pytest.raises(ValueError, match=r"'gain', which is not in train\.augment"):
         batches.augmentation_options(TrainSpec(augment=("remix",), augment_options={"gain": {"deviation_db": 1}}))
     with pytest.raises(ValueError, match=r"no option 'chance': legal are probability"):
         batches.augmentation_options(TrainSpec(augment=("remix",), augment_options={"remix": {"chance": 1}}))

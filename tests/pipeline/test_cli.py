@@ -116,7 +116,10 @@ def test_separate_names_what_it_cannot_read(stemline, tmp_path: Path) -> None:
     check(stemline("separate", text, "--workdir", tmp_path / "runs"), ("no model was pushed", "runs"))
     check(stemline("separate", text, "--model", tmp_path, "-o", tmp_path / "out"), (str(tmp_path),))
     soundfile.write(text, noise(100), RATE_HZ)
-    check(stemline("separate", text, "--server", "localhost:1", "-o", tmp_path / "out"), ("localhost:1", "no model server"))
+    check(
+        stemline("separate", text, "--server", "localhost:1", "-o", tmp_path / "out"),
+        ("localhost:1", "no model server"),
+    )
     assert not list(tmp_path.glob("out/**/*"))
 
 
@@ -148,7 +151,14 @@ def test_models_lists_every_recipe_with_its_parameters(stemline) -> None:
 
 
 def test_the_installed_command_exits_with_two_and_no_traceback(tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("stemline")), "run", "--recipe", "dem", "--workdir", str(tmp_path / "runs")]
+    command = [
+        str(Path(sys.executable).with_name("stemline")),
+        "run",
+        "--recipe",
+        "dem",
+        "--workdir",
+        str(tmp_path / "runs"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0

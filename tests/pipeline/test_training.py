@@ -15,7 +15,9 @@ from pipeline import batches, examples, ingest, training
 from pipeline.components import trainer
 from pipeline.config import load
 
-MODEL = ModelSpec(sizes={"units": 16}, frame_length=256, hop=128, sample_rate_hz=8000, standardise=True, input_power=0.5)
+MODEL = ModelSpec(
+    sizes={"units": 16}, frame_length=256, hop=128, sample_rate_hz=8000, standardise=True, input_power=0.5
+)
 TRAIN = TrainSpec(
     steps=12, batch=4, segment_frames=20, evaluate_every_steps=4, shuffle_buffer=8, learning_rate=1e-2, warmup_steps=1
 )
@@ -116,7 +118,9 @@ def test_training_batches_are_excerpts_of_the_tracks(records) -> None:
         found = [
             track.name
             for track in tracks
-            if any(np.array_equal(track.stems["vocals"][at : at + 2560], excerpt[..., 0]) for at in starts(track, excerpt))
+            if any(
+                np.array_equal(track.stems["vocals"][at : at + 2560], excerpt[..., 0]) for at in starts(track, excerpt)
+            )
         ]
         assert len(found) == 1
 

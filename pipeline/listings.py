@@ -19,13 +19,13 @@ VERDICTS = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "–"}
 def print_run(run: records.Run) -> None:
     """What one run decided, with the reasons, and where everything lies."""
     for line in run.reasons:
-        console.print(line, style=None if line.startswith("ok") else "red", markup=False)
+        console.print(line, style=None if line.startswith("ok") else "red", markup=False, soft_wrap=True)
     if run.report:
-        console.print(f"report: {run.report}", markup=False)
+        console.print(f"report: {run.report}", markup=False, soft_wrap=True)
     if run.model:
-        console.print(f"model: {run.model}", markup=False)
+        console.print(f"model: {run.model}", markup=False, soft_wrap=True)
     if run.pushed:
-        console.print(f"serving: {run.pushed}", markup=False)
+        console.print(f"serving: {run.pushed}", markup=False, soft_wrap=True)
     elif not run.accepted and run.blessed is not None:
         console.print("[red]not pushed:[/red] the model was refused; what is served does not change")
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from pipeline.graph import Stage
 
 # TFX's own imports must see the Keras that the models are built with; the rest keeps native start-up noise off the screen.
-ENVIRONMENT = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
+ENVIRONMENT = {
+    "TF_USE_LEGACY_KERAS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "GRPC_VERBOSITY": "NONE",
+    "PYTHONWARNINGS": "ignore",
+}
 BAD_INPUT, REFUSED = 2, 3
 
 app = typer.Typer(

@@ -197,7 +197,7 @@ def _config(recipe: str, data: str | None, format: str | None, set: list[str] | 
 
     from pipeline.config import load
 
-    flags = {"data.path": data, "data.format": format, "data.max_bad_tracks": bad}
+    flags = {"data.path": os.path.abspath(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     if format is not None and format != load(recipe).data.format:
         given.append("data.options={}")  # those of the recipe are of its own format

@@ -12,6 +12,10 @@ class Workdir:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        """Absolute, so that what the metadata says holds from any directory."""
+        object.__setattr__(self, "root", self.root.resolve())
+
     @property
     def metadata(self) -> Path:
         """The MLMD database, shared by all recipes."""

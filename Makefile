@@ -14,7 +14,7 @@ test: setup
 	@$(PYTHON) -m pytest
 
 test-slow: setup
-	@$(PYTHON) -m pytest -m slow
+	@$(PYTHON) -m pytest -m slow -n 0 -s
 
 lint: setup
 	@$(PYTHON) -m ruff format --check .

@@ -99,10 +99,11 @@ class _Loop:
             self.separator = Separator(recipe.model, precision=self.spec.precision)
             self.optimizer = _optimizer(self.spec)
             self.optimizer.build(self.separator.trainable_variables)
-            self.cpu_seconds = tf.Variable(0.0, dtype=tf.float64)
-            self.best_loss = tf.Variable(math.inf)
-            self.dev_loss = tf.Variable(math.nan)
-            self.bad_evaluations = tf.Variable(0, dtype=tf.int64)
+        # Counters of this process, not of a replica.
+        self.cpu_seconds = tf.Variable(0.0, dtype=tf.float64)
+        self.best_loss = tf.Variable(math.inf)
+        self.dev_loss = tf.Variable(math.nan)
+        self.bad_evaluations = tf.Variable(0, dtype=tf.int64)
         self.loss = losses.build(self.spec.loss, **self.spec.loss_options)
         state = tf.train.Checkpoint(
             separator=self.separator,

@@ -239,17 +239,18 @@ def test_refuses_data_that_it_cannot_judge(records: Path, tmp_path: Path) -> Non
     save(tmp_path / "other", 0.9, targets=("vocals",))
     with pytest.raises(ValueError, match="'accompaniment' is asked for; the model separates vocals"):
         evaluator._check(str(tmp_path / "other"), config())
-    with pytest.raises(ValueError, match="is no model of this project"):
+    with pytest.raises(ValueError, match="is no exported separator"):
         evaluator._check(str(tmp_path / "nothing"), config())
 
 
 def test_long_tracks_go_by_chunks_and_come_out_the_same(tmp_path: Path) -> None:
+    from models import export
     from pipeline.metrics import saved_model
 
     save(tmp_path / "model", 0.8)
     long = track("long", 61 * RATE_HZ + 17, channels=1).mixture
     separate = saved_model.load(tmp_path / "model", chunk_seconds=7.0, overlap_seconds=0.5)
-    by_chunks, whole = separate(long, RATE_HZ), separate._separate(long)
+    by_chunks, whole = separate(long, RATE_HZ), export.load(tmp_path / "model").separate(long)
     for target in TARGETS:
         assert by_chunks[target].shape == long.shape
         np.testing.assert_allclose(by_chunks[target][4:], whole[target][4:], atol=0.05)

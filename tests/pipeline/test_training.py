@@ -86,7 +86,7 @@ def test_an_interrupted_training_ends_with_the_same_step_count(records, tmp_path
 
 
 def test_patience_stops_early_and_returns_the_best_weights(records, tmp_path: Path) -> None:
-    recipe = changed(steps=40, evaluate_every_steps=2, patience=2, learning_rate=3.0, clip_norm=None)
+    recipe = changed(steps=40, evaluate_every_steps=2, patience=2, learning_rate=0.2)
     dev: dict[int, float] = {}
     result = run(recipe, records, tmp_path, lambda progress: dev.__setitem__(progress.step, progress.dev_loss))
     assert result.stopped_early

@@ -12,7 +12,7 @@ class ReluRecurrence(keras.layers.Layer):
     """h_t = ReLU(W x_t + b + U h_{t-1}), h_0 = 0 (Huang et al. 2014, Eq. 1): [batch, frames, width] -> [batch, frames, units].
 
     The weights of keras' SimpleRNN. W x + b is one product over all frames, and so is the gradient of U: only the
-    product with the previous state stays in the loop, which makes a training step several times faster on a CPU.
+    product with the previous state stays in the loop. tests/benchmarks measures what that saves.
     """
 
     def __init__(self, units: int, **kwargs) -> None:

@@ -54,56 +54,33 @@ def demo(workdir: Work = WORKDIR, set: Set = None) -> None:
     raise typer.Exit(demonstration.main(load("demo", set or ()), Workdir(workdir)))
 
 
-@app.command()
-def run(
-    recipe: Recipe = "demo",
-    data: Data = None,
-    format: Format = None,
-    set: Set = None,
-    workdir: Work = WORKDIR,
-    max_bad_tracks: BadTracks = None,
-) -> None:
-    """The whole pipeline: ingest, validate, train, judge, check serving, push. Exit code 3 when the model is refused."""
-    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "push")
+def _stage(name: str, until: Stage, words: str) -> None:
+    """Adds the command that runs the graph up to a stage."""
+
+    @app.command(name, help=words)
+    def stage(
+        recipe: Recipe = "demo",
+        data: Data = None,
+        format: Format = None,
+        set: Set = None,
+        workdir: Work = WORKDIR,
+        max_bad_tracks: BadTracks = None,
+    ) -> None:
+        _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, until)
 
 
-@app.command()
-def ingest(
-    recipe: Recipe = "demo",
-    data: Data = None,
-    format: Format = None,
-    set: Set = None,
-    workdir: Work = WORKDIR,
-    max_bad_tracks: BadTracks = None,
-) -> None:
-    """Turn stems into TFRecords and validate them."""
-    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "ingest")
-
-
-@app.command()
-def train(
-    recipe: Recipe = "demo",
-    data: Data = None,
-    format: Format = None,
-    set: Set = None,
-    workdir: Work = WORKDIR,
-    max_bad_tracks: BadTracks = None,
-) -> None:
-    """Ingest, validate and train, without judging."""
-    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "train")
-
-
-@app.command()
-def evaluate(
-    recipe: Recipe = "demo",
-    data: Data = None,
-    format: Format = None,
-    set: Set = None,
-    workdir: Work = WORKDIR,
-    max_bad_tracks: BadTracks = None,
-) -> None:
-    """Ingest, validate, train and judge, without pushing. Exit code 3 when the model is refused."""
-    _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "evaluate")
+_stage(
+    "run",
+    "push",
+    "The whole pipeline: ingest, validate, train, judge, check serving, push. Exit code 3 when the model is refused.",
+)
+_stage("ingest", "ingest", "Turn stems into TFRecords and validate them.")
+_stage("train", "train", "Ingest, validate and train, without judging.")
+_stage(
+    "evaluate",
+    "evaluate",
+    "Ingest, validate, train and judge, without pushing. Exit code 3 when the model is refused.",
+)
 
 
 @app.command()

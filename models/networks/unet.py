@@ -1,0 +1,77 @@
+"""Convolutional U-Net over time and frequency (Jansson et al. 2017, as adapted by Doire 2019 for two masks).
+
+Offline: a mask looks at frames before and after its own. The loss network of the OR-U-Net, and a system of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.convolution import Level, check_sizes, pad_to_multiple
+
+SMALL = {"filters": (4, 8, 8, 8)}
+MASKS_SUM_TO_ONE = False
+FILTERS_ITS_INPUT = False
+
+# N, the deep features that the loss of Doire 2019 compares.
+FEATURE_MAPS = 4
+
+
+def build(
+    bins: int,
+    channels: int,
+    targets: int,
+    filters: Sequence[int] = (16, 32, 64, 128, 256, 512),
+    kernel: int = 5,
+    stride: int = 2,
+) -> UNet:
+    """Builds the network; 9,824,114 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
+
+    filters: channels of each level on the way down. kernel, stride: of every convolution, in frames and in bins.
+    Raises ValueError for an illegal size.
+    """
+    check_sizes(filters, kernel=kernel, stride=stride)
+    network = UNet(bins, channels, targets, tuple(filters), kernel, stride)
+    network(tf.zeros([1, 1, bins, channels]))
+    return network
+
+
+class UNet(keras.Model):
+    """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets]."""
+
+    def __init__(self, bins, channels, targets, filters, kernel, stride):
+        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
+        super().__init__(name="unet", dtype="float32")
+        self.mask_shape = (bins, channels, targets)
+        self.multiple = stride ** len(filters)
+
+        def options(name: str) -> dict:
+            return {"kernel_size": kernel, "strides": stride, "padding": "same", "name": name}
+
+        down, up = keras.layers.Conv2D, keras.layers.Conv2DTranspose
+        self.down = [Level(down(count, **options(f"down_{i}"))) for i, count in enumerate(filters, 1)]
+        self.up = [Level(up(count, **options(f"up_{i}"))) for i, count in reversed([*enumerate(filters[:-1], 2)])]
+        self.estimates = up(channels * targets, **options("estimates"))
+
+    def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch, frames = tf.unstack(tf.shape(features)[:2])
+        x, *skips = reversed(self.encode(features))
+        for layer, skip in zip(self.up, skips, strict=True):
+            x = tf.concat([layer(x), skip], axis=-1)
+        estimates = tf.cast(self.estimates(x)[:, :frames, : self.mask_shape[0]], tf.float32)
+        return {"masks": tf.reshape(tf.sigmoid(estimates), [batch, frames, *self.mask_shape])}
+
+    def encode(self, features: tf.Tensor) -> list[tf.Tensor]:
+        """Feature maps of every level on the way down: [batch, frames', bins', filters], padded to the stride."""
+        x, maps = pad_to_multiple(features, [1, 2], self.multiple), []
+        for level in self.down:
+            x = level(x)
+            maps.append(x)
+        return maps
+
+    def feature_maps(self, features: tf.Tensor) -> list[tf.Tensor]:
+        """phi_1 .. phi_4 of Doire 2019, Eq. 4: the outputs of the first four levels, in float32."""
+        return [tf.cast(level, tf.float32) for level in self.encode(features)[:FEATURE_MAPS]]

@@ -1,0 +1,65 @@
+"""Frame-by-frame form of a network: one definition for whole sequences and for single frames with a carried state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import cast
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+class OnlineNetwork(keras.Model, ABC):
+    """Masks of frame t from frame t and a recurrent state, with no look-ahead (Doire 2019: M_t = f(X_t, h_{t-1})).
+
+    Features [batch, frames, bins, channels] -> {"masks": [batch, frames, bins, channels, targets]}.
+    A network gives `encode` and `decode`, which see single frames, and `cells`, the recurrent layers between them.
+    """
+
+    def __init__(self, name: str, cells: Sequence[keras.layers.Layer]) -> None:
+        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
+        super().__init__(name=name, dtype="float32")
+        # A cell in an RNN layer, and not keras' GRU or LSTM: `step` calls the same cell, and no cuDNN op gets in.
+        self.recurrent = [keras.layers.RNN(cell, return_sequences=True) for cell in cells]
+
+    @abstractmethod
+    def encode(self, frames: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Frames [n, bins, channels] -> what the recurrence sees [n, width], and what `decode` gets besides."""
+
+    @abstractmethod
+    def decode(self, states: tf.Tensor, skips: list[tf.Tensor]) -> tf.Tensor:
+        """What the recurrence answers [n, units], and the rest of `encode` -> masks float32 [n, bins, channels, targets]."""
+
+    def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch, frames = tf.unstack(tf.shape(features)[:2])
+        x, skips = self.encode(tf.reshape(features, [batch * frames, *features.shape[2:]]))
+        x = tf.reshape(x, [batch, frames, x.shape[-1]])
+        for layer in self.recurrent:
+            x = layer(x)
+        masks = self.decode(tf.reshape(x, [batch * frames, x.shape[-1]]), skips)
+        return {"masks": tf.reshape(masks, [batch, frames, *masks.shape[1:]])}
+
+    def initial_state(self, batch: int | tf.Tensor) -> list[tf.Tensor]:
+        """State before the first frame: zeros [batch, units] for every state of every recurrent layer, in their order."""
+        return [
+            tf.zeros([batch, units], cast(str, layer.compute_dtype))
+            for layer in self.recurrent
+            for units in tf.nest.flatten(layer.cell.state_size)
+        ]
+
+    def step(self, features: tf.Tensor, state: Sequence[tf.Tensor]) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        """One frame: features [batch, bins, channels] and the state before it -> outputs and the state after it.
+
+        The outputs hold `masks` [batch, bins, channels, targets], those that `call` answers for that frame.
+        Raises ValueError for a state with another number of tensors than `initial_state` has.
+        """
+        sizes = [len(tf.nest.flatten(layer.cell.state_size)) for layer in self.recurrent]
+        if len(state) != sum(sizes):
+            raise ValueError(f"state has {len(state)} tensors; legal: the {sum(sizes)} of initial_state.")
+        x, skips = self.encode(features)
+        after: list[tf.Tensor] = []
+        for layer, size in zip(self.recurrent, sizes, strict=True):
+            x, carried = layer.cell(x, list(state[len(after) : len(after) + size]))
+            after += tf.nest.flatten(carried)
+        return {"masks": self.decode(x, skips)}, after

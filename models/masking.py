@@ -37,6 +37,11 @@ def alpha_wiener(magnitude: tf.Tensor, mixture: tf.Tensor, alpha: float) -> tf.T
     return tf.pow(tf.clip_by_value(share, 0.0, 1.0), alpha)
 
 
+def with_remainder(mask: tf.Tensor) -> tf.Tensor:
+    """The mask of one target and, as the second target, what it leaves of the mixture: [..., 1] -> [..., 2]."""
+    return tf.concat([mask, 1.0 - mask], axis=-1)
+
+
 def skip_filter(mixture: tf.Tensor, activations: tf.Tensor) -> tf.Tensor:
     """Skip-filtering connection: mixture * |activations| (Mimilakis et al. 2017, Eq. 6); the same shape."""
     return mixture * tf.abs(activations)

@@ -13,6 +13,7 @@ import tf_keras as keras
 
 from models import masking
 from models.recipe import nearest
+from models.sequences import fold_channels, join_sequences, slice_sequences, unfold_channels
 
 SMALL = {"units": 8, "sequence_frames": 8, "context_frames": 2}
 MASKS_SUM_TO_ONE = True
@@ -61,15 +62,13 @@ class SkipFilteringNetwork(keras.Model):
         self.estimators = [TargetEstimator(bins, units, context_frames, f"target_{i}") for i in range(estimated)]
 
     def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch, frames, bins, channels = tf.unstack(tf.shape(features))
-        folded = tf.reshape(tf.transpose(features, [0, 3, 1, 2]), [batch * channels, frames, features.shape[2]])
+        folded = fold_channels(features)
+        batch, frames = tf.unstack(tf.shape(folded)[:2])
         sequences = slice_sequences(folded, self.sequence_frames, self.context_frames)
         estimates = [estimator(sequences) for estimator in self.estimators]
 
         def restore(parts: list[tf.Tensor]) -> tf.Tensor:
-            joined = join_sequences(tf.stack(parts, axis=-1), frames, batch * channels)
-            joined = tf.reshape(joined, [batch, channels, frames, bins, len(parts)])
-            return tf.transpose(joined, [0, 2, 3, 1, 4])
+            return unfold_channels(join_sequences(tf.stack(parts, axis=-1), frames, batch), tf.shape(features)[3])
 
         magnitudes = restore([enhanced for _, enhanced in estimates])
         return {
@@ -82,8 +81,7 @@ class SkipFilteringNetwork(keras.Model):
         """Masks of the strategy (section III.ii of the paper)."""
         if self.strategy != "GRU-S":
             return masking.ratio(magnitudes, self.alpha)
-        mask = masking.alpha_wiener(magnitudes, tf.expand_dims(mixture, -1), self.alpha)
-        return tf.concat([mask, 1.0 - mask], axis=-1)
+        return masking.with_remainder(masking.alpha_wiener(magnitudes, tf.expand_dims(mixture, -1), self.alpha))
 
 
 class TargetEstimator(keras.layers.Layer):
@@ -125,29 +123,6 @@ class TargetEstimator(keras.layers.Layer):
         """Activations in -1 .. 1 whose absolute value is the skip filter."""
         decoded = self.decoder(encoded)
         return decoded if self.expand is None else self.expand(decoded)
-
-
-def slice_sequences(frames: tf.Tensor, sequence_frames: int, context_frames: int) -> tf.Tensor:
-    """Sequences of T frames that overlap by 2 L (Eq. 1-2), with L zero frames before the first so that all are kept.
-
-    frames: [batch, frames, bins]. Returns [batch * sequences, T, bins].
-    """
-    step = sequence_frames - 2 * context_frames
-    count = tf.shape(frames)[1]
-    right = -(-count // step) * step - count + context_frames
-    padded = tf.pad(frames, tf.stack([[0, 0], [context_frames, right], [0, 0]]))
-    return tf.reshape(tf.signal.frame(padded, sequence_frames, step, axis=1), [-1, sequence_frames, frames.shape[2]])
-
-
-def join_sequences(sequences: tf.Tensor, frames: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """Reverses `slice_sequences` after the context frames are dropped.
-
-    sequences: [batch * sequences, T - 2 L, bins, targets]. Returns [batch, frames, bins, targets].
-    """
-    total, step, bins, targets = tf.unstack(tf.shape(sequences))
-    count = total // tf.maximum(batch, 1) * step
-    joined = tf.reshape(sequences, [batch, count, bins, targets])[:, :frames]
-    return tf.ensure_shape(joined, [None, None, *sequences.shape[2:]])
 
 
 def _gru(units: int, name: str, go_backwards: bool = False) -> keras.layers.GRU:

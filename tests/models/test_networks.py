@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import models
-from models import losses, masking
+from models import losses, masking, sequences
 from models.networks import drnn, gru_skip_filtering
 from models.recipe import ModelSpec
 from models.separator import Separator
@@ -113,13 +113,13 @@ def test_gru_channels_are_separated_on_their_own():
 @pytest.mark.parametrize("frames", [1, 11, 12, 13, 40])
 def test_gru_sequences_cover_every_frame_once(frames):
     x = magnitudes(3, frames, 5)
-    sequences = gru_skip_filtering.slice_sequences(tf.constant(x), 18, 3)
-    assert sequences.shape[1:] == (18, 5)
-    joined = gru_skip_filtering.join_sequences(sequences[:, 3:-3, :, None], frames, 3)
+    sliced = sequences.slice_sequences(tf.constant(x), 18, 3)
+    assert sliced.shape[1:] == (18, 5)
+    joined = sequences.join_sequences(sliced[:, 3:-3, :, None], frames, 3)
     np.testing.assert_array_equal(joined[..., 0], x)
     if frames > 12:  # neighbours share 2 L frames
-        per_item = sequences.shape[0] // 3
-        np.testing.assert_array_equal(sequences[0, 12:], sequences[1, :6])
+        per_item = sliced.shape[0] // 3
+        np.testing.assert_array_equal(sliced[0, 12:], sliced[1, :6])
         assert per_item == -(-frames // 12)
 
 

@@ -52,7 +52,7 @@ class StackedNetwork(keras.Model):
         bins, channels, targets = self.mask_shape
         batch, frames = tf.unstack(tf.shape(features)[:2])
         width = bins * channels
-        mixture = slice_sequences(tf.reshape(features, [batch, frames, width]), self.sequence_frames)
+        mixture = side_by_side(tf.reshape(features, [batch, frames, width]), self.sequence_frames)
         x = self.refine(tf.stack([mixture / targets] * targets, axis=-1), mixture)
         length, count = tf.shape(x)[1], tf.shape(x)[0] // tf.maximum(batch, 1)
         estimates = tf.cast(self.estimates(tf.reshape(x, [batch, count * length, width * targets])), tf.float32)
@@ -91,7 +91,7 @@ class BidirectionalRecurrence(keras.layers.Layer):
         return tf.reshape(self.back_to_sources(tf.concat([self.forward(x), backward], axis=-1)), shape)
 
 
-def slice_sequences(frames: tf.Tensor, sequence_frames: int | None) -> tf.Tensor:
+def side_by_side(frames: tf.Tensor, sequence_frames: int | None) -> tf.Tensor:
     """Sequences of T frames, side by side, the last one filled up with the last frame; None: all frames in one.
 
     frames: [batch, frames, width]. Returns [batch * sequences, T, width].

@@ -126,10 +126,10 @@ class _Loop:
         if self.latest.latest_checkpoint:
             self.latest.restore_or_initialize()
         batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, self.spec.seed + self.step)
+        clock = _Clock(self.step)
         if self.step == 0:
             self._adapt(batched)
-        stopped = self._out_of_patience()
-        clock, saved = _Clock(self.step), time.monotonic()
+        stopped, saved = self._out_of_patience(), time.monotonic()
         iterator = iter(self.strategy.experimental_distribute_dataset(batched))
         while self.step < self.spec.steps and not stopped:
             loss = float(self._train_step(next(iterator)))
@@ -144,6 +144,7 @@ class _Loop:
             if time.monotonic() - saved > 60 * self.spec.checkpoint_minutes:
                 self.latest.save()
                 saved = time.monotonic()
+        self.cpu_seconds.assign_add(clock.cpu_seconds())
         self.latest.save()
         return self._result(stopped)
 

@@ -10,6 +10,7 @@ from typing import Any
 WINDOWS = ("hann", "hamming", "sine")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = ("adam", "lbfgs")
 AUGMENTATIONS = ("channel_swap", "circular_shift", "gain", "remix", "speed")
 
 
@@ -63,12 +64,43 @@ class ModelSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class StageSpec:
+    """A training before the recipe's own one, of another network on the same data (staged joint training).
+
+    A stage starts with the layers that an earlier stage trained under the same name. What it does not say is the
+    recipe's. share: its part of the recipe's steps, or of its CPU minutes.
+    """
+
+    name: str
+    network: str
+    share: float
+    sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    loss: str | None = None
+    loss_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        _freeze_mapping(self, "sizes")
+        _freeze_mapping(self, "loss_options")
+        for field in ("name", "network"):
+            if not isinstance(getattr(self, field), str) or not getattr(self, field).isidentifier():
+                raise ValueError(f"train.stages has {field} {getattr(self, field)!r}; legal: letters, digits and _.")
+        _check_number(f"train.stages share of {self.name}", self.share, above=0, below=1)
+        if self.learning_rate is not None:
+            _check_number(f"train.stages learning_rate of {self.name}", self.learning_rate, above=0)
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainSpec:
     """How a separator is trained.
 
-    schedule: `cosine` holds the rate for `constant_fraction` of the steps, then anneals it; both schedules warm up first.
+    schedule: `cosine` holds the rate for `constant_fraction` of the training, then anneals it; both warm up first.
     ema: decay of the moving average of the weights, None for none.
     segment_frames: frames in a training excerpt. patience: dev evaluations without improvement before stopping, None for never.
+    cpu_minutes: a budget, None for none; training ends when it is spent, or at `steps`, and the schedule runs over it.
+    optimizer: `adam`, or `lbfgs`, whose steps are iterations (no rate, clipping or EMA); `optimizer_options` are
+    lbfgs's `history` (pairs that it keeps) and `batches` (how many batches its objective is summed over).
+    stages: what is trained before the recipe's own network. teacher: the recipe whose newest model the loss looks through.
     """
 
     loss: str = "mse"
@@ -90,6 +122,11 @@ class TrainSpec:
     checkpoint_minutes: float = 5.0
     seed: int = 0
     shuffle_buffer: int = 512
+    cpu_minutes: float | None = None
+    optimizer: str = "adam"
+    optimizer_options: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    stages: tuple[StageSpec, ...] = ()
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         _freeze_mapping(self, "loss_options")
@@ -114,6 +151,29 @@ class TrainSpec:
         _check_choice("train.precision", self.precision, PRECISIONS)
         for name in self.augment:
             _check_choice("train.augment", name, AUGMENTATIONS)
+        if self.cpu_minutes is not None:
+            _check_number("train.cpu_minutes", self.cpu_minutes, above=0)
+        self._check_optimizer()
+        self._check_stages()
+
+    def _check_optimizer(self) -> None:
+        _check_choice("train.optimizer", self.optimizer, OPTIMIZERS)
+        _freeze_mapping(self, "optimizer_options")
+        legal = ("batches", "history") if self.optimizer == "lbfgs" else ()
+        for name, value in self.optimizer_options.items():
+            if name not in legal:
+                raise ValueError(
+                    f"train.optimizer_options has {name!r}; legal with {self.optimizer}: {', '.join(legal) or 'none'}"
+                )
+            _check_positive_integer(f"train.optimizer_options.{name}", value)
+
+    def _check_stages(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names) or "own" in names:
+            raise ValueError(f"train.stages has the names {names}; legal: each once, and not 'own'.")
+        if sum(stage.share for stage in self.stages) >= 1:
+            raise ValueError("train.stages has shares that add up to 1 or more; legal: a rest for the recipe's own network.")
 
 
 @dataclasses.dataclass(frozen=True)

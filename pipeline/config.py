@@ -262,9 +262,15 @@ def _check_keys(cls: type, mapping: Any, where: str) -> None:
         kind = types[key]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             _check_keys(kind, value, _join(where, key))
-        elif kind == tuple[Threshold, ...] and isinstance(value, (list, tuple)):
+        elif (item_kind := _item_dataclass(kind)) and isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
-                _check_keys(Threshold, item, f"{_join(where, key)}.{index}")
+                _check_keys(item_kind, item, f"{_join(where, key)}.{index}")
+
+
+def _item_dataclass(kind: Any) -> type | None:
+    """The dataclass that a tuple[dataclass, ...] holds."""
+    first = next(iter(typing.get_args(kind)), None)
+    return first if isinstance(first, type) and dataclasses.is_dataclass(first) else None
 
 
 def _join(where: str, key: str) -> str:

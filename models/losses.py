@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -92,17 +92,49 @@ def generalised_kl(mixture, references, outputs, l2: float = 1e-4) -> tf.Tensor:
     The source is the mixture under the oracle Wiener mask with alpha 1, in the unit of the features (the mixture over
     its `level`). Needs the auxiliary outputs of gru_skip_filtering; raises ValueError when the network has none.
     """
-    missing = [name for name in ("skip_filtered", "magnitudes") if name not in outputs]
-    if missing:
-        raise ValueError(
-            f"loss 'generalised_kl' needs the output {missing[0]!r}; this network gives: {', '.join(sorted(outputs))}."
-        )
+    _check_outputs("generalised_kl", ("skip_filtered", "magnitudes"), outputs)
     magnitudes = _float(outputs["magnitudes"])
     oracle = masking.ratio(spectral.magnitude(references))
     truth = oracle * tf.expand_dims(spectral.magnitude(mixture) / _float(outputs["level"]), -1)
-    truth = tf.gather(truth, tf.range(tf.shape(magnitudes)[-1]), axis=-1)  # GRU-S estimates the first target only
+    truth = _estimated(truth, magnitudes)  # GRU-S estimates the first target only
     divergence = _divergence(truth, _float(outputs["skip_filtered"])) + _divergence(truth, magnitudes)
     return divergence + l2 * tf.reduce_mean(tf.square(magnitudes))
+
+
+def magnitudes(mixture, references, outputs) -> tf.Tensor:
+    """Squared error of the network's own `magnitudes`, before they become masks (Grais & Plumbley, Eq. 2).
+
+    In the unit of the features (over `level`), of the targets that the network estimates: the first one in ffn and fcn.
+    Raises ValueError when the network has no such output.
+    """
+    _check_outputs("magnitudes", ("magnitudes",), outputs)
+    estimates = _float(outputs["magnitudes"])
+    truths = spectral.magnitude(references) / tf.expand_dims(_float(outputs["level"]), -1)
+    return tf.reduce_mean(tf.square(estimates - _estimated(truths, estimates)))
+
+
+def ideal_mask(mixture, references, outputs) -> tf.Tensor:
+    """Squared error of the first target's mask against S_1 / sum_j S_j (Grais & Plumbley, Eq. 3-4).
+
+    Bins in which all references are silent, where Eq. 4 has no value, count as right.
+    """
+    truths = spectral.magnitude(references)
+    total = tf.reduce_sum(truths, axis=-1)
+    error = _float(outputs["masks"])[..., 0] - tf.math.divide_no_nan(truths[..., 0], total)
+    return tf.reduce_mean(tf.where(total > 0, tf.square(error), tf.zeros_like(error)))
+
+
+def _check_outputs(loss: str, needed: Sequence[str], outputs: Mapping[str, tf.Tensor]) -> None:
+    missing = [name for name in needed if name not in outputs]
+    if missing:
+        raise ValueError(
+            f"loss {loss!r} needs the output {missing[0]!r}; this network gives: {', '.join(sorted(outputs))}."
+        )
+
+
+def _estimated(truths: tf.Tensor, estimates: tf.Tensor) -> tf.Tensor:
+    """The first targets of [..., targets], as many as there are estimates."""
+    return tf.gather(truths, tf.range(tf.shape(estimates)[-1]), axis=-1)
 
 
 def _divergence(truth: tf.Tensor, estimate: tf.Tensor) -> tf.Tensor:
@@ -127,6 +159,8 @@ _LOSSES: dict[str, Loss] = {
     "csdr": csdr,
     "discriminative": discriminative,
     "generalised_kl": generalised_kl,
+    "ideal_mask": ideal_mask,
     "l1": l1,
+    "magnitudes": magnitudes,
     "mse": mse,
 }

@@ -51,6 +51,10 @@ def numpy_value(name, mixture, stems, masks):
                 error = np.sum(np.abs(masks[excerpt, ..., target] * mixture[excerpt] - stem) ** 2)
                 total += 10 * np.log10((error + noise) / (np.sum(np.abs(stem) ** 2) + noise))
         return total / (2 * len(mixture))
+    if name == "magnitudes":
+        return square  # the estimates of `outputs_for` are masked mixtures
+    if name == "ideal_mask":
+        return np.mean((masks[..., 0] - true_masks(stems)[..., 0]) ** 2)
     truths = true_masks(stems) * np.abs(mixture)[..., None]
     divergence = np.mean(truths * np.log(truths / estimates) - truths + estimates)
     return 2 * divergence + 1e-4 * np.mean(estimates**2)
@@ -129,10 +133,32 @@ def test_generalised_kl_of_one_network_reads_the_first_target(stems):
     assert float(loss(tf.constant(mixture), tf.constant(stems), single)) > 1e-2
 
 
-def test_generalised_kl_names_the_missing_output(stems):
+@pytest.mark.parametrize(("name", "output"), [("generalised_kl", "skip_filtered"), ("magnitudes", "magnitudes")])
+def test_the_missing_output_is_named(name, output, stems):
     outputs = {"masks": tf.constant(masks_of(1), tf.float32), "level": tf.ones([2, 1, 1, 1])}
-    with pytest.raises(ValueError, match=r"'skip_filtered'.*gives: level, masks"):
-        losses.build("generalised_kl")(tf.constant(stems.sum(-1)), tf.constant(stems), outputs)
+    with pytest.raises(ValueError, match=rf"'{name}'.*'{output}'.*gives: level, masks"):
+        losses.build(name)(tf.constant(stems.sum(-1)), tf.constant(stems), outputs)
+
+
+@pytest.mark.parametrize("level", [0.01, 7.0])
+def test_magnitudes_of_one_target_are_compared_in_the_unit_of_the_features(level, stems):
+    mixture, masks = stems.sum(-1), masks_of(2)
+    outputs = {"magnitudes": tf.constant(masks[..., :1], tf.float32), "level": tf.fill([2, 1, 1, 1], level)}
+    value = losses.build("magnitudes")(tf.constant(mixture), tf.constant(stems), outputs)
+    np.testing.assert_allclose(value, np.mean((masks[..., 0] - np.abs(stems[..., 0]) / level) ** 2), rtol=1e-5)
+
+
+def test_ideal_mask_looks_at_the_first_target_and_leaves_silent_bins_out(stems):
+    mixture, masks = stems.sum(-1), masks_of(2)
+    other = np.stack([masks[..., 0], np.ones_like(masks[..., 1])], -1)
+    loss = losses.build("ideal_mask")
+    value = loss(tf.constant(mixture), tf.constant(stems), outputs_for(masks, mixture))
+    np.testing.assert_array_equal(loss(tf.constant(mixture), tf.constant(stems), outputs_for(other, mixture)), value)
+    silent = stems.copy()
+    silent[:, 2:] = 0
+    partly = loss(tf.constant(silent.sum(-1)), tf.constant(silent), outputs_for(masks, mixture))
+    sounding = np.mean((masks - true_masks(stems))[:, :2, ..., 0] ** 2)
+    np.testing.assert_allclose(partly, sounding * 2 / 5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

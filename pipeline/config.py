@@ -153,23 +153,23 @@ class Config:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the project."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    """Names of the recipes that ship with the project; files whose name starts with `_` are bases, not recipes."""
+    return sorted(path.stem for path in RECIPES.glob("[!_]*.yaml"))
 
 
 def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
     """Reads a recipe by name or by path of a YAML file and applies `key.path=value` overrides (values are YAML).
 
+    A recipe may say `extends: other`: the recipe file `other.yaml` beside it or, failing that, among those that ship, or a
+    path relative to its own. Its values then go over those of the other: the sections merge field by field, while the value
+    of a field (a list, `sizes`, any `*options`) replaces the other's as a whole. `name` is not inherited.
+
     Raises:
-      ConfigError: unknown recipe, unknown key (the nearest legal one is named), or a value of the wrong type.
+      ConfigError: unknown recipe, a circle of `extends`, unknown key (the nearest legal one is named), or a value of the
+        wrong type.
     """
     path = _recipe_path(recipe)
-    try:
-        mapping = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(mapping, dict):
-        raise ConfigError(f"{path} holds {type(mapping).__name__}, a recipe is a mapping of sections")
+    mapping = _read(path)
     mapping.setdefault("name", path.stem)
     for override in overrides:
         _override(mapping, override)
@@ -220,6 +220,52 @@ def _recipe_path(recipe: str) -> Path:
     if recipe not in recipe_names():
         raise ConfigError(f"unknown recipe {recipe!r}; {nearest(recipe, recipe_names())}")
     return RECIPES / f"{recipe}.yaml"
+
+
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe file over those of the file that it extends."""
+    if path.resolve() in extended_by:
+        circle = " -> ".join(step.stem for step in (*extended_by, path))
+        raise ConfigError(f"{path} extends itself: {circle}")
+    try:
+        mapping = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{path} holds {type(mapping).__name__}, a recipe is a mapping of sections")
+    if "extends" not in mapping:
+        return mapping
+    base = _read(_base_path(mapping.pop("extends"), path), (*extended_by, path.resolve()))
+    base.pop("name", None)
+    return _merged(Config, base, mapping)
+
+
+def _base_path(base: Any, path: Path) -> Path:
+    """The file that the recipe at `path` extends."""
+    if not isinstance(base, str):
+        raise ConfigError(f"{path} extends {base!r}: the name of one recipe file is needed")
+    file = base if base.endswith((".yaml", ".yml")) else f"{base}.yaml"
+    for directory in (path.parent, RECIPES):
+        if (directory / file).is_file():
+            return directory / file
+    known = {other.stem for directory in (path.parent, RECIPES) for other in directory.glob("*.yaml")} - {path.stem}
+    raise ConfigError(f"{path} extends {base!r}, which does not exist; {nearest(base, known)}")
+
+
+def _merged(cls: type, base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` over `base`: where both hold a section (a dataclass of its own) they merge, everything else is replaced."""
+    types, merged = typing.get_type_hints(cls), dict(base)
+    for key, value in over.items():
+        kind, old = types.get(key), base.get(key)
+        if (
+            isinstance(kind, type)
+            and dataclasses.is_dataclass(kind)
+            and isinstance(old, dict)
+            and isinstance(value, dict)
+        ):
+            value = _merged(kind, old, value)
+        merged[key] = value
+    return merged
 
 
 def _override(mapping: dict[str, Any], override: str) -> None:

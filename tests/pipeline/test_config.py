@@ -75,6 +75,61 @@ def test_a_recipe_file_of_ones_own(tmp_path: Path) -> None:
         config.load(str(tmp_path / "absent.yaml"))
 
 
+def test_a_recipe_extends_another_section_by_section(tmp_path: Path) -> None:
+    (tmp_path / "_base.yaml").write_text(
+        "name: base\npaper: theirs\ntrain: {steps: 3, batch: 5, augment: [gain, remix]}\n"
+        "model: {sizes: {units: 8, layers: 2}, window: hann}\ndata: {options: {seconds: 3}}\n"
+    )
+    (tmp_path / "child.yaml").write_text(
+        "extends: _base\ntrain: {steps: 4, augment: [gain]}\nmodel: {sizes: {units: 9}}\ndata: {options: {seed: 1}}\n"
+    )
+    (tmp_path / "below").mkdir()
+    grandchild = tmp_path / "below" / "grandchild.yaml"
+    grandchild.write_text("extends: ../child.yaml\npaper: ours\ntrain: {batch: 6}\n")
+    loaded = config.load(str(grandchild), ["train.seed=2"])
+    assert (loaded.name, loaded.paper) == ("grandchild", "ours")
+    assert (loaded.train.steps, loaded.train.batch, loaded.train.seed) == (4, 6, 2)
+    assert loaded.train.augment == ("gain",)
+    assert loaded.model.window == "hann"
+    assert loaded.model.sizes == {"units": 9}
+    assert loaded.data.options == {"seed": 1}
+    assert config.load(str(tmp_path / "child.yaml")).name == "child"
+
+
+def test_a_recipe_of_ones_own_extends_one_that_ships(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: drnn_mir1k\ntrain: {steps: 9}\n")
+    mine, theirs = config.load(str(path)), config.load("drnn_mir1k")
+    assert mine == dataclasses.replace(theirs, name="mine", train=dataclasses.replace(theirs.train, steps=9))
+
+
+@pytest.mark.parametrize(
+    ("extends", "words"),
+    [
+        ("drn_mir1k", ("'drn_mir1k'", "does not exist", "did you mean 'drnn_mir1k'")),
+        ("absent/file.yaml", ("'absent/file.yaml'", "does not exist")),
+        ("one", ("one.yaml", "extends itself: one -> one")),
+        ("two", ("extends itself: one -> two -> one",)),
+        ("[two, three]", ("['two', 'three']", "one recipe file")),
+    ],
+)
+def test_what_cannot_be_extended_is_said_in_one_sentence(tmp_path: Path, extends: str, words: tuple[str, ...]) -> None:
+    (tmp_path / "one.yaml").write_text(f"extends: {extends}\n")
+    (tmp_path / "two.yaml").write_text("extends: one\n")
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(str(tmp_path / "one.yaml"))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == []
+
+
+def test_bases_are_not_recipes() -> None:
+    assert (config.RECIPES / "_mir1k.yaml").is_file()
+    assert [name for name in config.recipe_names() if name.startswith("_")] == []
+    with pytest.raises(config.ConfigError, match="unknown recipe '_mir1k'"):
+        config.load("_mir1k")
+
+
 def test_a_change_of_the_gate_leaves_the_trainers_view_unchanged() -> None:
     strict = config.load("demo", ["gate.thresholds.0.at_least_db=99"])
     sections = ("data", "model", "train")

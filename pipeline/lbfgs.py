@@ -73,7 +73,7 @@ def over_batches(
             total += float(value)
             sums = sums or [np.zeros(gradient.shape) for gradient in gradients]
             for own, gradient in zip(sums, gradients, strict=True):
-                own += gradient
+                own += gradient.numpy()
         return total / len(batches), [own / len(batches) for own in sums or []]
 
     return of_all
@@ -87,7 +87,7 @@ def _assign(variables: Sequence[tf.Variable], point: np.ndarray) -> None:
     offset = 0
     for variable in variables:
         size = variable.shape.num_elements()
-        piece = point[offset : offset + size].reshape(variable.shape)
+        piece = point[offset : offset + size].reshape(variable.shape.as_list())
         variable.assign(piece.astype(variable.dtype.as_numpy_dtype))
         offset += size
 

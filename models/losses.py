@@ -14,16 +14,24 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+import models
 from models import masking, spectral
-from models.recipe import nearest
+from models.recipe import ModelSpec, nearest
+
+if TYPE_CHECKING:
+    from models.separator import Separator
 
 Loss = Callable[[tf.Tensor, tf.Tensor, Mapping[str, tf.Tensor]], tf.Tensor]
 
+# N, how many feature maps the loss of Doire 2019 compares.
+DEEP_FEATURES = 4
+
 _TINY = 1e-10
+_ROOT_FLOOR = 1e-8
 
 
 def names() -> list[str]:
@@ -31,21 +39,59 @@ def names() -> list[str]:
     return sorted(_LOSSES)
 
 
-def build(name: str, **options: Any) -> Loss:
+def build(name: str, teacher: Separator | None = None, **options: Any) -> Loss:
     """The loss of that name with its options bound.
 
-    Raises ValueError for an unknown name or option (naming the nearest legal one) or an option that is no number >= 0.
+    teacher: the trained separator that `deep_features` looks through; it is frozen.
+    Raises ValueError as `check` does, and for a teacher that gives fewer feature maps than the loss compares.
+    """
+    check(name, options, teacher is not None)
+    loss = functools.partial(_LOSSES[name], **options)
+    if teacher is None:
+        return loss
+    teacher.trainable = False
+    maps = _feature_maps(teacher, tf.zeros([1, 1, teacher.spec.bins, teacher.spec.channels, 1]), tf.ones([1, 1, 1, 1]))
+    levels = options.get("levels", DEEP_FEATURES)
+    if levels > len(maps):
+        raise ValueError(f"levels of loss {name!r} is {levels}; legal: at most the {len(maps)} of this teacher.")
+    return functools.partial(loss, teacher=teacher)
+
+
+def check(name: str, options: Mapping[str, Any], teacher: bool = False) -> None:
+    """Raises ValueError for what `build` would refuse; `teacher` says whether there is one.
+
+    An unknown name or option (naming the nearest legal one), an option that is no number >= 0 (`levels`: 1 to 4), and a
+    teacher where none is used, or none where one is.
     """
     if name not in _LOSSES:
         raise ValueError(f"loss is {name!r}; legal: {', '.join(names())}{nearest(name, names())}")
-    legal = list(inspect.signature(_LOSSES[name]).parameters)[3:]
+    parameters = list(inspect.signature(_LOSSES[name]).parameters)[3:]
+    if "teacher" in parameters and not teacher:
+        raise ValueError(f"loss {name!r} has no teacher; legal: a trained model, whose recipe train.teacher names.")
+    if teacher and "teacher" not in parameters:
+        raise ValueError(f"loss {name!r} has a teacher; legal: none, since it looks through no network.")
+    legal = [parameter for parameter in parameters if parameter != "teacher"]
     for option, value in options.items():
         if option not in legal:
             known = ", ".join(legal) or "none"
             raise ValueError(f"{option!r} is no option of loss {name!r}; legal: {known}{nearest(option, legal)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ValueError(f"{option} of loss {name!r} is {value!r}; legal: a number of at least 0.")
-    return functools.partial(_LOSSES[name], **options)
+        _check_value(name, option, value)
+
+
+def check_teacher(teacher: ModelSpec, student: ModelSpec) -> None:
+    """Raises ValueError where the spectrograms of `student` are not those that `teacher` was trained on.
+
+    Or where the teacher's network offers no feature maps.
+    """
+    if not hasattr(models.module(teacher.network), "FEATURE_MAPS"):
+        able = [name for name in models.names() if hasattr(models.module(name), "FEATURE_MAPS")]
+        raise ValueError(
+            f"the teacher's network is {teacher.network!r}, which has no feature maps; legal: {', '.join(able)}."
+        )
+    for field in ("sample_rate_hz", "channels", "frame_length", "hop", "window"):
+        theirs, ours = getattr(teacher, field), getattr(student, field)
+        if theirs != ours:
+            raise ValueError(f"model.{field} is {ours!r} and its teacher's is {theirs!r}; legal: the same in both.")
 
 
 def mse(mixture, references, outputs) -> tf.Tensor:
@@ -64,6 +110,31 @@ def discriminative(mixture, references, outputs, gamma: float = 0.05) -> tf.Tens
 def l1(mixture, references, outputs) -> tf.Tensor:
     """Absolute error of the masked magnitudes of all targets."""
     return tf.reduce_mean(tf.abs(_masked(mixture, outputs) - spectral.magnitude(references)))
+
+
+def deep_features(mixture, references, outputs, teacher: Separator, levels: int = DEEP_FEATURES) -> tf.Tensor:
+    """w_0 L_R + sum_i w_i L_phi_i, i = 1 .. `levels`, as in Doire 2019, Eq. 3-5; the weights: `deep_weights`.
+
+    L_R is `l1`. L_phi_i is the absolute error of the i-th feature maps of the teacher's network, which sees the masked
+    magnitudes and the references, target by target, as it saw mixtures when it was trained: over the level of the
+    mixture (where the teacher divides by one), to its power, standardised. The teacher's weights are not trained.
+    """
+    level = teacher.level(mixture)
+    # Two passes: the references' is not differentiated.
+    truths = _feature_maps(teacher, spectral.magnitude(references), level)[:levels]
+    estimates = _feature_maps(teacher, _masked(mixture, outputs), level)[:levels]
+    distances = [
+        tf.reduce_mean(tf.abs(estimate - tf.stop_gradient(truth)))
+        for estimate, truth in zip(estimates, truths, strict=True)
+    ]
+    terms = [l1(mixture, references, outputs), *distances]
+    return tf.add_n([weight * term for weight, term in zip(deep_weights(levels), terms, strict=True)])
+
+
+def deep_weights(levels: int) -> list[float]:
+    """w_0 .. w_N = N + 1, N, .., 1 over their sum (Doire 2019: w_i = N - i + 1, normalised)."""
+    weights = range(levels + 1, 0, -1)
+    return [weight / sum(weights) for weight in weights]
 
 
 def csdr(mixture, references, outputs, noise: float = 1e-3) -> tf.Tensor:
@@ -120,8 +191,34 @@ def ideal_mask(mixture, references, outputs) -> tf.Tensor:
     """
     truths = spectral.magnitude(references)
     total = tf.reduce_sum(truths, axis=-1)
-    error = _float(outputs["masks"])[..., 0] - tf.math.divide_no_nan(truths[..., 0], total)
+    error = tf.gather(_float(outputs["masks"]), 0, axis=-1) - tf.math.divide_no_nan(
+        tf.gather(truths, 0, axis=-1), total
+    )
     return tf.reduce_mean(tf.where(total > 0, tf.square(error), tf.zeros_like(error)))
+
+
+def _feature_maps(teacher: Separator, magnitudes: tf.Tensor, level: tf.Tensor) -> list[tf.Tensor]:
+    """phi_1, phi_2, .. of magnitudes [batch, frames, bins, channels, targets], the targets one after the other in the
+    batch: float32 [targets * batch, frames', bins', filters]. level: that of the mixture, [batch, 1, 1, 1].
+    """
+    spec = teacher.spec
+    features = tf.concat(tf.unstack(magnitudes / tf.expand_dims(level, -1), axis=-1), axis=0)
+    if spec.input_power != 1:
+        # The floor keeps the slope of a root finite in silence.
+        features = tf.pow(tf.maximum(features, _ROOT_FLOOR), spec.input_power)
+    if spec.standardise:
+        features = (features - teacher.feature_mean[:, tf.newaxis]) / teacher.feature_scale[:, tf.newaxis]
+    return teacher.network.feature_maps(features)
+
+
+def _check_value(name: str, option: str, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if option == "levels":
+        legal, words = number and value in range(1, DEEP_FEATURES + 1), f"a whole number from 1 to {DEEP_FEATURES}"
+    else:
+        legal, words = number and 0 <= value < math.inf, "a number of at least 0"
+    if not legal:
+        raise ValueError(f"{option} of loss {name!r} is {value!r}; legal: {words}.")
 
 
 def _check_outputs(loss: str, needed: Sequence[str], outputs: Mapping[str, tf.Tensor]) -> None:
@@ -155,8 +252,9 @@ def _float(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tensor, tf.float32)
 
 
-_LOSSES: dict[str, Loss] = {
+_LOSSES: dict[str, Callable[..., tf.Tensor]] = {
     "csdr": csdr,
+    "deep_features": deep_features,
     "discriminative": discriminative,
     "generalised_kl": generalised_kl,
     "ideal_mask": ideal_mask,

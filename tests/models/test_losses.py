@@ -1,12 +1,35 @@
 """Losses against NumPy, finite in silence, least at the truth."""
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
-from models import losses
+from models import export, losses
+from models.recipe import ModelSpec
+from models.separator import Separator
 
 SHAPE = (2, 5, 4, 1, 2)
+TEACHER = ModelSpec(
+    "unet", {"filters": (4, 8, 8, 8)}, frame_length=6, hop=3, normalise_level=True, input_power=0.5, standardise=True
+)
+
+
+@functools.cache
+def teacher():
+    keras.utils.set_random_seed(0)
+    separator = Separator(TEACHER)
+    separator.feature_mean.assign([0.1, 0.2, 0.3, 0.4])
+    separator.feature_scale.assign([0.5, 0.6, 0.7, 0.8])
+    return separator
+
+
+def built(name, **options):
+    """The loss, with a teacher where it needs one."""
+    return losses.build(name, **({"teacher": teacher()} if name == "deep_features" else {}), **options)
 
 
 @pytest.fixture
@@ -51,6 +74,12 @@ def numpy_value(name, mixture, stems, masks):
                 error = np.sum(np.abs(masks[excerpt, ..., target] * mixture[excerpt] - stem) ** 2)
                 total += 10 * np.log10((error + noise) / (np.sum(np.abs(stem) ** 2) + noise))
         return total / (2 * len(mixture))
+    if name == "deep_features":
+        terms = [np.mean(np.abs(estimates - truths))]
+        level = np.sqrt(np.mean(np.abs(mixture) ** 2, axis=(1, 2, 3)))
+        for ours, theirs in zip(teacher_maps(estimates, level), teacher_maps(truths, level), strict=True):
+            terms.append(np.mean(np.abs(ours - theirs)))
+        return np.dot([5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15], terms)
     if name == "magnitudes":
         return square  # the estimates of `outputs_for` are masked mixtures
     if name == "ideal_mask":
@@ -60,10 +89,20 @@ def numpy_value(name, mixture, stems, masks):
     return 2 * divergence + 1e-4 * np.mean(estimates**2)
 
 
+def teacher_maps(magnitudes, level):
+    """phi_1 .. phi_4 of magnitudes, one target after the other; a level for each excerpt."""
+    features = np.sqrt(magnitudes / level[:, None, None, None, None])
+    features = (features - np.array([0.1, 0.2, 0.3, 0.4])[:, None, None]) / np.array([0.5, 0.6, 0.7, 0.8])[
+        :, None, None
+    ]
+    maps = [teacher().network.feature_maps(tf.constant(features[..., j], tf.float32)) for j in range(2)]
+    return [np.stack(level) for level in zip(*maps, strict=True)]
+
+
 @pytest.mark.parametrize("name", losses.names())
 def test_value_is_the_formula(name, stems):
     mixture, masks = stems.sum(-1), masks_of(1)
-    value = losses.build(name)(tf.constant(mixture), tf.constant(stems), outputs_for(masks, mixture))
+    value = built(name)(tf.constant(mixture), tf.constant(stems), outputs_for(masks, mixture))
     np.testing.assert_allclose(value, numpy_value(name, mixture, stems, masks), rtol=1e-4)
 
 
@@ -71,7 +110,7 @@ def test_value_is_the_formula(name, stems):
 def test_least_at_the_truth(name, stems):
     mixture, truth = stems.sum(-1), true_masks(stems)
     options = {"discriminative": {"gamma": 0.0}, "generalised_kl": {"l2": 0.0}}.get(name, {})
-    loss = losses.build(name, **options)
+    loss = built(name, **options)
     least = float(loss(tf.constant(mixture), tf.constant(stems), outputs_for(truth, mixture)))
     for seed in range(5):
         nearby = np.clip(truth + 0.02 * (masks_of(seed) - 0.5) * [1, -1], 0, 1)
@@ -92,7 +131,7 @@ def test_silence_is_finite_in_value_and_gradient(name):
             "magnitudes": magnitudes,
             "level": tf.ones([2, 1, 1, 1]),
         }
-        value = losses.build(name)(silence[..., 0], silence, outputs)
+        value = built(name)(silence[..., 0], silence, outputs)
     assert np.isfinite(value)
     assert np.isfinite(tape.gradient(value, masks)).all()
 
@@ -101,7 +140,7 @@ def test_silence_is_finite_in_value_and_gradient(name):
 def test_float32_under_bfloat16_outputs(name, stems):
     mixture = stems.sum(-1)
     outputs = {key: tf.cast(value, tf.bfloat16) for key, value in outputs_for(masks_of(1), mixture).items()}
-    value = losses.build(name)(tf.constant(mixture), tf.constant(stems), outputs)
+    value = built(name)(tf.constant(mixture), tf.constant(stems), outputs)
     assert value.dtype == tf.float32
     np.testing.assert_allclose(value, numpy_value(name, mixture, stems, masks_of(1)), rtol=0.05)
 
@@ -164,14 +203,127 @@ def test_ideal_mask_looks_at_the_first_target_and_leaves_silent_bins_out(stems):
 @pytest.mark.parametrize(
     ("name", "options", "parts"),
     [
-        ("mce", {}, ["'mce'", "did you mean 'mse'", "csdr, discriminative"]),
+        ("mce", {}, ["'mce'", "did you mean 'mse'", "csdr, deep_features"]),
         ("discriminative", {"gama": 1}, ["'gama'", "'discriminative'", "did you mean 'gamma'"]),
         ("mse", {"gamma": 1}, ["'gamma'", "legal: none"]),
         ("csdr", {"noise": -1}, ["noise", "-1", "at least 0"]),
         ("csdr", {"noise": "low"}, ["noise", "'low'"]),
+        ("deep_features", {}, ["'deep_features'", "no teacher", "train.teacher"]),
+        ("mse", {"teacher": teacher}, ["'mse'", "has a teacher", "legal: none"]),
+        ("deep_features", {"teacher": teacher, "levels": 5}, ["levels", "5", "whole number from 1 to 4"]),
+        ("deep_features", {"teacher": teacher, "levels": 0}, ["levels", "0", "whole number from 1 to 4"]),
+        ("deep_features", {"teacher": teacher, "levels": 2.5}, ["levels", "2.5", "whole number from 1 to 4"]),
+        ("deep_features", {"teacher": teacher, "level": 2}, ["'level'", "did you mean 'levels'"]),
     ],
 )
 def test_unknown_names_and_options(name, options, parts):
+    options = {key: value() if key == "teacher" else value for key, value in options.items()}
     with pytest.raises(ValueError, match="legal") as error:
         losses.build(name, **options)
     assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_a_teacher_with_few_levels_is_refused_more():
+    small = Separator(dataclasses.replace(TEACHER, sizes={"filters": (4, 8)}))
+    losses.build("deep_features", teacher=small, levels=2)
+    with pytest.raises(ValueError, match="levels of loss 'deep_features' is 4; legal: at most the 2"):
+        losses.build("deep_features", teacher=small)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_deep_weights_fall_and_sum_to_one(levels):
+    weights = losses.deep_weights(levels)
+    assert sum(weights) == pytest.approx(1)
+    np.testing.assert_allclose(np.diff(weights), -2 / ((levels + 1) * (levels + 2)))
+    assert weights[0] / weights[-1] == pytest.approx(levels + 1)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_levels_choose_the_first_feature_maps(levels, stems):
+    mixture, masks = stems.sum(-1), masks_of(4)
+    estimates, level = masks * np.abs(mixture)[..., None], np.sqrt(np.mean(np.abs(mixture) ** 2, axis=(1, 2, 3)))
+    pairs = zip(teacher_maps(estimates, level), teacher_maps(np.abs(stems), level), strict=True)
+    terms = [np.mean(np.abs(estimates - np.abs(stems))), *(np.mean(np.abs(ours - theirs)) for ours, theirs in pairs)]
+    expected = np.dot(losses.deep_weights(levels), terms[: levels + 1])
+    value = built("deep_features", levels=levels)(tf.constant(mixture), tf.constant(stems), outputs_for(masks, mixture))
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+
+
+def test_the_teacher_sees_what_it_was_trained_on(stems):
+    """A mixture as the only target gives the maps that the teacher computes of that mixture itself."""
+    mixture = tf.constant(stems.sum(-1))
+    expected = teacher().network.feature_maps(teacher().features(mixture))
+    seen = losses._feature_maps(teacher(), tf.abs(mixture)[..., tf.newaxis], teacher().level(mixture))
+    for ours, theirs in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_teacher_is_frozen_and_guides_the_student(stems):
+    keras.utils.set_random_seed(1)
+    guide, student = Separator(TEACHER), Separator(dataclasses.replace(TEACHER, network="dnn", sizes={"units": 8}))
+    loss, before = losses.build("deep_features", teacher=guide), guide.get_weights()
+    assert guide.trainable_variables == []
+    optimizer, mixture = keras.optimizers.Adam(1e-2), tf.constant(stems.sum(-1))
+    values = []
+    for _ in range(30):
+        with tf.GradientTape() as tape:
+            value = loss(mixture, tf.constant(stems), student.network_outputs(mixture))
+        gradients = tape.gradient(value, student.trainable_variables)
+        assert all(np.isfinite(gradient).all() and np.any(gradient) for gradient in gradients)
+        optimizer.apply_gradients(zip(gradients, student.trainable_variables, strict=True))
+        values.append(float(value))
+    assert values[-1] < 0.8 * values[0]
+    for ours, theirs in zip(guide.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_gradient_is_that_of_the_deep_terms_too(stems):
+    mixture, masks = tf.constant(stems.sum(-1)), tf.Variable(tf.constant(masks_of(5), tf.float32))
+
+    def gradient(loss):
+        with tf.GradientTape() as tape:
+            value = loss(mixture, tf.constant(stems), {"masks": masks})
+        return tape.gradient(value, masks).numpy()
+
+    direction = np.random.default_rng(6).normal(size=SHAPE).astype(np.float32)
+    slope = float(np.sum(gradient(built("deep_features")) * direction))
+    start, step = masks.numpy(), 1e-3
+    values = []
+    for sign in (1, -1):
+        masks.assign(start + sign * step * direction)
+        values.append(float(built("deep_features")(mixture, tf.constant(stems), {"masks": masks})))
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=0.05)
+    masks.assign(start)
+    assert np.abs(gradient(built("deep_features")) - gradient(losses.build("l1")) / 3).max() > 1e-4
+
+
+def test_the_teacher_never_reaches_the_saved_model(stems, tmp_path):
+    student = Separator(dataclasses.replace(TEACHER, network="dnn", sizes={"units": 8}))
+    export.save(student, tmp_path / "before")
+    mixture = tf.constant(stems.sum(-1))
+    built("deep_features")(mixture, tf.constant(stems), student.network_outputs(mixture))
+    export.save(student, tmp_path / "after")
+    before, after = (tf.train.list_variables(f"{tmp_path}/{name}/variables/variables") for name in ("before", "after"))
+    assert after == before
+    assert len([name for name, _ in after if name.startswith("separator_weights")]) == len(student.weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sample_rate_hz": 8000}, "model.sample_rate_hz is 8000 and its teacher's is 16000"),
+        ({"channels": 2}, "model.channels is 2 and its teacher's is 1"),
+        ({"frame_length": 8}, "model.frame_length is 8 and its teacher's is 6"),
+        ({"hop": 2}, "model.hop is 2 and its teacher's is 3"),
+        ({"window": "hann"}, "model.window is 'hann' and its teacher's is 'sine'"),
+    ],
+)
+def test_a_teacher_of_another_front_end_is_refused(changes, words):
+    losses.check_teacher(TEACHER, dataclasses.replace(TEACHER, network="or_unet", input_power=1.0, standardise=False))
+    with pytest.raises(ValueError, match=f"{words}; legal: the same in both"):
+        losses.check_teacher(TEACHER, dataclasses.replace(TEACHER, **changes))
+
+
+def test_a_teacher_without_feature_maps_is_refused():
+    with pytest.raises(ValueError, match=r"network is 'dnn', which has no feature maps; legal: unet\."):
+        losses.check_teacher(dataclasses.replace(TEACHER, network="dnn"), TEACHER)

@@ -87,7 +87,7 @@ def _assign(variables: Sequence[tf.Variable], point: np.ndarray) -> None:
     offset = 0
     for variable in variables:
         size = variable.shape.num_elements()
-        piece = point[offset : offset + size].reshape(variable.shape.as_list())
+        piece = point[offset : offset + size].reshape(variable.shape)
         variable.assign(piece.astype(variable.dtype.as_numpy_dtype))
         offset += size
 

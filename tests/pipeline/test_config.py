@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import models
 from pipeline import config
 
 
@@ -128,6 +129,58 @@ def test_bases_are_not_recipes() -> None:
     assert [name for name in config.recipe_names() if name.startswith("_")] == []
     with pytest.raises(config.ConfigError, match="unknown recipe '_mir1k'"):
         config.load("_mir1k")
+
+
+def test_every_network_has_a_recipe_at_the_published_settings() -> None:
+    published = {config.load(name).model.network for name in config.recipe_names() if not name.endswith("_mir1k")}
+    assert published == set(models.names())
+
+
+@pytest.mark.parametrize("name", ["dnn", "drnn", "srnn"])
+def test_huangs_networks_are_trained_as_published(name: str) -> None:
+    train = config.load(name).train
+    assert (train.loss, train.loss_options, train.optimizer) == ("discriminative", {"gamma": 0.05}, "lbfgs")
+    assert (train.steps, train.optimizer_options["history"]) == (400, 50)
+    assert train.augment_options == {"circular_shift": {"step_samples": 10_000}}
+
+
+@pytest.mark.parametrize("name", ["ffn", "fcn", "blstm", "fcn_blstm"])
+def test_a_batch_of_grais_is_100_segments_of_15_frames(name: str) -> None:
+    loaded = config.load(name)
+    model, train = loaded.model, loaded.train
+    frames = train.segment_frames + model.frame_length // model.hop - 1  # those at the edges are partly padding
+    assert frames % 15 == 0
+    assert frames // 15 * train.batch == 100
+    assert (train.learning_rate, train.schedule, train.optimizer) == (1e-4, "constant", "adam")
+
+
+def test_a_batch_of_mimilakis_is_16_sequences_of_18_frames() -> None:
+    loaded = config.load("gru_skip_filtering")
+    model, train = loaded.model, loaded.train
+    frames = train.segment_frames + model.frame_length // model.hop - 1  # those at the edges are partly padding
+    assert frames / (18 - 2 * 3) * train.batch == 16
+
+
+def test_the_stages_of_fcn_blstm_are_equal_and_of_the_sizes_of_the_whole() -> None:
+    loaded = config.load("fcn_blstm")
+    whole, stages = loaded.model.sizes, loaded.train.stages
+    assert [(stage.name, stage.network, stage.loss) for stage in stages] == [
+        ("fcn", "fcn", "magnitudes"),
+        ("blstm", "blstm", "ideal_mask"),
+    ]
+    assert all(stage.sizes.items() <= whole.items() for stage in stages)
+    assert [round(loaded.train.steps * stage.share) for stage in stages] == [17500, 17500]
+
+
+def test_a_twin_differs_from_p_drnn_in_its_network_alone() -> None:
+    ours, twin = config.load("p_drnn"), config.load("srnn_deep")
+    assert (twin.train, twin.data) == (ours.train, ours.data)
+    assert twin.model == dataclasses.replace(ours.model, network="srnn_deep")
+
+
+@pytest.mark.parametrize("name", ["lstm_online", "or_unet", "or_unet_df"])
+def test_an_online_system_does_not_look_ahead_for_its_level(name: str) -> None:
+    assert not config.load(name).model.normalise_level
 
 
 def test_a_change_of_the_gate_leaves_the_trainers_view_unchanged() -> None:

@@ -56,9 +56,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What is computed on the test split: BSS Eval versions, the window of v4, and the size of the report."""
+    """What is computed on the test split: BSS Eval versions, the window of v4, and the size of the report.
+
+    baselines: what is judged beside the model and the mixture: the ideal masks, and robust PCA.
+    """
 
     metrics: tuple[Literal["v3", "v4"], ...] = ("v3", "v4")
+    baselines: tuple[Literal["ibm", "irm", "rpca"], ...] = ("irm",)
     window_seconds: float = 1.0
     tracks_in_report: int = 3
     max_tracks: int | None = None
@@ -144,6 +148,10 @@ class Config:
             raise ConfigError(
                 f"model.channels is {self.model.channels}: legal are 1 (each channel on its own) and "
                 f"data.channels ({self.data.channels})"
+            )
+        if "rpca" in self.evaluate.baselines and "vocals" not in self.data.targets:
+            raise ConfigError(
+                f"evaluate.baselines has rpca, which separates vocals, but data.targets is {list(self.data.targets)}"
             )
         for threshold in self.gate.thresholds:
             if threshold.target not in self.model.targets:

@@ -15,6 +15,7 @@ from pipeline import examples, ingest, listings
 from pipeline.config import Config
 from pipeline.examples import TrackAudio
 from pipeline.metrics import oracles, v3
+from pipeline.metrics.spectrograms import Stft
 from pipeline.progress import file_progress
 from pipeline.run import run_local
 from pipeline.workdir import Workdir
@@ -85,7 +86,7 @@ def _scores(song: TrackAudio, separated: dict[str, Path], config: Config) -> dic
     methods = {
         "mixture": oracles.mixture_copy(song.mixture, song.stems),
         "served model": served,
-        "IRM oracle": oracles.ratio_mask(song.mixture, song.stems, spec.frame_length, spec.hop, spec.window),
+        "IRM oracle": oracles.ratio_mask(song.mixture, song.stems, Stft(spec.frame_length, spec.hop, spec.window)),
     }
     references = np.stack([song.stems[target] for target in targets]).astype(float)
     estimates = np.stack([[method[target] for target in targets] for method in methods.values()]).astype(float)

@@ -49,7 +49,8 @@ def BssEvaluator(
     baseline_model: InputArtifact[standard_artifacts.Model] = None,
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Judges `model` on the test split of `examples`, against the mixture, the oracle and the last blessed model.
+    """Judges `model` on the test split of `examples`, against the mixture, the baselines of the
+    configuration and the last blessed model.
 
     `config` is `pipeline.config.to_json` of the resolved configuration. `evaluation` gets report.html, summary.json,
     scores.csv and museval's JSON, and the model's finite scores as custom properties `<target>/<version>/<metric>`

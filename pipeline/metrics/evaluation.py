@@ -1,12 +1,16 @@
-"""A whole evaluation: tracks in, scores against mixture, baseline and oracle, and the gate's verdict out."""
+"""A whole evaluation: tracks in, scores against mixture, baselines and oracles, and the gate's verdict out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from models.recipe import ModelSpec
 from pipeline.config import Config, EvaluateConfig
-from pipeline.metrics import gate, oracles, tracks
+from pipeline.metrics import gate, oracles, rpca, tracks
 from pipeline.metrics.aggregate import Scores, aggregate
+from pipeline.metrics.spectrograms import Stft
 from pipeline.metrics.tracks import Estimates, Separate, Track, TrackScores
 
 
@@ -36,19 +40,39 @@ def evaluate_tracks(
         ValueError: a track lacks a target, or an estimate does not have the mixture's shape.
     """
     for track in test_tracks:
-        methods = estimate(track, separators, spec)
+        methods = estimate(track, separators, spec, settings.baselines)
         yield tracks.judge(track, methods, spec.targets, settings.metrics, settings.window_seconds)
 
 
-def estimate(track: Track, separators: Mapping[str, Separate], spec: ModelSpec) -> dict[str, Estimates]:
-    """Estimates of one track by every method: the separators, the mixture itself and the ideal ratio mask."""
+def estimate(
+    track: Track, separators: Mapping[str, Separate], spec: ModelSpec, baselines: Sequence[str] = ("irm",)
+) -> dict[str, Estimates]:
+    """Estimates of one track by every method: the separators, the mixture itself and the baselines asked for."""
     stems = {target: track.stems[target] for target in spec.targets if target in track.stems}
-    rest = {} if len(stems) > 1 else {"": track.mixture - sum(stems.values())}
     return {
         "mixture": oracles.mixture_copy(track.mixture, stems),
-        "irm": oracles.ratio_mask(track.mixture, {**stems, **rest}, spec.frame_length, spec.hop, spec.window),
+        **{name: _BASELINES[name](track.mixture, stems, spec) for name in baselines},
         **{method: separate(track.mixture, track.sample_rate_hz) for method, separate in separators.items()},
     }
+
+
+def _oracle(
+    mask: Callable[..., dict[str, np.ndarray]], mixture: np.ndarray, stems: Estimates, spec: ModelSpec
+) -> Estimates:
+    """An ideal mask at the model's STFT; next to a single target stands the rest of the mixture."""
+    rest = {} if len(stems) > 1 else {"": mixture - sum(stems.values())}
+    return mask(mixture, {**stems, **rest}, Stft(spec.frame_length, spec.hop, spec.window))
+
+
+def _rpca(mixture: np.ndarray, _: Estimates, spec: ModelSpec) -> Estimates:
+    return rpca.separate(mixture, rpca.stft_of(spec.frame_length))
+
+
+_BASELINES: Mapping[str, Callable[[np.ndarray, Estimates, ModelSpec], Estimates]] = {
+    "rpca": _rpca,
+    "irm": functools.partial(_oracle, oracles.ratio_mask),
+    "ibm": functools.partial(_oracle, oracles.binary_mask),
+}
 
 
 def conclude(scores: Sequence[TrackScores], config: Config, baseline_problem: str = "") -> Evaluation:

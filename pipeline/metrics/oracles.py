@@ -1,38 +1,36 @@
-"""What bounds a separator from above and below: the ideal ratio mask and the untouched mixture."""
+"""What bounds a separator from above and below: the ideal masks and the untouched mixture."""
 
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.signal
+
+from pipeline.metrics.spectrograms import Stft
 
 _EPSILON = 1e-10
 
 
-def ratio_mask(
-    mixture: np.ndarray, references: Mapping[str, np.ndarray], frame_length: int, hop: int, window: str
-) -> dict[str, np.ndarray]:
+def ratio_mask(mixture: np.ndarray, references: Mapping[str, np.ndarray], stft: Stft) -> dict[str, np.ndarray]:
     """Estimates of the ideal ratio mask |S_j| / (|S_1| + ... + |S_J|) on the mixture's spectrogram (irm).
 
     Args:
         mixture: [samples, channels]; references: target -> the same shape.
-        frame_length, hop, window ("hann", "hamming" or "sine"): the STFT of the model it is compared with.
+        stft: that of the model it is compared with.
 
     Raises:
         ValueError: the window and hop allow no reconstruction.
     """
-    samples = len(mixture)
-    padding = ((0, 0), (0, max(0, frame_length - samples)))
-    settings = {"window": _window(window, frame_length), "nperseg": frame_length, "noverlap": frame_length - hop}
+    magnitudes = _magnitudes(references, stft)
+    return _masked(mixture, references, magnitudes / (magnitudes.sum(axis=0) + _EPSILON), stft)
 
-    def forward(signal: np.ndarray) -> np.ndarray:
-        return scipy.signal.stft(np.pad(signal.T, padding), **settings)[2]
 
-    magnitudes = {name: np.abs(forward(reference)) for name, reference in references.items()}
-    filtered = forward(mixture) / (sum(magnitudes.values()) + _EPSILON)
-    return {
-        name: scipy.signal.istft(magnitude * filtered, **settings)[1].T[:samples]
-        for name, magnitude in magnitudes.items()
-    }
+def binary_mask(mixture: np.ndarray, references: Mapping[str, np.ndarray], stft: Stft) -> dict[str, np.ndarray]:
+    """Estimates of the ideal binary mask (ibm): every bin of the mixture goes to the loudest reference.
+
+    A bin in which none sounds, or several are equally loud, goes to the first. Arguments and errors as `ratio_mask`.
+    """
+    magnitudes = _magnitudes(references, stft)
+    loudest = np.arange(len(magnitudes)).reshape(-1, 1, 1, 1) == magnitudes.argmax(axis=0)
+    return _masked(mixture, references, loudest, stft)
 
 
 def mixture_copy(mixture: np.ndarray, references: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -40,7 +38,13 @@ def mixture_copy(mixture: np.ndarray, references: Mapping[str, np.ndarray]) -> d
     return dict.fromkeys(references, mixture)
 
 
-def _window(name: str, frame_length: int) -> np.ndarray:
-    if name == "sine":
-        return scipy.signal.windows.cosine(frame_length)
-    return scipy.signal.get_window(name, frame_length)
+def _magnitudes(references: Mapping[str, np.ndarray], stft: Stft) -> np.ndarray:
+    """[references, channels, bins, frames]."""
+    return np.stack([np.abs(stft.forward(reference)) for reference in references.values()])
+
+
+def _masked(
+    mixture: np.ndarray, names: Mapping[str, np.ndarray], masks: np.ndarray, stft: Stft
+) -> dict[str, np.ndarray]:
+    spectrogram = stft.forward(mixture)
+    return {name: stft.inverse(mask * spectrogram, len(mixture)) for name, mask in zip(names, masks, strict=True)}

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.metrics import v3, v4
 
-METHODS = ("mixture", "model", "baseline", "irm")
+METHODS = ("mixture", "rpca", "model", "baseline", "irm", "ibm")
 VERSIONS = {"v3": ("SDR", "NSDR", "SIR", "SAR"), "v4": v4.METRICS}
 
 Estimates = Mapping[str, np.ndarray]

@@ -12,7 +12,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-COLOURS = {"mixture": "#8a8f98", "model": "#2f7de1", "baseline": "#d98a1f", "irm": "#2fa36b"}
+COLOURS = {
+    "mixture": "#8a8f98",
+    "rpca": "#8d6cc4",
+    "model": "#2f7de1",
+    "baseline": "#d98a1f",
+    "irm": "#2fa36b",
+    "ibm": "#1b7f8c",
+}
 MOST_DB = 100.0
 
 _INK = "#010203"  # stands for the page's text colour in the SVG

@@ -18,9 +18,11 @@ from pipeline.report.excerpts import Shown, excerpts
 
 METHOD_NAMES = {
     "mixture": "mixture (no separation)",
+    "rpca": "robust PCA (no training)",
     "model": "model",
     "baseline": "last blessed model",
     "irm": "oracle: ideal ratio mask",
+    "ibm": "oracle: ideal binary mask",
 }
 
 

@@ -6,8 +6,11 @@
 - `examples`: `examples` string [batch], serialized tf.Examples with `mixture` (interleaved little-endian int16),
   `channels` and `sample_rate_hz` -> float32 [batch, values] per target, interleaved as the mixture is and padded with
   zeros to the longest of the batch.
-- `describe`: `query` string [batch], ignored -> `sample_rate_hz` int64 [batch]: what a client of a remote server cannot
-  read from `assets.extra`.
+- `describe`: `query` string [batch], ignored -> `sample_rate_hz` int64 [batch], and with `stream` also `hop` and
+  `latency_samples`: what a client of a remote server cannot read from `assets.extra`.
+- `stream`, of a separator that works block by block (see models.streaming): `mixture` as in serving_default, a multiple
+  of `hop` samples, and `state_0`, `state_1`, ... float32 [batch, ...] -> as many samples per target, `latency_samples` -
+  `hop` late, and the state after them under the same names. A stream begins with zeros in the signature's shapes.
 
 `wav` and `examples` separate item by item: an answer does not depend on what else is in the batch.
 """
@@ -21,8 +24,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from models import streaming
 from models.recipe import ModelSpec, nearest
 from models.separator import Separator
+from models.streaming import StreamingSeparator
 
 DESCRIPTION = os.path.join("assets.extra", "stemline.json")
 
@@ -52,8 +57,13 @@ def save(separator: Separator, directory: str | os.PathLike, recipe_name: str = 
 
 
 def description(separator: Separator, recipe_name: str = "") -> dict:
-    """What a client needs to know of a model, as stored in `assets.extra/stemline.json`."""
+    """What a client needs to know of a model, as stored in `assets.extra/stemline.json`.
+
+    `streams`: whether it has the signature `stream`; `latency_samples`, `latency_ms`: the algorithmic latency of that
+    with blocks of one hop, None for a model that needs the whole mixture.
+    """
     spec = separator.spec
+    streams = not streaming.obstacle(separator)
     return {
         "targets": list(spec.targets),
         "sample_rate_hz": spec.sample_rate_hz,
@@ -62,23 +72,29 @@ def description(separator: Separator, recipe_name: str = "") -> dict:
         "parameters": separator.network.count_params(),
         "frame_length": spec.frame_length,
         "hop": spec.hop,
+        "streams": streams,
+        "latency_samples": streaming.latency_samples(spec) if streams else None,
+        "latency_ms": streaming.latency_ms(spec) if streams else None,
         "recipe": recipe_name,
     }
 
 
 def signatures(separator: Separator) -> dict:
     """The traced functions by signature name."""
-    channels = separator.spec.channels
-    mixture = tf.TensorSpec([None, None] if channels == 1 else [None, None, channels], tf.float32, "mixture")
+    facts = {"sample_rate_hz": separator.spec.sample_rate_hz}
+    optional = {}
+    if not streaming.obstacle(separator):
+        facts |= {"hop": separator.spec.hop, "latency_samples": streaming.latency_samples(separator.spec)}
+        optional["stream"] = _stream(StreamingSeparator(separator))
 
-    @tf.function(autograph=False, input_signature=[mixture])
+    @tf.function(autograph=False, input_signature=[_mixture_spec(separator.spec)])
     def serving_default(mixture):
         return separator(mixture)
 
     # Batch-major as the others: a batching server refuses a signature without inputs.
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "query")])
     def describe(query):
-        return {"sample_rate_hz": tf.fill(tf.shape(query), tf.constant(separator.spec.sample_rate_hz, tf.int64))}
+        return {name: tf.fill(tf.shape(query), tf.constant(value, tf.int64)) for name, value in facts.items()}
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "audio")])
     def wav(audio):
@@ -93,7 +109,7 @@ def signatures(separator: Separator) -> dict:
     def examples(examples):
         return _separate_examples(separator.spec, serving_default, examples)
 
-    return {"serving_default": serving_default, "wav": wav, "examples": examples, "describe": describe}
+    return {"serving_default": serving_default, "wav": wav, "examples": examples, "describe": describe, **optional}
 
 
 class Exported:
@@ -113,9 +129,14 @@ class Exported:
         self.channels: int = self.description["channels"]
         self._model = tf.saved_model.load(os.fspath(directory))
 
+    @property
+    def signature_names(self) -> list[str]:
+        """Names of the signatures, sorted."""
+        return sorted(self._model.signatures)
+
     def signature(self, name: str):
         """The function of a signature. Raises ValueError naming the nearest one for an unknown name."""
-        known = sorted(self._model.signatures)
+        known = self.signature_names
         if name not in known:
             raise ValueError(f"signature is {name!r}; legal: {', '.join(known)}{nearest(name, known)}")
         return self._model.signatures[name]
@@ -139,6 +160,22 @@ class Exported:
 def load(directory: str | os.PathLike) -> Exported:
     """Loads what `save` wrote. Raises ValueError when `directory` holds no such model."""
     return Exported(directory)
+
+
+def _mixture_spec(spec: ModelSpec) -> tf.TensorSpec:
+    return tf.TensorSpec([None, None] if spec.channels == 1 else [None, None, spec.channels], tf.float32, "mixture")
+
+
+def _stream(separator: StreamingSeparator):
+    """The concrete function of the signature `stream`: the names of the state are those of its specs, in and out."""
+    names = separator.state_names
+
+    def stream(mixture, **state):
+        stems, after = separator(mixture, [state[name] for name in names])
+        return {**stems, **dict(zip(names, after, strict=True))}
+
+    specs = dict(zip(names, separator.state_specs, strict=True))
+    return tf.function(stream, autograph=False).get_concrete_function(mixture=_mixture_spec(separator.spec), **specs)
 
 
 def _separate_wav(spec: ModelSpec, separate: Callable, contents: tf.Tensor) -> dict[str, tf.Tensor]:

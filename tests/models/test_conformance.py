@@ -10,7 +10,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import models
-from models import export, losses
+from models import export, losses, streaming
+from models.online import OnlineNetwork
 from models.recipe import ModelSpec
 from models.separator import Separator
 
@@ -97,6 +98,20 @@ def test_targets_add_up_to_the_mixture(system):
 def test_silence_stays_silent(system, samples):
     for stem in system.separator(np.zeros([2, samples], np.float32)).values():
         assert not stem.numpy().any()
+
+
+def test_an_online_network_streams_and_no_other(system):
+    """Without normalise_level, which takes the level of the whole mixture: no separator of this file streams itself."""
+    assert "stream" not in system.exported.signature_names
+    separator = Separator(spec_of(system.spec.network, normalise_level=False))
+    online = isinstance(separator.network, OnlineNetwork)
+    assert online is not bool(streaming.obstacle(separator))
+    if not online:
+        return
+    stream, mixture = streaming.StreamingSeparator(separator), noise(2, 160)
+    stems, _ = stream(tf.constant(mixture), stream.initial_state(2))
+    for target, whole in separator(mixture).items():
+        np.testing.assert_allclose(stems[target][:, 32:], whole[:, :128], atol=1e-5)
 
 
 def test_the_input_is_not_changed_and_the_answer_is_the_same_twice(system):
@@ -256,6 +271,9 @@ def test_the_description_beside_the_model(system):
         "parameters": system.separator.network.count_params(),
         "frame_length": 64,
         "hop": 32,
+        "streams": False,
+        "latency_samples": None,
+        "latency_ms": None,
         "recipe": "small",
     }
     assert description["parameters"] == sum(int(np.prod(weight.shape)) for weight in system.separator.network.weights)

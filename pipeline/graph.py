@@ -7,45 +7,63 @@ from typing import Literal
 from tfx.components import ExampleValidator, StatisticsGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
+from tfx.types import standard_artifacts
+from tfx.types.channel import OutputChannel
 
+from pipeline import preflight
 from pipeline.components.anomaly_gate import AnomalyGate
 from pipeline.components.baseline import baseline
-from pipeline.components.evaluator import BssEvaluator
+from pipeline.components.evaluator import BaselinesEvaluator, BssEvaluator
 from pipeline.components.pusher import pusher
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.components.stems_example_gen import stems_example_gen
+from pipeline.components.teacher import teacher
 from pipeline.components.trainer import trainer
 from pipeline.config import Config, to_json
 from pipeline.schema import SCHEMA_PATH, metadata_features
 from pipeline.workdir import Workdir
 
-Stage = Literal["ingest", "train", "evaluate", "push"]
+Stage = Literal["ingest", "baselines", "train", "evaluate", "push"]
 
 
-def create_pipeline(config: Config, workdir: Workdir, until: Stage = "push") -> Pipeline:
-    """The graph from stems to a pushed model, or its first part."""
+def create_pipeline(
+    config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None
+) -> Pipeline:
+    """The graph from stems to a pushed model, or its first part; until `baselines` it judges what needs no model.
+
+    ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.
+    Raises ValueError when the training needs a teacher that `workdir` does not have, see `preflight.check_teacher`.
+    """
+    if until not in ("ingest", "baselines"):
+        preflight.check_teacher(config, workdir)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(workdir.artifacts(config.name)),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(workdir.metadata)),
-        components=_components(config, workdir, until),
+        components=_components(config, workdir, until, ingested),
         enable_cache=True,
         beam_pipeline_args=list(config.beam.pipeline_args),
     )
 
 
-def _components(config: Config, workdir: Workdir, until: Stage) -> list[BaseNode]:
-    example_gen = stems_example_gen(config.data, str(workdir.reports(config.name)))
-    examples = example_gen.outputs["examples"]
-    nodes = [example_gen, *_validation(examples, config)]
+def _components(config: Config, workdir: Workdir, until: Stage, ingested: str | None) -> list[BaseNode]:
+    examples, nodes = _examples(config, workdir, ingested)
     if until == "ingest":
         return nodes
+    if until == "baselines":
+        judge = BaselinesEvaluator(examples=examples, config=to_json(config.only("data", "model", "evaluate")))
+        judge.add_upstream_node(nodes[-1])
+        return [*nodes, judge]
 
-    train = trainer(examples, config, str(workdir.checkpoints(config.name)))
+    guides = [teacher(config.train.teacher)] if config.train.teacher else []
+    train = trainer(
+        examples, config, str(workdir.checkpoints(config.name)), *(guide.outputs["model"] for guide in guides)
+    )
     train.add_upstream_node(nodes[-1])
-    nodes.append(train)
+    nodes += [*guides, train]
     if until == "train":
         return nodes
 
@@ -65,6 +83,16 @@ def _components(config: Config, workdir: Workdir, until: Stage) -> list[BaseNode
     validator = ServingValidator(model=model, examples=examples, config=to_json(config.only("data", "model", "serve")))
     push = pusher(evaluator.outputs["blessing"], validator.outputs["blessing"], str(workdir.serving(config.name)))
     return [*nodes, validator, push]
+
+
+def _examples(config: Config, workdir: Workdir, ingested: str | None) -> tuple[OutputChannel, list[BaseNode]]:
+    """The channel of the Examples and the nodes that it takes, the last of which lets the rest begin."""
+    if ingested:
+        importer = Importer(source_uri=ingested, artifact_type=standard_artifacts.Examples).with_id("SharedExamples")
+        return importer.outputs["result"], [importer]
+    example_gen = stems_example_gen(config.data, str(workdir.reports(config.name)))
+    examples = example_gen.outputs["examples"]
+    return examples, [example_gen, *_validation(examples, config)]
 
 
 def _validation(examples, config: Config) -> list[BaseNode]:

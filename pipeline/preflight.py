@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
 from models import losses
 from models.separator import Separator
-from pipeline import batches, ingest
+from pipeline import batches, ingest, records, stages
 from pipeline.config import Config
+from pipeline.workdir import Workdir
 
 # The smallest STFT: the network's sizes are checked without the memory of its real number of bins.
 SMALL_FRAME_LENGTH, SMALL_HOP = 4, 1
 
 
-def check(config: Config) -> None:
-    """Raises ValueError or OSError for data, network, loss or augmentations that a later component would refuse.
+def check(config: Config, workdir: Workdir | None = None) -> None:
+    """Raises ValueError or OSError for data, networks, losses or augmentations that a later component would refuse.
 
-    A data path with {SPAN} or {VERSION} is left to ingest, which resolves it.
+    A data path with {SPAN} or {VERSION} is left to ingest, which resolves it. With `workdir`, the teacher is looked for.
     """
     if "{" not in (config.data.path or ""):
         ingest.discover(ingest.plain(config.data))
-    losses.build(config.train.loss, **config.train.loss_options)
     batches.augmentation_options(config.train)
-    Separator(dataclasses.replace(config.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+    for _, stage in stages.plan(config.recipe):
+        losses.check(stage.train.loss, stage.train.loss_options, teacher=stage.train.teacher is not None)
+        Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+    if workdir:
+        check_teacher(config, workdir)
+
+
+def check_teacher(config: Config, workdir: Workdir) -> None:
+    """Raises ValueError where train.teacher names a recipe without a trained model in `workdir`, or an unfit model."""
+    recipe = config.train.teacher
+    if recipe is None:
+        return
+    model = records.trained_model(workdir, recipe)
+    if model is None:
+        data = ["--format", config.data.format, "--data", config.data.path] if config.data.path else []
+        command = shlex.join(["stemline", "run", "--recipe", recipe, *data, "--workdir", str(workdir.root)])
+        raise ValueError(
+            f"train.teacher is {recipe!r}, of which {workdir.root} holds no trained model; this makes one: {command}"
+        )
+    losses.check_teacher(records.saved_config(model.saved_model).model, config.model)

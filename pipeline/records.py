@@ -1,4 +1,4 @@
-"""What ran, what was blessed and pushed, with which scores: read from MLMD, never from files of our own."""
+"""What ran, what was blessed and pushed, with which scores: read from MLMD and from what its artifacts hold."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline.config import Config, from_json
 from pipeline.workdir import Workdir
 
 STATES = {
@@ -28,15 +31,24 @@ class Output:
     uri: str
     properties: dict[str, int | float | str]
 
+    @property
+    def saved_model(self) -> str:
+        """The directory of the SavedModel, for an artifact of type Model."""
+        return f"{self.uri}/Format-Serving"
+
 
 @dataclass(frozen=True)
 class Run:
-    """One pipeline run: the state of every component and what each put out, in order of execution."""
+    """One pipeline run: the state of every component and what each put out, in order of execution.
+
+    teacher: the model that the training looked through, None without one.
+    """
 
     pipeline: str
     run_id: str
     states: dict[str, str]
     outputs: dict[str, Output] = field(default_factory=dict)
+    teacher: Output | None = None
 
     @property
     def started(self) -> datetime:
@@ -81,7 +93,15 @@ class Run:
     def model(self) -> str | None:
         """The SavedModel that was trained."""
         model = self.outputs.get("Model")
-        return f"{model.uri}/Format-Serving" if model else None
+        return model.saved_model if model else None
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """The figures of `training.json` beside the model: `steps`, `dev_loss`, `cpu_minutes`, `stopped_early` and, for
+        each of `stages`, these with its `name` and `network`. Empty when the run trained nothing.
+        """
+        path = Path(self.model, "assets.extra", "training.json") if self.model else None
+        return json.loads(path.read_text()) if path and path.is_file() else {}
 
     @property
     def reasons(self) -> list[str]:
@@ -96,39 +116,85 @@ def runs(workdir: Workdir, pipeline: str | None = None) -> list[Run]:
     """All runs that the metadata of `workdir` knows, newest first; of one pipeline when it is named."""
     if not workdir.metadata.exists():
         return []
-    config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = str(workdir.metadata)
-    store = mlmd.MetadataStore(config)
+    store = _store(workdir)
     found = [_run(store, context) for context in store.get_contexts_by_type("pipeline_run")]
     wanted = [run for run in found if pipeline in (None, run.pipeline)]
     return sorted(wanted, key=lambda run: run.run_id, reverse=True)
 
 
+def trained_model(workdir: Workdir, pipeline: str) -> Output | None:
+    """`newest_model` of a pipeline as the metadata of `workdir` knows it."""
+    model = newest_model(_store(workdir), pipeline) if workdir.metadata.exists() else None
+    return _output(model) if model else None
+
+
+def newest_model(store: mlmd.MetadataStore, pipeline: str) -> pb.Artifact | None:
+    """The model to build on: the newest blessed one that the pipeline's Trainer put out, else the newest one, else None.
+
+    The newest is what the latest run put out, also when that run took it from the cache.
+    """
+    models = _put_out(store, pipeline, "Trainer", "Model")
+    verdicts = _put_out(store, pipeline, "BssEvaluator", "ModelBlessing")
+    properties = [verdict.custom_properties for verdict in verdicts]
+    blessed = {each["current_model_id"].int_value for each in properties if each["blessed"].int_value == 1}
+    return next((model for model in models if model.id in blessed), next(iter(models), None))
+
+
+def saved_config(saved_model: str) -> Config:
+    """The configuration that a SavedModel was trained with: its sections data, model and train.
+
+    Raises OSError when it is not beside the model, ConfigError when it cannot be read.
+    """
+    return from_json(Path(saved_model, "assets.extra", "config.json").read_text())
+
+
+def _store(workdir: Workdir) -> mlmd.MetadataStore:
+    config = pb.ConnectionConfig()
+    config.sqlite.filename_uri = str(workdir.metadata)
+    return mlmd.MetadataStore(config)
+
+
+def _put_out(store: mlmd.MetadataStore, pipeline: str, node: str, type_name: str) -> list[pb.Artifact]:
+    """The artifacts of a type that a component of a pipeline put out in any run, those of its latest execution first."""
+    context = store.get_context_by_type_and_name("node", f"{pipeline}.{node}")
+    executions = store.get_executions_by_context(context.id) if context else []
+    events = store.get_events_by_execution_ids([execution.id for execution in executions]) if executions else []
+    latest: dict[int, int] = {}
+    for event in events:
+        if event.type == pb.Event.OUTPUT:
+            latest[event.artifact_id] = max(event.execution_id, latest.get(event.artifact_id, 0))
+    found = store.get_artifacts_by_id(list(latest)) if latest else []
+    live = [each for each in found if each.type == type_name and each.state == pb.Artifact.LIVE]
+    return sorted(live, key=lambda artifact: latest[artifact.id], reverse=True)
+
+
 def _run(store: mlmd.MetadataStore, context: pb.Context) -> Run:
     executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
-    states, outputs, pipeline = {}, {}, ""
+    states, outputs, pipeline, teacher = {}, {}, "", None
     for execution in executions:
         contexts = {c.type: c.name for c in store.get_contexts_by_execution(execution.id)}
         pipeline = contexts.get("pipeline", pipeline)
         node = contexts.get("node", "").removeprefix(f"{pipeline}.")
         states[node] = STATES.get(execution.last_known_state, "unknown")
-        outputs.update(_outputs(store, execution))
-    return Run(pipeline, context.name, states, outputs)
+        artifacts = _artifacts(store, execution, pb.Event.OUTPUT)
+        outputs.update({each.type: _output(each) for each in artifacts if each.state == pb.Artifact.LIVE})
+        if node == "Trainer":
+            inputs = _artifacts(store, execution, pb.Event.INPUT)
+            teacher = next((_output(each) for each in inputs if each.type == "Model"), None)
+    return Run(pipeline, context.name, states, outputs, teacher)
 
 
-def _outputs(store: mlmd.MetadataStore, execution: pb.Execution) -> dict[str, Output]:
+def _artifacts(store: mlmd.MetadataStore, execution: pb.Execution, kind: pb.Event.Type) -> list[pb.Artifact]:
+    """What the execution took in or put out."""
     events = store.get_events_by_execution_ids([execution.id])
-    ids = [event.artifact_id for event in events if event.type == pb.Event.OUTPUT]
-    artifacts = store.get_artifacts_by_id(ids) if ids else []
-    return {
-        artifact.type: Output(
-            artifact.type,
-            artifact.uri,
-            {key: getattr(value, value.WhichOneof("value")) for key, value in artifact.custom_properties.items()},
-        )
-        for artifact in artifacts
-        if artifact.state == pb.Artifact.LIVE
-    }
+    ids = [event.artifact_id for event in events if event.type == kind]
+    return store.get_artifacts_by_id(ids) if ids else []
+
+
+def _output(artifact: pb.Artifact) -> Output:
+    values = artifact.custom_properties.items()
+    properties = {key: getattr(value, value.WhichOneof("value")) for key, value in values}
+    return Output(artifact.type, artifact.uri, properties)
 
 
 def _flag(output: Output | None, key: str) -> bool | None:

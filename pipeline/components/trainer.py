@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tfx.components import Trainer
@@ -15,21 +17,26 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.proto import trainer_pb2
 from tfx.types.channel import BaseChannel
 
-from models import export
-from pipeline import progress, training
+from models import export, losses, weights
+from models.separator import Separator
+from pipeline import progress, records, training
 from pipeline.config import Config, from_json, to_json
 
 SPLITS = ("train", "dev")
 
 
-def trainer(examples: BaseChannel, config: Config, checkpoint_root: str) -> Trainer:
-    """The Trainer node. `checkpoint_root` outlives executions: a killed training continues from there."""
+def trainer(examples: BaseChannel, config: Config, checkpoint_root: str, teacher: BaseChannel | None = None) -> Trainer:
+    """The Trainer node. `checkpoint_root` outlives executions: a killed training continues from there.
+
+    teacher: the model that the loss looks through; another one makes the Trainer run again.
+    """
     train, dev = SPLITS
     return Trainer(
         run_fn=f"{__name__}.run_fn",
         examples=examples,
         train_args=trainer_pb2.TrainArgs(num_steps=config.train.steps, splits=[train]),
         eval_args=trainer_pb2.EvalArgs(splits=[dev]),
+        base_model=teacher,
         custom_config={
             "config": to_json(config.only("data", "model", "train")),
             "checkpoint_root": checkpoint_root,
@@ -41,28 +48,48 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains from TFRecords, writes the SavedModel, and leaves config and figures beside it.
 
     Raises:
-      ValueError: see `pipeline.training.train`.
+      ValueError: see `pipeline.training.train`, or a teacher that is missing or cannot teach this recipe.
     """
     config = from_json(fn_args.custom_config["config"])
+    teacher = _teacher(config, fn_args.base_model)
     train_files, dev_files = _files(fn_args.train_files), _files(fn_args.eval_files)
-    key = fingerprint(config, train_files + dev_files)
+    key = fingerprint(config, train_files + dev_files, teacher)
     checkpoint_dir = Path(fn_args.custom_config["checkpoint_root"]) / key
     with progress.training(config.recipe.name) as report:
         result = training.train(
-            config.recipe, train_files, dev_files, str(checkpoint_dir), fn_args.model_run_dir, report
+            config.recipe, train_files, dev_files, str(checkpoint_dir), fn_args.model_run_dir, report, teacher
         )
     export.save(result.separator, fn_args.serving_model_dir, recipe_name=config.name)
     _write_record(Path(fn_args.serving_model_dir) / "assets.extra", config, result)
     _forget_others(checkpoint_dir, config.name)
 
 
-def fingerprint(config: Config, files: Sequence[str]) -> str:
-    """Names a training by everything that shapes it: the recipe and the bytes of its records."""
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(config.recipe), sort_keys=True, default=dict).encode())
+def fingerprint(config: Config, files: Sequence[str], teacher: Separator | None = None) -> str:
+    """Names a training by everything that shapes it: the recipe, the bytes of its records, its teacher's weights."""
+    digest = hashlib.sha256(_canonical(config.recipe))
     for name in sorted(files, key=_split_and_name):
         with Path(name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+    if teacher:
+        digest.update(_canonical(teacher.spec))
+        for weight in teacher.get_weights():
+            digest.update(weight.tobytes())
     return f"{config.name}-{digest.hexdigest()[:16]}"
+
+
+def _canonical(spec: Any) -> bytes:
+    return json.dumps(dataclasses.asdict(spec), sort_keys=True, default=dict).encode()
+
+
+def _teacher(config: Config, base_model: str | None) -> Separator | None:
+    """The separator of the model that the Teacher node found, in the precision of this training."""
+    if config.train.teacher is None:
+        return None
+    if not base_model:
+        raise ValueError(f"train.teacher is {config.train.teacher!r}, of which there is no trained model")
+    spec = records.saved_config(base_model).model
+    losses.check_teacher(spec, config.model)
+    return weights.restore(base_model, spec, config.train.precision)
 
 
 def _forget_others(checkpoint_dir: Path, name: str) -> None:
@@ -84,10 +111,15 @@ def _write_record(directory: Path, config: Config, result: training.Result) -> N
     """`config.json` and `training.json`: what TF Serving ignores and people look for."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(to_json(config) + "\n")
-    figures = {
-        "steps": result.steps,
-        "stopped_early": result.stopped_early,
-        "dev_loss": result.dev_loss if result.dev_loss == result.dev_loss else None,
-        "cpu_minutes": round(result.cpu_minutes, 3),
-    }
+    figures = {**_figures(result.own), "cpu_minutes": round(result.cpu_minutes, 3)}
+    figures["stages"] = [{"name": stage.name, "network": stage.network, **_figures(stage)} for stage in result.stages]
     (directory / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _figures(stage: training.StageResult) -> dict[str, Any]:
+    return {
+        "steps": stage.steps,
+        "stopped_early": stage.stopped_early,
+        "dev_loss": stage.dev_loss if math.isfinite(stage.dev_loss) else None,
+        "cpu_minutes": round(stage.cpu_minutes, 3),
+    }

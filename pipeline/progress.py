@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ def training(name: str) -> Iterator[Callable[[Progress], None]]:
     columns = (
         TextColumn("  training {task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TextColumn("{task.fields[words]}"),
     )
     with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(name, total=None, words="")
-        yield lambda at: bars.update(task, completed=at.step, total=at.steps, words=_words(at))
+        task = bars.add_task(name, total=1.0, words="")
+        yield lambda at: bars.update(task, completed=at.fraction, words=_words(at))
 
 
 @contextlib.contextmanager
@@ -52,13 +52,14 @@ def _line_printer(name: str) -> Callable[[Progress], None]:
 
     def show(at: Progress) -> None:
         nonlocal last
-        if time.monotonic() - last >= LINE_SECONDS or at.step == at.steps:
+        if time.monotonic() - last >= LINE_SECONDS or at.fraction >= 1:
             last = time.monotonic()
-            console.print(f"  training {name}: step {at.step}/{at.steps}, {_words(at)}")
+            console.print(f"  training {name}: {at.fraction:4.0%}, {_words(at)}")
 
     return show
 
 
 def _words(at: Progress) -> str:
     dev = "" if math.isnan(at.dev_loss) else f", dev {at.dev_loss:.4g}"
-    return f"loss {at.loss:.4g}{dev}, {timedelta(seconds=round(at.seconds_left))} left"
+    stage = "" if at.stage == "own" else f"stage {at.stage}, "
+    return f"{stage}step {at.step}, loss {at.loss:.4g}{dev}, {timedelta(seconds=round(at.seconds_left))} left"

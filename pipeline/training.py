@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,48 +15,76 @@ import tf_keras as keras
 from models import losses, spectral
 from models.recipe import Recipe, TrainSpec
 from models.separator import Separator
-from pipeline import batches
+from pipeline import batches, lbfgs, stages
 
 # How many dev-free batches of mixtures measure the per-bin mean and deviation of the network's input.
 ADAPT_BATCHES = 16
 
+# Pairs that L-BFGS keeps (Huang et al. 2014), and batches that its objective is summed over.
+LBFGS = {"history": 50, "batches": 8}
+
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop says after every logged step; `dev_loss` is the last one measured, NaN before the first."""
+    """What the loop says after every step; `dev_loss` is the last one measured, NaN before the first.
 
+    `fraction` is the part of the stage's steps, or of its CPU minutes, that is done.
+    """
+
+    stage: str
     step: int
-    steps: int
+    fraction: float
     loss: float
     dev_loss: float
     seconds_left: float
 
 
 @dataclass(frozen=True)
-class Result:
-    """A finished training: the float32 separator and the figures that go into the run's record."""
+class StageResult:
+    """The figures of one finished stage; `dev_loss` is that of the stage's own loss."""
 
-    separator: Separator
+    name: str
+    network: str
     steps: int
     dev_loss: float
     cpu_minutes: float
     stopped_early: bool
 
 
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up; then constant, or constant for a fraction of the steps and a cosine to 1 % of the peak."""
+@dataclass(frozen=True)
+class Result:
+    """A finished training: the float32 separator of the recipe's network, and the figures of all stages in their order."""
 
-    def __init__(self, train: TrainSpec) -> None:
-        self.train = train
+    separator: Separator
+    stages: tuple[StageResult, ...]
+
+    @property
+    def own(self) -> StageResult:
+        """The last stage, which trains the recipe's own network."""
+        return self.stages[-1]
+
+    @property
+    def cpu_minutes(self) -> float:
+        """CPU minutes of all stages."""
+        return sum(stage.cpu_minutes for stage in self.stages)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up over steps; then constant, or constant for a fraction of the training and a cosine to 1 % of the peak.
+
+    `fraction` holds how much of the training is done, 0 to 1.
+    """
+
+    def __init__(self, train: TrainSpec, fraction: tf.Variable) -> None:
+        self.train, self.fraction = train, fraction
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         train = self.train
-        step = tf.cast(step, tf.float32)
-        warm = tf.minimum((step + 1) / max(train.warmup_steps, 1), 1.0)
+        warm = tf.minimum((tf.cast(step, tf.float32) + 1) / max(train.warmup_steps, 1), 1.0)
         if train.schedule == "constant":
             return train.learning_rate * warm
-        start = train.constant_fraction * train.steps
-        progress = tf.clip_by_value((step - start) / max(train.steps - start, 1), 0.0, 1.0)
+        done = (self.fraction - train.constant_fraction) / max(1 - train.constant_fraction, 1e-6)
+        progress = tf.clip_by_value(done, 0.0, 1.0)
         return train.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * progress)))
 
 
@@ -66,19 +95,31 @@ def train(
     checkpoint_dir: str,
     log_dir: str,
     report: Callable[[Progress], None] = lambda progress: None,
+    teacher: Separator | None = None,
 ) -> Result:
-    """Trains `recipe` on TFRecords and returns the separator with its best (patience set) or last weights.
+    """Trains `recipe`, its stages first, on TFRecords and returns the separator with its best (patience set) or last weights.
 
     The loop saves itself to `checkpoint_dir` every `checkpoint_minutes` and continues from there when called again; the
-    step count at the end is the same. TensorBoard events go to `log_dir`.
+    step count at the end is the same. With stages each has a directory of its own in `checkpoint_dir` and in `log_dir`,
+    which gets the TensorBoard events. `teacher`: what the loss `deep_features` looks through.
 
     Raises:
-      ValueError: a split without a single excerpt, or a loss that is not finite.
+      ValueError: a split without a single excerpt, a loss that is not finite, or stages whose layers do not fit.
     """
     if not train_files:
         raise ValueError("the train split holds no TFRecords: nothing to learn from")
-    loop = _Loop(recipe, train_files, dev_files, checkpoint_dir, log_dir)
-    return loop.run(report)
+    trained: list[Separator] = []
+    figures: list[StageResult] = []
+    for name, stage in stages.plan(recipe):
+        place = f"/{name}" if recipe.train.stages else ""
+        loop = _Loop(name, stage, train_files, dev_files, checkpoint_dir + place, log_dir + place, teacher)
+        given = stages.hand_over(trained, loop.separator)
+        if recipe.train.stages and name == stages.OWN and not given:
+            raise ValueError(f"no stage of train.stages has a layer that network {recipe.model.network!r} has")
+        separator, figure = loop.run(report)
+        trained.append(separator)
+        figures.append(figure)
+    return Result(trained[-1], tuple(figures))
 
 
 def strategy() -> tf.distribute.Strategy:
@@ -88,31 +129,36 @@ def strategy() -> tf.distribute.Strategy:
 
 
 class _Loop:
-    """State of one training: separator, optimiser, counters; all of it in the checkpoint."""
+    """State of the training of one stage: separator, optimiser, counters; all of it in the checkpoint."""
 
-    def __init__(self, recipe: Recipe, train_files, dev_files, checkpoint_dir: str, log_dir: str) -> None:
-        self.recipe, self.spec = recipe, recipe.train
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        train_files: Sequence[str],
+        dev_files: Sequence[str],
+        checkpoint_dir: str,
+        log_dir: str,
+        teacher: Separator | None,
+    ) -> None:
+        self.name, self.recipe, self.spec = name, recipe, recipe.train
         self.train_files, self.dev_files = train_files, dev_files
         self.strategy = strategy()
         keras.utils.set_random_seed(self.spec.seed)
-        with self.strategy.scope():
-            self.separator = Separator(recipe.model, precision=self.spec.precision)
-            self.optimizer = _optimizer(self.spec)
-            self.optimizer.build(self.separator.trainable_variables)
         # Counters of this process, not of a replica.
+        self.steps = tf.Variable(0, dtype=tf.int64)
+        self.fraction = tf.Variable(0.0)
         self.cpu_seconds = tf.Variable(0.0, dtype=tf.float64)
         self.best_loss = tf.Variable(math.inf)
         self.dev_loss = tf.Variable(math.nan)
         self.bad_evaluations = tf.Variable(0, dtype=tf.int64)
-        self.loss = losses.build(self.spec.loss, **self.spec.loss_options)
-        state = tf.train.Checkpoint(
-            separator=self.separator,
-            optimizer=self.optimizer,
-            cpu_seconds=self.cpu_seconds,
-            best_loss=self.best_loss,
-            dev_loss=self.dev_loss,
-            bad_evaluations=self.bad_evaluations,
-        )
+        counters = {name: value for name, value in vars(self).items() if isinstance(value, tf.Variable)}
+        with self.strategy.scope():
+            self.separator = Separator(recipe.model, precision=self.spec.precision)
+            self.optimizer = _optimizer(self.spec, self.fraction)
+            self.optimizer.build(self.separator.trainable_variables)
+        self.loss = _loss(self.spec, teacher)
+        state = tf.train.Checkpoint(separator=self.separator, optimizer=self.optimizer, **counters)
         self.latest = tf.train.CheckpointManager(state, f"{checkpoint_dir}/latest", max_to_keep=2)
         best = tf.train.Checkpoint(separator=self.separator)
         self.best = tf.train.CheckpointManager(best, f"{checkpoint_dir}/best", max_to_keep=1)
@@ -120,33 +166,70 @@ class _Loop:
 
     @property
     def step(self) -> int:
-        return int(self.optimizer.iterations.numpy())
+        return int(self.steps.numpy())
 
-    def run(self, report: Callable[[Progress], None]) -> Result:
+    @property
+    def done(self) -> bool:
+        return float(self.fraction) >= 1 or self._out_of_patience()
+
+    def run(self, report: Callable[[Progress], None]) -> tuple[Separator, StageResult]:
         if self.latest.latest_checkpoint:
             self.latest.restore_or_initialize()
-        batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, self.spec.seed + self.step)
-        clock = _Clock(self.step)
-        if self.step == 0:
-            self._adapt(batched)
-        stopped, saved = self._out_of_patience(), time.monotonic()
+        if not self.done:
+            self.clock, self.saved = _Clock(float(self.fraction)), time.monotonic()
+            if self.step == 0 and self.recipe.model.standardise:
+                self._adapt()
+            descend = {"adam": self._adam, "lbfgs": self._lbfgs}[self.spec.optimizer]
+            descend(report)
+            self._count()
+            self.latest.save()
+        self.writer.close()
+        return self._trained(), self._figures()
+
+    def _adam(self, report: Callable[[Progress], None]) -> None:
+        # Resuming, other batches than those that were seen already.
+        batched = self._batches(self.spec.seed + self.step)
         iterator = iter(self.strategy.experimental_distribute_dataset(batched))
-        while self.step < self.spec.steps and not stopped:
-            loss = float(self._train_step(next(iterator)))
-            self.cpu_seconds.assign_add(clock.cpu_seconds())
-            self._check(loss)
-            if self.step % self.spec.evaluate_every_steps == 0 or self.step == self.spec.steps:
-                stopped = self._evaluate()
-            self._log(loss)
-            report(
-                Progress(self.step, self.spec.steps, loss, float(self.dev_loss), clock.left(self.step, self.spec.steps))
-            )
-            if time.monotonic() - saved > 60 * self.spec.checkpoint_minutes:
-                self.latest.save()
-                saved = time.monotonic()
-        self.cpu_seconds.assign_add(clock.cpu_seconds())
-        self.latest.save()
-        return self._result(stopped)
+        while not self.done:
+            self._after_step(float(self._train_step(next(iterator))), report)
+
+    def _lbfgs(self, report: Callable[[Progress], None]) -> None:
+        """Always the same batches, also when resumed: the objective is their sum."""
+        options = {**LBFGS, **self.spec.optimizer_options}
+        objective = list(self._batches(self.spec.seed).take(options["batches"]))
+
+        def after_iteration(_: int, loss: float) -> bool:
+            self._after_step(loss, report)
+            return self.done
+
+        left = self.spec.steps - self.step if self.spec.cpu_minutes is None else sys.maxsize
+        variables = self.separator.trainable_variables
+        summed = lbfgs.over_batches(self._gradients, objective)
+        lbfgs.minimise(summed, variables, left, options["history"], after_iteration)
+        self.fraction.assign(1.0)  # a minimum may be reached before all iterations are made
+
+    def _batches(self, seed: int) -> tf.data.Dataset:
+        return batches.training_batches(self.train_files, self.recipe.model, self.spec, seed)
+
+    def _after_step(self, loss: float, report: Callable[[Progress], None]) -> None:
+        self.steps.assign_add(1)
+        self._count()
+        self._check(loss)
+        if self.step % self.spec.evaluate_every_steps == 0 or float(self.fraction) >= 1:
+            self._evaluate()
+        self._log(loss)
+        fraction = float(self.fraction)
+        report(Progress(self.name, self.step, fraction, loss, float(self.dev_loss), self.clock.left(fraction)))
+        if time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes:
+            self.latest.save()
+            self.saved = time.monotonic()
+
+    def _count(self) -> None:
+        """Adds the CPU time since the last count, and says how much of the training that makes."""
+        self.cpu_seconds.assign_add(self.clock.cpu_seconds())
+        budget = self.spec.cpu_minutes
+        spent = self.step / self.spec.steps if budget is None else float(self.cpu_seconds) / (60 * budget)
+        self.fraction.assign(max(min(spent, 1.0), float(self.fraction)))
 
     @tf.function
     def _train_step(self, batch: tf.Tensor) -> tf.Tensor:
@@ -162,6 +245,14 @@ class _Loop:
         return loss
 
     @tf.function
+    def _gradients(self, batch: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        variables = self.separator.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._loss_of(batch)
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    @tf.function
     def _dev_step(self, batch: tf.Tensor) -> tf.Tensor:
         return self._loss_of(batch)
 
@@ -170,22 +261,18 @@ class _Loop:
         mixture = tf.reduce_sum(references, axis=-1)
         return self.loss(mixture, references, self.separator.network_outputs(mixture))
 
-    def _adapt(self, batched: tf.data.Dataset) -> None:
-        """Measures the network's input on training mixtures, where the recipe standardises it."""
-        if not self.recipe.model.standardise:
-            return
-        mixtures = batched.take(ADAPT_BATCHES).map(
-            lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1)
-        )
-        self.separator.adapt(mixtures)
+    def _adapt(self) -> None:
+        """Measures the network's input on training mixtures."""
+        first = self._batches(self.spec.seed).take(ADAPT_BATCHES)
+        self.separator.adapt(first.map(lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1)))
 
-    def _evaluate(self) -> bool:
-        """Dev loss with the averaged weights; keeps the best weights; says whether patience has run out."""
+    def _evaluate(self) -> None:
+        """Dev loss with the averaged weights; keeps the best weights and counts evaluations without improvement."""
         dev = batches.dev_batches(self.dev_files, self.recipe.model, self.spec)
         with self._averaged():
             total = [(float(self._dev_step(batch)), int(batch.shape[0])) for batch in dev]
             if not total:  # a corpus may have no dev split: then there is nothing to stop early by
-                return False
+                return
             mean = sum(loss * size for loss, size in total) / sum(size for _, size in total)
             improved = mean < float(self.best_loss)
             if improved:
@@ -193,7 +280,6 @@ class _Loop:
         self.dev_loss.assign(mean)
         self.best_loss.assign(min(mean, float(self.best_loss)))
         self.bad_evaluations.assign(0 if improved else self.bad_evaluations + 1)
-        return self._out_of_patience()
 
     def _out_of_patience(self) -> bool:
         return self.spec.patience is not None and int(self.bad_evaluations) >= self.spec.patience
@@ -201,7 +287,7 @@ class _Loop:
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         """The moving average of the weights in place of the weights, where the recipe keeps one."""
-        if self.spec.ema is None:
+        if not self.optimizer.use_ema:
             yield
             return
         kept = [variable.numpy() for variable in self.separator.trainable_variables]
@@ -226,30 +312,37 @@ class _Loop:
             if math.isfinite(float(self.dev_loss)):
                 tf.summary.scalar("loss/dev", self.dev_loss)
 
-    def _result(self, stopped: bool) -> Result:
-        self.writer.close()
+    def _trained(self) -> Separator:
         if self.spec.patience is not None and self.best.latest_checkpoint:
             tf.train.Checkpoint(separator=self.separator).restore(self.best.latest_checkpoint).expect_partial()
-            final = self.separator.with_precision("float32")
-        else:
-            with self._averaged():
-                final = self.separator.with_precision("float32")
-        return Result(final, self.step, float(self.dev_loss), float(self.cpu_seconds) / 60, stopped)
+            return self.separator.with_precision("float32")
+        with self._averaged():
+            return self.separator.with_precision("float32")
+
+    def _figures(self) -> StageResult:
+        return StageResult(
+            self.name,
+            self.recipe.model.network,
+            self.step,
+            float(self.dev_loss),
+            float(self.cpu_seconds) / 60,
+            self._out_of_patience(),
+        )
 
 
 class _Clock:
-    """CPU seconds since the last look, and an estimate of the time left from the steps of this process."""
+    """CPU seconds since the last look, and an estimate of the time left from what this process did."""
 
-    def __init__(self, step: int) -> None:
-        self.cpu, self.started, self.first = time.process_time(), time.monotonic(), step
+    def __init__(self, fraction: float) -> None:
+        self.cpu, self.started, self.first = time.process_time(), time.monotonic(), fraction
 
     def cpu_seconds(self) -> float:
         now = time.process_time()
         spent, self.cpu = now - self.cpu, now
         return spent
 
-    def left(self, step: int, steps: int) -> float:
-        return (time.monotonic() - self.started) / max(step - self.first, 1) * (steps - step)
+    def left(self, fraction: float) -> float:
+        return (time.monotonic() - self.started) / max(fraction - self.first, 1e-9) * (1 - fraction)
 
 
 def spectrograms(batch: tf.Tensor, recipe: Recipe) -> tf.Tensor:
@@ -260,11 +353,18 @@ def spectrograms(batch: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     return tf.transpose(spectra, [0, 3, 4, 1, 2])
 
 
-def _optimizer(spec: TrainSpec) -> keras.optimizers.Optimizer:
+def _optimizer(spec: TrainSpec, fraction: tf.Variable) -> keras.optimizers.Optimizer:
+    """Adam; for L-BFGS, which keeps no state between calls, the smallest optimiser there is, never applied."""
+    if spec.optimizer == "lbfgs":
+        return keras.optimizers.SGD(jit_compile=False)
     return keras.optimizers.Adam(
-        learning_rate=Schedule(spec),
+        learning_rate=Schedule(spec, fraction),
         global_clipnorm=spec.clip_norm,
         use_ema=spec.ema is not None,
         ema_momentum=spec.ema if spec.ema is not None else 0.99,
         jit_compile=False,
     )
+
+
+def _loss(spec: TrainSpec, teacher: Separator | None) -> losses.Loss:
+    return losses.build(spec.loss, **spec.loss_options, **({"teacher": teacher} if teacher else {}))

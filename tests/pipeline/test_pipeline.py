@@ -69,7 +69,7 @@ def test_the_first_run_is_blessed_pushed_and_recorded(workdir: Path) -> None:
     extra = Path(run.pushed) / "assets.extra"
     assert (extra / "tf_serving_warmup_requests").is_file()
     assert json.loads((extra / "config.json").read_text())["train"]["steps"] == 12
-    assert json.loads((extra / "training.json").read_text())["steps"] == 12
+    assert json.loads((extra / "training.json").read_text())["stages"][-1]["steps"] == 12
 
 
 def test_the_served_model_holds_nothing_of_training(workdir: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_killed_run_is_finished_by_the_next(workdir: Path, tmp_path: Path, mom
     assert done.returncode == 0, done.stderr
     run = records.runs(Workdir(killed))[0]
     assert run.blessed
-    assert json.loads((Path(run.pushed) / "assets.extra" / "training.json").read_text())["steps"] == 12
+    assert json.loads((Path(run.pushed) / "assets.extra" / "training.json").read_text())["stages"][-1]["steps"] == 12
     reference = records.runs(Workdir(workdir))[-1]
     if moment == "BssEvaluator":  # training was not disturbed: nothing may differ
         assert run.scores == pytest.approx(reference.scores, abs=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -54,9 +55,9 @@ def test_the_loss_falls_and_everything_is_reported(records, tmp_path: Path) -> N
     assert math.isnan(seen[0].dev_loss)
     assert math.isfinite(seen[-1].dev_loss)
     assert seen[-1].seconds_left == 0
-    assert result.steps == 60
+    assert result.own.steps == 60
     assert result.cpu_minutes > 0
-    assert not result.stopped_early
+    assert not result.own.stopped_early
     assert float(tf.reduce_min(result.separator.feature_scale)) > 0
     assert float(tf.math.reduce_std(result.separator.feature_mean)) > 0
     assert list((tmp_path / "logs").glob("events*"))
@@ -77,7 +78,7 @@ def test_an_interrupted_training_ends_with_the_same_step_count(records, tmp_path
     steps: list[int] = []
     result = run(recipe, records, tmp_path, lambda progress: steps.append(progress.step))
     assert steps == list(range(7, 13))  # the checkpoint after step 6 was the last one
-    assert result.steps == 12
+    assert result.own.steps == 12
     again = run(recipe, records, tmp_path, lambda progress: steps.append(progress.step))
     assert steps[-1] == 12
     assert len(steps) == 6
@@ -89,10 +90,10 @@ def test_patience_stops_early_and_returns_the_best_weights(records, tmp_path: Pa
     recipe = changed(steps=40, evaluate_every_steps=2, patience=2, learning_rate=0.2)
     dev: dict[int, float] = {}
     result = run(recipe, records, tmp_path, lambda progress: dev.__setitem__(progress.step, progress.dev_loss))
-    assert result.stopped_early
-    assert result.steps < 40
+    assert result.own.stopped_early
+    assert result.own.steps < 40
     best_step = min((loss, step) for step, loss in dev.items() if not math.isnan(loss))[1]
-    assert result.steps == best_step + 2 * 2
+    assert result.own.steps == best_step + 2 * 2
 
 
 def test_averaged_weights_are_returned_and_differ_from_the_last(records, tmp_path: Path) -> None:
@@ -102,11 +103,43 @@ def test_averaged_weights_are_returned_and_differ_from_the_last(records, tmp_pat
     assert any(not np.allclose(ours, theirs) for ours, theirs in pairs)
 
 
+def test_a_budget_of_cpu_minutes_ends_the_training_whatever_its_steps(records, tmp_path: Path) -> None:
+    seen: list[training.Progress] = []
+    recipe = changed(steps=1, cpu_minutes=0.2, evaluate_every_steps=10**6, ema=0.9)
+    result = run(recipe, records, tmp_path, seen.append)
+    assert result.own.steps == len(seen) > 12
+    assert 0.2 <= result.cpu_minutes < 0.4
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert math.isfinite(result.own.dev_loss)
+    assert run(recipe, records, tmp_path).own == result.own  # spent: nothing is trained any more
+
+
+def test_lbfgs_lowers_its_objective_in_every_iteration_and_continues(records, tmp_path: Path) -> None:
+    options = {"history": 5, "batches": 2}
+    recipe = changed(optimizer="lbfgs", optimizer_options=options, loss="mse", steps=8, checkpoint_minutes=1e-6)
+    losses: list[float] = []
+
+    def interrupt(progress: training.Progress) -> None:
+        losses.append(progress.loss)
+        if progress.step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(recipe, records, tmp_path, interrupt)
+    result = run(recipe, records, tmp_path, lambda progress: losses.append(progress.loss))
+    assert result.own.steps == 8
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(after <= before * 1.0001 for before, after in itertools.pairwise(losses[4:]))
+    assert losses[4] < losses[2]  # the same batches and weights as before
+
+
 @pytest.mark.parametrize("augment", batches.DEFAULTS)
 def test_every_augmentation_trains(records, tmp_path: Path, augment: str) -> None:
     options = {"circular_shift": {"step_samples": 500}} if augment == "circular_shift" else {}
     recipe = changed(steps=2, evaluate_every_steps=2, augment=(augment,), augment_options=options)
-    assert run(recipe, records, tmp_path).steps == 2
+    assert run(recipe, records, tmp_path).own.steps == 2
 
 
 def test_training_batches_are_excerpts_of_the_tracks(records) -> None:
@@ -155,11 +188,17 @@ def test_no_records_and_a_diverging_loss_are_said_in_words(records, tmp_path: Pa
 
 def test_the_schedule_warms_up_holds_and_anneals_to_one_percent() -> None:
     spec = TrainSpec(steps=1000, warmup_steps=100, constant_fraction=0.4, learning_rate=1.0)
-    schedule = training.Schedule(spec)
-    rates = {step: float(schedule(tf.constant(step))) for step in (0, 49, 99, 400, 700, 1000)}
+    fraction = tf.Variable(0.0)
+    schedule = training.Schedule(spec, fraction)
+
+    def rate(step: int) -> float:
+        fraction.assign(step / 1000)
+        return float(schedule(tf.constant(step)))
+
+    rates = {step: rate(step) for step in (0, 49, 99, 400, 700, 1000)}
     expected = {0: 0.01, 49: 0.5, 99: 1.0, 400: 1.0, 700: 0.505, 1000: 0.01}
     assert rates == pytest.approx(expected, rel=1e-3)
-    constant = training.Schedule(dataclasses.replace(spec, schedule="constant"))
+    constant = training.Schedule(dataclasses.replace(spec, schedule="constant"), fraction)
     assert float(constant(tf.constant(999))) == 1.0
 
 

@@ -9,6 +9,7 @@ with Client("localhost:8500") as client:
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -18,7 +19,8 @@ import numpy as np
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2
 
 from serving import tensors
-from serving.separation import DEFAULT_SIGNATURE, Separation, SeparationError, Stems
+from serving.separation import DEFAULT_SIGNATURE, Separation
+from serving.signals import SeparationError, Stems
 
 __all__ = ["Client", "SeparationError"]
 
@@ -79,14 +81,26 @@ class Client(Separation):
     @cached_property
     def signatures(self) -> Mapping:
         """The model's SignatureDefs by name, from GetModelMetadata."""
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        self._model_metadata().metadata["signature_def"].Unpack(signatures)
+        return dict(signatures.signature_def)
+
+    def pinned(self) -> Client:
+        """This client, kept to the version that is the latest now, over the same connection."""
+        other = copy.copy(self)
+        other._spec = model_pb2.ModelSpec()
+        other._spec.CopyFrom(self._spec)
+        other._spec.version.CopyFrom(self._model_metadata().model_spec.version)
+        for name in ("signatures", "facts", "model_rate_hz"):  # may have been asked of another version
+            other.__dict__.pop(name, None)
+        return other
+
+    def _model_metadata(self) -> get_model_metadata_pb2.GetModelMetadataResponse:
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=self._spec, metadata_field=["signature_def"]
         )
         answer = self._call(self._metadata, request.SerializeToString())
-        response = get_model_metadata_pb2.GetModelMetadataResponse.FromString(answer)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return dict(signatures.signature_def)
+        return get_model_metadata_pb2.GetModelMetadataResponse.FromString(answer)
 
     def run(self, inputs: Mapping[str, np.ndarray], signature_name: str = DEFAULT_SIGNATURE) -> Stems:
         request = predict_pb2.PredictRequest(model_spec=self._spec)

@@ -9,8 +9,9 @@ import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
 from serving import tensors
-from serving.separation import DEFAULT_SIGNATURE, Separation, SeparationError, Stems
+from serving.separation import DEFAULT_SIGNATURE, Separation
 from serving.servable import Servable
+from serving.signals import SeparationError, Stems
 from serving.status import StatusError
 
 
@@ -50,4 +51,4 @@ class LocalModel(Separation):
         try:
             return self._servable.predict(request)
         except StatusError as error:
-            raise SeparationError(f"{self._label} refused with {error.code.name}: {error.message}") from error
+            raise SeparationError(f"{self.label} refused with {error.code.name}: {error.message}") from error

@@ -13,29 +13,28 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 import tensorflow as tf
 
 from serving import chunking
 from serving.chunking import ChunkPlan, OverlapAdder
+from serving.signals import Resampler, SeparationError, Stems, fit, fold, resampled, unfold
+from serving.stream import Stream
 
 Progress = Callable[[float], None]  # takes the finished fraction, up to 1.0
-Stems = dict[str, np.ndarray]
+# Separates blocks [samples, channels] at the model's rate: (blocks, channels) -> stems in order, are they the last ones.
+Method = Callable[[Iterable[np.ndarray], int], Iterator[tuple[Stems, bool]]]
 
 DEFAULT_SIGNATURE = "serving_default"
 DESCRIBE_SIGNATURE = "describe"
 CHUNK_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 BLOCK_SAMPLES = 2**16
-
-
-class SeparationError(ValueError):
-    """A separation that cannot be done; one sentence that names what was received and what is legal."""
+FILE_HOPS = 16  # of a request where nobody waits for it
 
 
 class Separation(ABC):
@@ -50,7 +49,7 @@ class Separation(ABC):
     def __init__(self, label: str, model_rate_hz: int | None = None, in_flight: int = 1) -> None:
         if in_flight < 1:
             raise SeparationError(f"in_flight is {in_flight}; legal is 1 or more")
-        self._label = label
+        self.label = label
         self._given_rate_hz = model_rate_hz
         self._in_flight = in_flight
 
@@ -63,41 +62,48 @@ class Separation(ABC):
     def run(self, inputs: Mapping[str, np.ndarray], signature_name: str = DEFAULT_SIGNATURE) -> Stems:
         """One request to any signature: arrays by input alias -> arrays by output alias."""
 
+    def pinned(self) -> Separation:
+        """This model, kept to one version: state from one means nothing to another."""
+        return self
+
     def predict(self, mixture: np.ndarray) -> Stems:
         """Separates one batch: float32 [batch, samples] or [batch, samples, channels] -> target -> the same shape."""
-        alias = next(iter(self._signature(DEFAULT_SIGNATURE).inputs))
+        alias = next(iter(self.signature(DEFAULT_SIGNATURE).inputs))
         return self.run({alias: np.asarray(mixture, np.float32)})
 
     @property
     def targets(self) -> tuple[str, ...]:
         """Names of the stems, sorted."""
-        return tuple(sorted(self._signature(DEFAULT_SIGNATURE).outputs))
+        return tuple(sorted(self.signature(DEFAULT_SIGNATURE).outputs))
 
     @property
     def mixture_shape(self) -> tuple[int | None, ...]:
         """The model's input shape; None where any size goes."""
-        info = next(iter(self._signature(DEFAULT_SIGNATURE).inputs.values()))
+        info = next(iter(self.signature(DEFAULT_SIGNATURE).inputs.values()))
         return tuple(tf.TensorShape(info.tensor_shape).as_list())
 
     @cached_property
     def model_rate_hz(self) -> int:
-        """The sample rate the model works at: the one given, else what its signature `describe` answers.
-
-        `describe` is any signature with an output `sample_rate_hz`; its inputs only carry the batch.
-        """
+        """The sample rate the model works at: the one given, else what its signature `describe` answers."""
         if self._given_rate_hz is not None:
             return self._given_rate_hz
         if DESCRIBE_SIGNATURE not in self.signatures:
             raise SeparationError(
-                f"{self._label} does not tell its sample rate (no signature {DESCRIBE_SIGNATURE!r}); give model_rate_hz"
+                f"{self.label} does not tell its sample rate (no signature {DESCRIBE_SIGNATURE!r}); give model_rate_hz"
             )
-        inputs = {alias: placeholder(info) for alias, info in self._signature(DESCRIBE_SIGNATURE).inputs.items()}
-        return int(self.run(inputs, DESCRIBE_SIGNATURE)["sample_rate_hz"].flat[0])
+        return self.facts["sample_rate_hz"]
 
-    def _signature(self, name: str):
+    @cached_property
+    def facts(self) -> dict[str, int]:
+        """What the signature `describe` answers for one item, by output; its inputs only carry the batch."""
+        inputs = {alias: placeholder(info) for alias, info in self.signature(DESCRIBE_SIGNATURE).inputs.items()}
+        return {name: int(values.flat[0]) for name, values in self.run(inputs, DESCRIBE_SIGNATURE).items()}
+
+    def signature(self, name: str):
+        """The SignatureDef of a name, or SeparationError with those that there are."""
         if name not in self.signatures:
             raise SeparationError(
-                f"{self._label} has no signature {name!r}; it has {', '.join(sorted(self.signatures))}"
+                f"{self.label} has no signature {name!r}; it has {', '.join(sorted(self.signatures))}"
             )
         return self.signatures[name]
 
@@ -120,8 +126,8 @@ class Separation(ABC):
         wide = signal.reshape(len(signal), math.prod(signal.shape[1:]))
         blocks = (wide[start : start + BLOCK_SAMPLES] for start in range(0, len(wide), BLOCK_SAMPLES))
         parts: dict[str, list[np.ndarray]] = {target: [wide[:0]] for target in self.targets}
-        stream = self.stream(blocks, len(wide), wide.shape[1], sample_rate_hz, chunk_seconds, overlap_seconds, progress)
-        for stems in stream:
+        method = partial(self._by_chunks, chunk_seconds, overlap_seconds)
+        for stems in self._separate(blocks, len(wide), wide.shape[1], sample_rate_hz, method, progress):
             for target, block in stems.items():
                 parts[target].append(block)
         return {target: np.concatenate(blocks).reshape(signal.shape) for target, blocks in parts.items()}
@@ -147,36 +153,56 @@ class Separation(ABC):
           SeparationError: the file is no audio, holds no finite numbers, or see `separate`.
           OSError: a file cannot be read or written.
         """
+        method = partial(self._by_chunks, chunk_seconds, overlap_seconds)
+        return self._separate_file(path, out_dir, method, progress, subtype)
+
+    def stream_file(
+        self,
+        path: Path,
+        out_dir: Path,
+        hops: int = FILE_HOPS,
+        progress: Progress | None = None,
+        subtype: str = "FLOAT",
+    ) -> dict[str, Path]:
+        """Like `separate_file`, through a `Stream` of `hops` hops a request: no sample depends on those after its frames.
+
+        Raises:
+          SeparationError: the model cannot stream, or see `separate_file`.
+          OSError: a file cannot be read or written.
+        """
+        return self._separate_file(path, out_dir, partial(self._by_hops, hops), progress, subtype)
+
+    def _separate_file(
+        self, path: Path, out_dir: Path, method: Method, progress: Progress | None, subtype: str
+    ) -> dict[str, Path]:
         with _open(path) as source:
             channels, rate_hz, samples = source.channels, source.samplerate, source.frames
             paths = {target: out_dir / f"{target}.wav" for target in self.targets}
             blocks = _checked(source.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True), path)
-            stream = self.stream(blocks, samples, channels, rate_hz, chunk_seconds, overlap_seconds, progress)
+            stems = self._separate(blocks, samples, channels, rate_hz, method, progress)
             with _folder(out_dir):
-                _write(stream, paths, rate_hz, channels, subtype)
+                _write(stems, paths, rate_hz, channels, subtype)
         return paths
 
-    def stream(
+    def _separate(
         self,
         blocks: Iterable[np.ndarray],
         samples: int,
         channels: int,
         sample_rate_hz: int,
-        chunk_seconds: float = CHUNK_SECONDS,
-        overlap_seconds: float = OVERLAP_SECONDS,
-        progress: Progress | None = None,
+        method: Method,
+        progress: Progress | None,
     ) -> Iterator[Stems]:
         """Separates blocks [any, channels] as they come; what it yields adds up to `samples` samples per target."""
         if sample_rate_hz < 1:
             raise SeparationError(f"sample_rate_hz is {sample_rate_hz}; legal is 1 or more")
         rate_hz = self.model_rate_hz
-        plan = chunking.plan_seconds(chunk_seconds, overlap_seconds, rate_hz)
-        at_model_rate = _resampled(blocks, sample_rate_hz, rate_hz, channels)
-        back = {target: _Resampler(rate_hz, sample_rate_hz, channels) for target in self.targets}
+        at_model_rate = resampled(blocks, sample_rate_hz, rate_hz, channels)
+        back = {target: Resampler(rate_hz, sample_rate_hz, channels) for target in self.targets}
         done = 0
-        for chunk, last in self._separated(at_model_rate, plan, channels):
-            stems = {target: back[target](block, last) for target, block in chunk.items()}
-            stems = {target: _fit(block, samples - done, last) for target, block in stems.items()}
+        for finished, last in method(at_model_rate, channels):
+            stems = {target: back[target](block, last) for target, block in finished.items()}
+            stems = {target: fit(block, samples - done, last) for target, block in stems.items()}
             done += len(next(iter(stems.values())))
             yield stems
             if progress is not None:
@@ -186,8 +212,21 @@ class Separation(ABC):
         if progress is not None and done < max(samples, 1):
             progress(1.0)
 
-    def _separated(self, blocks: Iterable[np.ndarray], plan: ChunkPlan, channels: int) -> Iterator[tuple[Stems, bool]]:
-        """Overlap-added stems at the model's rate, in order, with up to `in_flight` chunks asked for ahead."""
+    def _by_hops(self, hops: int, blocks: Iterable[np.ndarray], channels: int) -> Iterator[tuple[Stems, bool]]:
+        """A `Method`: what a stream has finished, as the blocks come."""
+        stream = Stream(self, channels, hops)
+        for stems in map(stream.push, blocks):
+            if len(stems[stream.targets[0]]):
+                yield stems, False
+        rest = stream.finish()
+        if len(rest[stream.targets[0]]):
+            yield rest, True
+
+    def _by_chunks(
+        self, chunk_seconds: float, overlap_seconds: float, blocks: Iterable[np.ndarray], channels: int
+    ) -> Iterator[tuple[Stems, bool]]:
+        """A `Method`: chunks, overlap-added in order, with up to `in_flight` of them asked for ahead."""
+        plan = chunking.plan_seconds(chunk_seconds, overlap_seconds, self.model_rate_hz)
         adders = {target: OverlapAdder(plan) for target in self.targets}
         waiting: deque[tuple[Future[Stems], int, bool]] = deque()
         pool = ThreadPoolExecutor(self._in_flight)
@@ -201,9 +240,9 @@ class Separation(ABC):
 
     def _predict_chunk(self, chunk: np.ndarray, plan: ChunkPlan, channels: int) -> Stems:
         """One chunk [samples, channels] of the file, padded; target -> [chunk_samples, channels]."""
-        mixture = _fold(chunking.pad(chunk, plan.chunk_samples), self.mixture_shape)
+        mixture = fold(chunking.pad(chunk, plan.chunk_samples), self.mixture_shape)
         outputs = self.predict(mixture)
-        return {target: _unfold(output, channels) for target, output in outputs.items()}
+        return {target: unfold(output, channels) for target, output in outputs.items()}
 
 
 def _join(waiting: deque, adders: Mapping[str, OverlapAdder], leave: int) -> Iterator[tuple[Stems, bool]]:
@@ -218,60 +257,6 @@ def placeholder(info) -> np.ndarray:
     shape = [max(dim.size, 1) for dim in info.tensor_shape.dim]
     dtype = tf.as_dtype(info.dtype)
     return np.full(shape, b"", object) if dtype == tf.string else np.zeros(shape, dtype.as_numpy_dtype)
-
-
-# ---- between a file's channels and a model's
-
-
-def _fold(chunk: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
-    """[samples, channels] as the model wants it: channels as batch for rank 2, one example for rank 3.
-
-    A mono signal is repeated on every channel of a model of more.
-    """
-    if len(shape) == 2:
-        return np.ascontiguousarray(chunk.T)
-    wanted = shape[2]
-    if wanted is not None and chunk.shape[1] == 1:
-        chunk = np.repeat(chunk, wanted, axis=1)
-    if wanted not in (None, chunk.shape[1]):
-        raise SeparationError(f"the audio has {chunk.shape[1]} channels; the model takes 1 or {wanted}")
-    return chunk[np.newaxis]
-
-
-def _unfold(output: np.ndarray, channels: int) -> np.ndarray:
-    """The way back: [samples, channels]; the mean over channels where mono was repeated."""
-    wide = output.T if output.ndim == 2 else output[0]
-    return wide if wide.shape[1] == channels else wide.mean(axis=1, keepdims=True)
-
-
-# ---- between a file's rate and a model's
-
-
-class _Resampler:
-    """Streaming soxr; hands blocks through when the rates are the same."""
-
-    def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
-        self._stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
-
-    def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        if self._stream is None:
-            return block
-        return self._stream.resample_chunk(np.ascontiguousarray(block), last)
-
-
-def _resampled(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int, channels: int) -> Iterator[np.ndarray]:
-    resampler = _Resampler(from_hz, to_hz, channels)
-    for block in blocks:
-        yield resampler(block)
-    if from_hz != to_hz:
-        yield resampler(np.zeros((0, channels), np.float32), True)
-
-
-def _fit(block: np.ndarray, left: int, last: bool) -> np.ndarray:
-    """Resampling there and back may end a sample or two off: cut, or repeat the last sample, to `left`."""
-    if len(block) >= left or not last:
-        return block[:left]
-    return np.pad(block, ((0, left - len(block)), (0, 0)), "edge" if len(block) else "constant")
 
 
 # ---- files

@@ -14,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.graph import Stage
+    from serving.client import Client
+    from serving.local import LocalModel
 
 # TFX's own imports must see the Keras that the models are built with; the rest keeps native start-up noise off the screen.
 ENVIRONMENT = {
@@ -40,6 +42,9 @@ Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a k
 Work = Annotated[Path, typer.Option("--workdir", "-w", help="Metadata, artifacts, checkpoints and pushed models.")]
 BadTracks = Annotated[int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")]
 ModelName = Annotated[str, typer.Option("--model-name", help="Name of the model on the server.")]
+Server = Annotated[str | None, typer.Option("--server", help="host:port of a model server; else in this process.")]
+Model = Annotated[Path | None, typer.Option("--model", "-m", help="A SavedModel instead of the last pushed one.")]
+Pushed = Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")]
 WORKDIR = Path("runs")
 MODEL_NAME = "stemline"
 
@@ -89,34 +94,47 @@ def separate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Stems become <output>/<name>/<target>.wav.")] = Path(
         "separated"
     ),
-    server: Annotated[
-        str | None, typer.Option("--server", help="host:port of a model server; else in this process.")
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="A SavedModel instead of the last pushed one.")
-    ] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Block by block without looking ahead, as an online model works live.")
+    ] = False,
+    server: Server = None,
+    model: Model = None,
+    recipe: Pushed = None,
     model_name: ModelName = MODEL_NAME,
     workdir: Work = WORKDIR,
 ) -> None:
     """Separate files into stems with the last pushed model, in this process or over gRPC."""
     from pipeline.progress import file_progress
-    from pipeline.workdir import Workdir
 
-    if server:
-        from serving.client import Client
-
-        source = Client(server, model_name)
-    else:
-        from serving.local import LocalModel
-
-        source = LocalModel(model or Workdir(workdir).latest_version(recipe))
-    with source:
+    with _separation(server, model, recipe, model_name, workdir) as source:
+        separate_file = source.stream_file if stream else source.separate_file
         for path in audio:
             with file_progress(path.name) as progress:
-                written = source.separate_file(path, output / path.stem, progress=progress)
+                written = separate_file(path, output / path.stem, progress=progress)
             for stem in written.values():
                 typer.echo(f"wrote {stem}")
+
+
+@app.command()
+def live(
+    target: Annotated[str, typer.Option("--target", "-t", help="The stem to write.")] = "vocals",
+    channels: Annotated[int, typer.Option("--channels", "-c", help="Channels of the PCM, in and out.")] = 1,
+    hops: Annotated[int, typer.Option("--hops", help="Hops in a block: more cost less and come later.")] = 1,
+    server: Server = None,
+    model: Model = None,
+    recipe: Pushed = None,
+    model_name: ModelName = MODEL_NAME,
+    workdir: Work = WORKDIR,
+) -> None:
+    """Separate while it plays: raw PCM (s16le, at the model's rate) from standard input, one stem to standard output.
+
+    ffmpeg -i song.mp3 -f s16le -ar 16000 -ac 1 - | stemline live | ffplay -f s16le -ar 16000 -
+    """
+    from serving import live
+
+    live.check_pipes()
+    with _separation(server, model, recipe, model_name, workdir) as source:
+        live.run(source, target, channels, hops)
 
 
 @app.command()
@@ -179,6 +197,20 @@ def _config(recipe: str, data: str | None, format: str | None, set: list[str] | 
     if format is not None and format != load(recipe).data.format:
         given.append("data.options={}")  # those of the recipe are of its own format
     return load(recipe, [*given, *(set or ())])
+
+
+def _separation(
+    server: str | None, model: Path | None, recipe: str | None, model_name: str, workdir: Path
+) -> Client | LocalModel:
+    """The model of a server, or one in this process; closed by leaving its `with` block."""
+    if server:
+        from serving.client import Client
+
+        return Client(server, model_name)
+    from pipeline.workdir import Workdir
+    from serving.local import LocalModel
+
+    return LocalModel(model or Workdir(workdir).latest_version(recipe))
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:

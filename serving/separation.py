@@ -285,14 +285,15 @@ def _checked(blocks: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
 
 @contextmanager
 def _folder(path: Path) -> Iterator[None]:
-    """The folder, made where it is missing; on failure one that was made here and is empty goes again."""
-    made = not path.exists()
+    """The folder, made with its parents where it is missing; on failure those made here that are empty go again."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if made and not any(path.iterdir()):
-            path.rmdir()
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
         raise
 
 

@@ -32,10 +32,12 @@ from serving.client import Client
 from serving.local import LocalModel
 from serving.process import ServerError
 from serving.separation import DEFAULT_SIGNATURE, SeparationError, placeholder
+from serving.stream import STREAM_SIGNATURE, Stream
 
 MODEL_NAME = "stemline"
 REPORT = "serving.json"
-REQUESTS_PER_LENGTH = 5  # for the median latency of serving_default
+REQUESTS_PER_LENGTH = 5  # for the median latency of the signatures that the client asks
+STREAM_HOPS = 16  # of a request, where a stream is compared with the whole mixture
 WARM_UP_BATCHES = (1, 2)  # a mono and a stereo file of a model that separates channel by channel
 SEED = 0
 ODD_SAMPLES = 12347
@@ -71,7 +73,10 @@ def validate(
             shutil.copytree(model, base_path / "1")
             requests = dict(_requests(local, examples, sample_rate_hz, chunk_samples))
             with process.running(base_path, MODEL_NAME) as address, Client(address, MODEL_NAME) as client:
-                return {name: _compare(name, cases, local, client, tolerance) for name, cases in requests.items()}
+                report = {name: _compare(name, cases, local, client, tolerance) for name, cases in requests.items()}
+                if STREAM_SIGNATURE in report:
+                    report[STREAM_SIGNATURE]["as the whole mixture"] = _compare_stream(local, client, tolerance)
+                return report
     except (SeparationError, ServerError) as error:
         raise Refused(str(error)) from error
 
@@ -91,6 +96,8 @@ def _requests(
             alias = next(iter(signature.inputs))
             batches = {f"{samples} samples": {alias: _mixture(local, samples)} for samples in lengths}
             yield name, batches
+        elif name == STREAM_SIGNATURE:
+            yield name, _stream_requests(local)
         elif set(signature.inputs) == {"audio"}:
             clips = {samples: _wav(samples, channels, sample_rate_hz) for samples in lengths}
             yield name, {f"{samples} samples": {"audio": _strings(clip)} for samples, clip in clips.items()}
@@ -106,6 +113,23 @@ def _noise(*shape: int) -> np.ndarray:
 
 def _mixture(local: LocalModel, samples: int, batch: int = 1) -> np.ndarray:
     return _noise(batch, samples, *(channels or 1 for channels in local.mixture_shape[2:]))
+
+
+def _beginning(local: LocalModel, batch: int = 1) -> Inputs:
+    """The request that begins a stream: one hop, and zeros for the state."""
+    signature = local.signature(STREAM_SIGNATURE)
+    state = {alias: placeholder(info) for alias, info in signature.inputs.items() if alias in signature.outputs}
+    (mixture,) = set(signature.inputs) - set(state)
+    zeros = {alias: np.repeat(value, batch, axis=0) for alias, value in state.items()}
+    return {mixture: _mixture(local, local.facts["hop"], batch), **zeros}
+
+
+def _stream_requests(local: LocalModel) -> dict[str, Inputs]:
+    """The beginning of a stream, and three hops that go on from the state after it."""
+    first = _beginning(local)
+    answer = local.run(first, STREAM_SIGNATURE)
+    mixture = _mixture(local, 3 * local.facts["hop"])
+    return {"1 hop": first, "3 hops": {alias: answer.get(alias, mixture) for alias in first}}
 
 
 def _wav(samples: int, channels: int, sample_rate_hz: int) -> bytes:
@@ -125,7 +149,7 @@ def _compare(
     for case, inputs in cases.items():
         expected = local.run(inputs, signature)
         seconds = []
-        for _ in range(REQUESTS_PER_LENGTH if signature == DEFAULT_SIGNATURE else 1):
+        for _ in range(REQUESTS_PER_LENGTH if signature in (DEFAULT_SIGNATURE, STREAM_SIGNATURE) else 1):
             started = time.perf_counter()
             answer = client.run(inputs, signature)
             seconds.append(time.perf_counter() - started)
@@ -137,6 +161,21 @@ def _compare(
             )
         report[case] = {"max_difference": difference, "latency_p50_ms": 1000 * statistics.median(seconds)}
     return report
+
+
+def _compare_stream(local: LocalModel, client: Client, tolerance: float) -> dict[str, float]:
+    """What a stream over the wire adds up to, against the whole mixture in this process."""
+    mixture = _mixture(local, ODD_SAMPLES)
+    stream = Stream(client, None if mixture.ndim == 2 else mixture.shape[2], STREAM_HOPS)
+    parts = stream.push(mixture[0]), stream.finish()
+    streamed = {target: np.concatenate([part[target] for part in parts])[np.newaxis] for target in stream.targets}
+    difference = _difference("signature stream", local.predict(mixture), streamed)
+    if not difference <= tolerance:
+        raise Refused(
+            f"signature stream: {ODD_SAMPLES} samples of a stream differ from those of the whole mixture by "
+            f"{difference:.3g}; legal is {tolerance:g}"
+        )
+    return {"max_difference": difference}
 
 
 def _difference(what: str, expected: Inputs, answer: Inputs) -> float:
@@ -172,7 +211,7 @@ def _decoded(value: bytes) -> np.ndarray:
 
 
 def _stamp(model: Path, stamped: Path, chunk_samples: int) -> None:
-    """A copy of the model with warm-up requests of serving_default at the chunk length."""
+    """A copy of the model with warm-up requests: serving_default at the chunk length, stream with one hop."""
     partial = stamped.with_name(f".{stamped.name}.partial")
     shutil.copytree(model, partial, dirs_exist_ok=True)
     warm_up = Path(path_utils.warmup_file_path(str(partial)))
@@ -180,13 +219,21 @@ def _stamp(model: Path, stamped: Path, chunk_samples: int) -> None:
     with LocalModel(model) as local, tf.io.TFRecordWriter(str(warm_up)) as writer:
         alias = next(iter(local.signatures[DEFAULT_SIGNATURE].inputs))
         for batch in WARM_UP_BATCHES:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = MODEL_NAME
-            request.model_spec.signature_name = DEFAULT_SIGNATURE
-            request.inputs[alias].CopyFrom(tensors.to_proto(_mixture(local, chunk_samples, batch)))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-            writer.write(log.SerializeToString())
+            writer.write(_warm_up(DEFAULT_SIGNATURE, {alias: _mixture(local, chunk_samples, batch)}))
+            if STREAM_SIGNATURE in local.signatures:
+                writer.write(_warm_up(STREAM_SIGNATURE, _beginning(local, batch)))
     os.replace(partial, stamped)
+
+
+def _warm_up(signature: str, inputs: Inputs) -> bytes:
+    """One record of the warm-up file: a serialized PredictionLog."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = MODEL_NAME
+    request.model_spec.signature_name = signature
+    for alias, array in inputs.items():
+        request.inputs[alias].CopyFrom(tensors.to_proto(array))
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    return log.SerializeToString()
 
 
 def _first_examples(examples: standard_artifacts.Examples, number: int = 2) -> dict[str, bytes]:

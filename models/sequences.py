@@ -18,15 +18,19 @@ def unfold_channels(estimates: tf.Tensor, channels: int | tf.Tensor) -> tf.Tenso
     return tf.transpose(tf.reshape(estimates, shape), [0, 2, 3, 1, 4])
 
 
-def slice_sequences(frames: tf.Tensor, sequence_frames: int, context_frames: int = 0) -> tf.Tensor:
+def slice_sequences(
+    frames: tf.Tensor, sequence_frames: int, context_frames: int = 0, repeat_last: bool = False
+) -> tf.Tensor:
     """Sequences of T frames that overlap by 2 L, with L zero frames before the first so that all frames are kept.
 
-    The last one is filled with zero frames (Mimilakis et al. 2017, Eq. 1-2).
+    The last one is filled with zero frames (Mimilakis et al. 2017, Eq. 1-2), or with the last frame (`repeat_last`).
     frames: [batch, frames, bins]. Returns [batch * sequences, T, bins].
     """
     step = sequence_frames - 2 * context_frames
     count = tf.shape(frames)[1]
     right = -(-count // step) * step - count + context_frames
+    if repeat_last:
+        frames, right = tf.gather(frames, tf.minimum(tf.range(count + right), count - 1), axis=1), 0
     padded = tf.pad(frames, tf.stack([[0, 0], [context_frames, right], [0, 0]]))
     return tf.reshape(tf.signal.frame(padded, sequence_frames, step, axis=1), [-1, sequence_frames, frames.shape[2]])
 

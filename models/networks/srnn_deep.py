@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from models import masking
 from models.recurrence import ReluRecurrence
+from models.sequences import slice_sequences
 
 SMALL = {"units": 12, "layers": 2, "sequence_frames": 4}
 MASKS_SUM_TO_ONE = True
@@ -52,7 +53,9 @@ class StackedNetwork(keras.Model):
         bins, channels, targets = self.mask_shape
         batch, frames = tf.unstack(tf.shape(features)[:2])
         width = bins * channels
-        mixture = side_by_side(tf.reshape(features, [batch, frames, width]), self.sequence_frames)
+        mixture = tf.reshape(features, [batch, frames, width])
+        if self.sequence_frames is not None:
+            mixture = slice_sequences(mixture, self.sequence_frames, repeat_last=True)
         x = self.refine(tf.stack([mixture / targets] * targets, axis=-1), mixture)
         length, count = tf.shape(x)[1], tf.shape(x)[0] // tf.maximum(batch, 1)
         estimates = tf.cast(self.estimates(tf.reshape(x, [batch, count * length, width * targets])), tf.float32)
@@ -89,19 +92,6 @@ class BidirectionalRecurrence(keras.layers.Layer):
         x = tf.reshape(sources, [shape[0], shape[1], self.back_to_sources.units])
         backward = tf.reverse(self.backward(tf.reverse(x, [1])), [1])
         return tf.reshape(self.back_to_sources(tf.concat([self.forward(x), backward], axis=-1)), shape)
-
-
-def side_by_side(frames: tf.Tensor, sequence_frames: int | None) -> tf.Tensor:
-    """Sequences of T frames, side by side, the last one filled up with the last frame; None: all frames in one.
-
-    frames: [batch, frames, width]. Returns [batch * sequences, T, width].
-    """
-    if sequence_frames is None:
-        return frames
-    batch, count = tf.unstack(tf.shape(frames)[:2])
-    sequences = -(-count // sequence_frames)
-    filled = tf.gather(frames, tf.minimum(tf.range(sequences * sequence_frames), count - 1), axis=1)
-    return tf.reshape(filled, [batch * sequences, sequence_frames, frames.shape[2]])
 
 
 def check_sizes(units: int, layers: int, sequence_frames: int | None) -> None:

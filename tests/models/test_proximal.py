@@ -8,6 +8,7 @@ import tf_keras as keras
 import models
 from models import proximal
 from models.networks import p_drnn, srnn_deep
+from models.sequences import slice_sequences
 
 TARGETS = 3
 WEIGHTS = np.array([1.0, 0.4, 2.0], np.float32)
@@ -210,7 +211,7 @@ def test_frames_see_their_sequence_in_both_directions_and_nothing_else(name):
 @pytest.mark.parametrize("frames", [0, 1, 4, 5, 11])
 def test_sequences_hold_every_frame_once_and_repeat_the_last(frames):
     x = features(2, frames, 3)
-    sequences = srnn_deep.side_by_side(tf.constant(x), 5).numpy().reshape(2, -1, 3)
+    sequences = slice_sequences(tf.constant(x), 5, repeat_last=True).numpy().reshape(2, -1, 3)
     assert sequences.shape[1] == -(-frames // 5) * 5
     np.testing.assert_array_equal(sequences[:, :frames], x)
     np.testing.assert_array_equal(sequences[:, frames:], np.repeat(x[:, -1:], sequences.shape[1] - frames, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import sys
 import time
@@ -188,7 +189,8 @@ class _Loop:
 
     def _adam(self, report: Callable[[Progress], None]) -> None:
         # Resuming, other batches than those that were seen already.
-        batched = self._batches(self.spec.seed + self.step)
+        seed = self.spec.seed + self.step
+        batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, seed)
         iterator = iter(self.strategy.experimental_distribute_dataset(batched))
         while not self.done:
             self._after_step(float(self._train_step(next(iterator))), report)
@@ -196,7 +198,8 @@ class _Loop:
     def _lbfgs(self, report: Callable[[Progress], None]) -> None:
         """Always the same batches, also when resumed: the objective is their sum."""
         options = {**LBFGS, **self.spec.optimizer_options}
-        objective = list(self._batches(self.spec.seed).take(options["batches"]))
+        batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, self.spec.seed)
+        objective = list(batched.take(options["batches"]))
 
         def after_iteration(_: int, loss: float) -> bool:
             self._after_step(loss, report)
@@ -207,9 +210,6 @@ class _Loop:
         summed = lbfgs.over_batches(self._gradients, objective)
         lbfgs.minimise(summed, variables, left, options["history"], after_iteration)
         self.fraction.assign(1.0)  # a minimum may be reached before all iterations are made
-
-    def _batches(self, seed: int) -> tf.data.Dataset:
-        return batches.training_batches(self.train_files, self.recipe.model, self.spec, seed)
 
     def _after_step(self, loss: float, report: Callable[[Progress], None]) -> None:
         self.steps.assign_add(1)
@@ -262,8 +262,9 @@ class _Loop:
         return self.loss(mixture, references, self.separator.network_outputs(mixture))
 
     def _adapt(self) -> None:
-        """Measures the network's input on training mixtures."""
-        first = self._batches(self.spec.seed).take(ADAPT_BATCHES)
+        """Measures the network's input on training mixtures as they are, which is quicker than augmented ones."""
+        plain = dataclasses.replace(self.spec, augment=(), augment_options={})
+        first = batches.training_batches(self.train_files, self.recipe.model, plain, self.spec.seed).take(ADAPT_BATCHES)
         self.separator.adapt(first.map(lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1)))
 
     def _evaluate(self) -> None:

@@ -173,7 +173,9 @@ class TrainSpec:
         if len(set(names)) != len(names) or "own" in names:
             raise ValueError(f"train.stages has the names {names}; legal: each once, and not 'own'.")
         if sum(stage.share for stage in self.stages) >= 1:
-            raise ValueError("train.stages has shares that add up to 1 or more; legal: a rest for the recipe's own network.")
+            raise ValueError(
+                "train.stages has shares that add up to 1 or more; legal: a rest for the recipe's own network."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

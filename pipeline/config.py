@@ -22,6 +22,9 @@ from models.recipe import ModelSpec, Recipe, TrainSpec
 
 RECIPES = Path(__file__).parent / "recipes"
 
+# `<system>` is the recipe of a system at its published settings, `<system>_mir1k` the one that trains in minutes.
+BENCHMARK_SUFFIX = "_mir1k"
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message is one sentence for the user."""
@@ -123,6 +126,11 @@ class Config:
         """The part that the trainer needs, without data paths."""
         described = {key: getattr(self, key) for key in ("name", "paper", "published", "command", "expected")}
         return Recipe(**described, model=self.model, train=self.train)
+
+    @property
+    def system(self) -> str:
+        """The system of a paper that the recipe trains; several recipes may train one."""
+        return self.name.removesuffix(BENCHMARK_SUFFIX)
 
     def only(self, *sections: str) -> Config:
         """This configuration with every other section at its default: what a component must be rerun for, and no more."""

@@ -29,9 +29,7 @@ from pipeline.workdir import Workdir
 Stage = Literal["ingest", "baselines", "train", "evaluate", "push"]
 
 
-def create_pipeline(
-    config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None
-) -> Pipeline:
+def create_pipeline(config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None) -> Pipeline:
     """The graph from stems to a pushed model, or its first part; until `baselines` it judges what needs no model.
 
     ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.

@@ -19,10 +19,11 @@ from pipeline.progress import console
 from pipeline.workdir import Workdir
 
 
-def run_local(config: Config, workdir: Workdir, until: Stage = "push") -> records.Run:
+def run_local(config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None) -> records.Run:
     """Runs the pipeline, saying which component is at work, and returns what MLMD recorded of this run.
 
     Finished components of an earlier run with equal inputs come from the cache; a killed run continues that way.
+    ingested: see `create_pipeline`.
 
     Raises:
       ValueError: bad data or configuration, from any component.
@@ -30,7 +31,7 @@ def run_local(config: Config, workdir: Workdir, until: Stage = "push") -> record
     """
     workdir.root.mkdir(parents=True, exist_ok=True)
     with _locked(workdir), _narrated():
-        LocalDagRunner().run(create_pipeline(config, workdir, until))
+        LocalDagRunner().run(create_pipeline(config, workdir, until, ingested))
     return records.runs(workdir, config.name)[0]
 
 

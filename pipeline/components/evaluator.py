@@ -78,6 +78,30 @@ def BssEvaluator(
     _bless(blessing, result, model, baseline_model)
 
 
+@component(use_beam=True)
+def BaselinesEvaluator(
+    examples: InputArtifact[standard_artifacts.Examples],
+    config: Parameter[str],
+    evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Judges what needs no model on the test split: the mixture and `evaluate.baselines`.
+
+    `evaluation` gets summary.json, scores.csv and museval's JSON, and finite scores as custom properties
+    `<method>/<target>/<version>/<metric>`.
+
+    Raises:
+        ValueError: the test split has no tracks.
+    """
+    settings = configuration.from_json(config)
+    split_dir = artifact_utils.get_split_uri([examples], SPLIT)
+    names = _chosen(split_dir, settings)
+    directory = Path(evaluation.uri)
+    result = conclude(_judge_all(beam_pipeline, split_dir, names, {}, config, directory / _RESULTS), settings)
+    stores.write(result, directory)
+    _publish_scores(evaluation, result)
+
+
 def _serving_dir(model: standard_artifacts.Model) -> str:
     return path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
 

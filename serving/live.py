@@ -101,7 +101,9 @@ def separate(source: BufferedIOBase, sink: BufferedIOBase, stream: Stream, targe
         write(stems)
     write(stream.finish())
     if pending:
-        raise SeparationError(f"the input ends with {len(pending)} bytes; legal are whole samples of {width} bytes")
+        raise SeparationError(
+            f"the input ends with {len(pending)} of a sample's {width} bytes; legal are whole samples"
+        )
     return tally
 
 

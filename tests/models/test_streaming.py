@@ -63,12 +63,24 @@ def separator(request):
     return separator_of(request.param)
 
 
+@pytest.fixture(scope="module")
+def stream(separator):
+    return StreamingSeparator(separator)
+
+
+@pytest.fixture(scope="module")
+def traced(stream):
+    """One graph for every batch and block."""
+    mixture = tf.TensorSpec([None, None], tf.float32)
+    return tf.function(stream.__call__, input_signature=[mixture, stream.state_specs], autograph=False)
+
+
 @pytest.mark.parametrize(
-    ("samples", "hops"), [(0, (1,)), (1, (1,)), (31, (2,)), (205, (1,)), (333, (3, 1, 2)), (333, (9,))]
+    ("samples", "hops"), [(0, (1,)), (1, (1,)), (31, (2,)), (130, (1,)), (250, (3, 1, 2)), (250, (9,))]
 )
-def test_block_by_block_is_the_whole_mixture_later(separator, samples, hops):
-    mixture, stream = noise(2, samples), StreamingSeparator(separator)
-    stems = aligned(streamed(stream, separator.spec, mixture, hops, stream.initial_state(2)), separator.spec, samples)
+def test_block_by_block_is_the_whole_mixture_later(separator, stream, traced, samples, hops):
+    mixture = noise(2, samples)
+    stems = aligned(streamed(traced, separator.spec, mixture, hops, stream.initial_state(2)), separator.spec, samples)
     for target, whole in separator(mixture).items():
         np.testing.assert_allclose(stems[target], whole, **EXACT)
         assert samples == 0 or np.abs(whole).max() > 1e-3
@@ -79,7 +91,7 @@ def test_block_by_block_is_the_whole_mixture_later(separator, samples, hops):
     [
         {"channels": 2},
         {"frame_length": 60, "hop": 14, "window": "hamming"},  # a hop that does not divide the frame
-        {"hop": 8, "window": "hann", "input_power": 0.5, "standardise": True},
+        {"hop": 16, "window": "hann", "input_power": 0.5, "standardise": True},
     ],
     ids=str,
 )
@@ -87,23 +99,22 @@ def test_block_by_block_is_the_whole_mixture_later(separator, samples, hops):
 def test_any_framing_features_and_channels(network, changes):
     separator = separator_of(network, **changes)
     spec, stream = separator.spec, StreamingSeparator(separator)
-    mixture = noise(2, 205) if spec.channels == 1 else noise(2, 205, spec.channels)
-    stems = aligned(streamed(stream, spec, mixture, (1, 4), stream.initial_state(2)), spec, 205)
+    mixture = noise(2, 130) if spec.channels == 1 else noise(2, 130, spec.channels)
+    stems = aligned(streamed(stream, spec, mixture, (1, 4), stream.initial_state(2)), spec, 130)
     for target, whole in separator(mixture).items():
         np.testing.assert_allclose(stems[target], whole, **EXACT)
 
 
-def test_silence_stays_silent(separator):
-    stream = StreamingSeparator(separator)
-    stems = streamed(stream, separator.spec, np.zeros([1, 300], np.float32), (2,), stream.initial_state(1))
+def test_silence_stays_silent(stream, traced):
+    stems = streamed(traced, stream.spec, np.zeros([1, 300], np.float32), (2,), stream.initial_state(1))
     assert not any(stem.any() for stem in stems.values())
 
 
-def test_items_of_a_batch_do_not_meet(separator):
-    mixture, stream = noise(3, 150), StreamingSeparator(separator)
-    together = streamed(stream, separator.spec, mixture, (2,), stream.initial_state(3))
+def test_items_of_a_batch_do_not_meet(stream, traced):
+    mixture = noise(3, 150)
+    together = streamed(traced, stream.spec, mixture, (2,), stream.initial_state(3))
     for item in range(3):
-        alone = streamed(stream, separator.spec, mixture[item : item + 1], (2,), stream.initial_state(1))
+        alone = streamed(traced, stream.spec, mixture[item : item + 1], (2,), stream.initial_state(1))
         np.testing.assert_allclose(together["vocals"][item], alone["vocals"][0], **EXACT)
 
 
@@ -131,14 +142,14 @@ def test_an_impulse_measures_the_stated_latency(framing, hops):
     assert streaming.latency_ms(spec, hops) == 1000 * streaming.latency_samples(spec, hops) / RATE_HZ
 
 
-def test_the_whole_state_is_needed(separator):
+def test_the_whole_state_is_needed(stream, traced):
     """Each tensor alone, forgotten in the middle, changes what follows."""
-    stream, mixture = StreamingSeparator(separator), tf.constant(noise(1, 10 * HOP))
-    _, state = stream(mixture[:, : 5 * HOP], stream.initial_state(1))
-    expected, _ = stream(mixture[:, 5 * HOP :], state)
+    mixture = tf.constant(noise(1, 10 * HOP))
+    _, state = traced(mixture[:, : 5 * HOP], stream.initial_state(1))
+    expected, _ = traced(mixture[:, 5 * HOP :], state)
     for index in range(len(state)):
         forgotten = [tensor * (position != index) for position, tensor in enumerate(state)]
-        answer, _ = stream(mixture[:, 5 * HOP :], forgotten)
+        answer, _ = traced(mixture[:, 5 * HOP :], forgotten)
         assert np.abs(answer["vocals"] - expected["vocals"]).max() > 1e-4, index
 
 
@@ -152,8 +163,7 @@ def test_bfloat16_keeps_a_float32_state(separator):
 
 
 @pytest.mark.parametrize("samples", [0, 1, 33])
-def test_samples_that_are_no_whole_hops_are_refused_in_words(separator, samples):
-    stream = StreamingSeparator(separator)
+def test_samples_that_are_no_whole_hops_are_refused_in_words(stream, samples):
     words = f"samples of mixture received: {samples}; required: a multiple of the hop, 32, and at least one"
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         stream(tf.zeros([1, samples]), stream.initial_state(1))
@@ -179,8 +189,7 @@ def test_what_cannot_stream_says_why_in_one_sentence(network, changes, words):
     assert (described["streams"], described["latency_samples"], described["latency_ms"]) == (False, None, None)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("network", ONLINE)
+@pytest.mark.parametrize(("network", "channels"), [("lstm_online", 1), ("or_unet", 2)])
 def test_the_saved_model_streams_and_says_how(network, channels, tmp_path):
     separator = separator_of(network, channels=channels)
     spec = separator.spec

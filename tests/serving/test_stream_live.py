@@ -151,7 +151,7 @@ def test_live_ends_when_its_reader_does(address):
     assert lines[1:] == ["stemline live: standard output was closed by its reader"]
 
 
-@pytest.mark.parametrize(("samples", "channels", "hops"), [(0, 1, 1), (1, 2, 1), (35000, 1, 50), (300, 3, 2)])
+@pytest.mark.parametrize(("samples", "channels", "hops"), [(0, 1, 1), (1, 2, 1), (33000, 1, 200), (300, 3, 2)])
 def test_the_stem_is_as_long_as_the_input(local, samples, channels, hops):
     mixture, sink = pcm(samples, channels), BytesIO()
     source = BufferedReader(BytesIO(mixture.tobytes()))
@@ -165,7 +165,7 @@ def test_the_stem_is_as_long_as_the_input(local, samples, channels, hops):
 
 def test_a_torn_sample_is_named_after_all_whole_ones_are_written(local):
     sink, source = BytesIO(), BufferedReader(BytesIO(pcm(100, 2).tobytes() + b"abc"))
-    with pytest.raises(ValueError, match="the input ends with 3 bytes; legal are whole samples of 4 bytes"):
+    with pytest.raises(ValueError, match="the input ends with 3 of a sample's 4 bytes; legal are whole samples"):
         live.separate(source, sink, Stream(local, 2), "vocals", 2)
     assert len(sink.getvalue()) == 400
 

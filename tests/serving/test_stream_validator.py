@@ -31,7 +31,7 @@ def candidate(request, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize("candidate", ["mono", pytest.param("stereo", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
 def test_a_stream_is_validated_over_the_wire(candidate):
     """With a server process: every signature, the stream with a carried state, and all of a stream."""
     report = serving_validator.validate(candidate, {}, RATE_HZ, 2 * RATE_HZ, TOLERANCE)
@@ -39,6 +39,26 @@ def test_a_stream_is_validated_over_the_wire(candidate):
     assert set(report["stream"]) == {"1 hop", "3 hops", "as the whole mixture"}
     assert all(0 <= case["max_difference"] <= TOLERANCE for case in report["stream"].values())
     assert report["stream"]["1 hop"]["latency_p50_ms"] > 0
+
+
+def test_the_requests_of_a_stream_carry_a_state_and_are_compared(candidate):
+    """In one process: what `validate` asks, against a server of the same model and against one that is off."""
+
+    class Off(LocalModel):
+        def run(self, inputs, signature_name="serving_default"):
+            return {
+                name: value + 0.01 * (name == "state_1") for name, value in super().run(inputs, signature_name).items()
+            }
+
+    with LocalModel(candidate) as local, Off(candidate) as server:
+        requests = serving_validator._stream_requests(local)
+        assert [request["mixture"].shape[1] for request in requests.values()] == [HOP, 3 * HOP]
+        assert [request["state_1"].any() for request in requests.values()] == [False, True]
+        report = serving_validator._compare("stream", requests, local, local, TOLERANCE)
+        assert [case["max_difference"] for case in report.values()] == [0, 0]
+        assert serving_validator._compare_stream(local, local, TOLERANCE)["max_difference"] <= 1e-5
+        with pytest.raises(serving_validator.Refused, match=r"signature stream, 1 hop: the served answer differs"):
+            serving_validator._compare("stream", requests, local, server, TOLERANCE)
 
 
 def test_a_stream_that_forgets_is_refused(candidate):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipeline import process
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -24,7 +25,7 @@ ENVIRONMENT = {
     "GRPC_VERBOSITY": "NONE",
     "PYTHONWARNINGS": "ignore",
 }
-BAD_INPUT, REFUSED = 2, 3
+BAD_INPUT, REFUSED, FAILED = 2, 3, 4
 
 app = typer.Typer(
     help="Singing-voice separation as a pipeline: ingest stems, train, judge, refuse a worse model, serve the better one.",
@@ -157,11 +158,47 @@ def serve(
 
 
 @app.command()
-def models() -> None:
-    """The networks that can be built, and the recipes with their papers and published scores."""
-    from pipeline import listings
+def leaderboard(
+    data: Data = None,
+    format: Format = None,
+    cpu_minutes: Annotated[float, typer.Option("--cpu-minutes", help="Budget of every system's training.")] = 10.0,
+    systems: Annotated[
+        str | None, typer.Option("--systems", help="Which, as a,b,c; also YAML files of your own. Else all.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="For table and plot; else <workdir>/leaderboard.")
+    ] = None,
+    set: Set = None,
+    workdir: Work = WORKDIR,
+    max_bad_tracks: BadTracks = None,
+) -> None:
+    """Every system on the same data with the same budget and judge: one table, one plot. Exit code 4 when one failed."""
+    from pipeline import leaderboard
 
-    listings.print_models()
+    def config(recipe: str) -> Config:
+        overrides = [f"train.cpu_minutes={cpu_minutes}", *leaderboard.OVERRIDES, *(set or ())]
+        return _config(recipe, data, format, overrides, max_bad_tracks)
+
+    chosen = leaderboard.recipes(name.strip() for name in systems.split(",")) if systems else leaderboard.recipes()
+    configs = leaderboard.in_order([config(recipe) for recipe in chosen], config)
+    from pipeline import listings
+    from pipeline.workdir import Workdir
+
+    place = Workdir(workdir)
+    target = output or place.root / leaderboard.NAME
+    board = leaderboard.run(configs, place, target, _said(data, format, cpu_minutes, systems, set))
+    listings.print_board(board, target)
+    if board.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def models(workdir: Work = WORKDIR) -> None:
+    """Every system: paper, parameters, online or not, latency, published score, our score."""
+    from pipeline import listings
+    from pipeline.workdir import Workdir
+
+    listings.print_models(Workdir(workdir))
 
 
 @app.command()
@@ -176,13 +213,11 @@ def runs(workdir: Work = WORKDIR) -> None:
 def main() -> None:
     """Entry point: bad input is one sentence on standard error and exit code 2."""
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
-    # Of the libraries below only errors are shown: their warnings speak to their developers.
-    warnings.simplefilter("ignore")
-    logging.getLogger().setLevel(logging.ERROR)
+    process.quiet()
     try:
         app()
     except (ValueError, OSError) as error:
-        typer.echo(f"stemline: {_sentence(error)}", err=True)
+        typer.echo(f"stemline: {process.sentence(error)}", err=True)
         sys.exit(BAD_INPUT)
 
 
@@ -197,6 +232,15 @@ def _config(recipe: str, data: str | None, format: str | None, set: list[str] | 
     if format is not None and format != load(recipe).data.format:
         given.append("data.options={}")  # those of the recipe are of its own format
     return load(recipe, [*given, *(set or ())])
+
+
+def _said(data: str | None, format: str | None, cpu_minutes: float, systems: str | None, set: list[str] | None) -> str:
+    """The leaderboard's command as others would type it: names of folders and files, not where they lie."""
+    folder = Path(data).name if data else None
+    names = ",".join(Path(name.strip()).name for name in systems.split(",")) if systems else None
+    options = {"--data": folder, "--format": format, "--cpu-minutes": f"{cpu_minutes:g}", "--systems": names}
+    given = [word for option, value in options.items() if value is not None for word in (option, value)]
+    return shlex.join(["stemline", "leaderboard", *given, *(word for each in set or () for word in ("--set", each))])
 
 
 def _separation(
@@ -224,13 +268,6 @@ def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
     listings.print_run(result)
     if until in ("evaluate", "push") and not result.accepted:
         raise typer.Exit(REFUSED)
-
-
-def _sentence(error: Exception) -> str:
-    """One line, whatever raised it."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-import models
-from pipeline import config, records
+from pipeline import board as boards
+from pipeline import config, sizes
+from pipeline.board import Board, short
 from pipeline.workdir import Workdir
+
+if TYPE_CHECKING:
+    from pipeline.records import Run
 
 console = Console(highlight=False)
 
 VERDICTS = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "–"}
 
 
-def print_run(run: records.Run) -> None:
+def print_run(run: Run) -> None:
     """What one run decided, with the reasons, and where everything lies."""
     for line in run.reasons:
         console.print(line, style=None if line.startswith("ok") else "red", markup=False, soft_wrap=True)
@@ -32,6 +38,8 @@ def print_run(run: records.Run) -> None:
 
 def print_runs(workdir: Workdir) -> None:
     """Every run that the metadata knows, newest first."""
+    from pipeline import records
+
     found = records.runs(workdir)
     if not found:
         console.print(f"no runs in {workdir.root} yet; `stemline demo` makes one", markup=False)
@@ -53,16 +61,78 @@ def print_runs(workdir: Workdir) -> None:
     console.print(table)
 
 
-def print_models() -> None:
-    """Recipes with their network, parameters, paper and published score."""
-    table = Table("recipe", "network", "parameters", "paper", "published", title="Recipes")
-    for name in config.recipe_names():
-        loaded = config.load(name)
-        model = loaded.model
-        network = models.build(model.network, model.bins, model.channels, len(model.targets), **model.sizes)
-        table.add_row(name, model.network, f"{network.count_params():,}", loaded.paper, loaded.published)
+def print_board(board: Board, directory: Path) -> None:
+    """A leaderboard in short, what failed, and where the long form lies."""
+    table = Table("system", "parameters", "online", "CPU min", "real-time factor", f"{board.target} GNSDR")
+    for entry in board.ranked:
+        speed = "–" if entry.real_time_factor is None else f"{entry.real_time_factor:.4f}"
+        online = "yes" if entry.online else "no"
+        score = f"{entry.score(board.target, 'GNSDR'):.2f}"
+        table.add_row(entry.system, f"{entry.parameters:,}", online, f"{entry.cpu_minutes:.1f}", speed, score)
     console.print(table)
-    console.print(f"networks: {', '.join(models.names())}", markup=False)
+    for entry in board.failed:
+        console.print(f"{entry.system} failed: {entry.problem}", style="red", markup=False, soft_wrap=True)
+    for path in sorted(directory.glob("leaderboard.*")):
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def print_models(workdir: Workdir) -> None:
+    """Every system with its paper, sizes, latency, published score and ours; answers without TensorFlow."""
+    facts, ours = sizes.known(), _ours(workdir)
+    table = Table("system", "paper", title="Systems", show_lines=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("online", no_wrap=True)
+    table.add_column("published")
+    table.add_column("ours", no_wrap=True)
+    table.columns[0].no_wrap = True
+    for system, recipes in _systems().items():
+        told = config.load(recipes[0])
+        known = [facts[name] for name in recipes if name in facts]
+        counts = "\n".join(f"{each['parameters']:,}" for each in known)
+        table.add_row(system, short(told.paper), counts, _latencies(known), told.published, ours.get(system, "–"))
+    console.print(table)
+    notes = (
+        f"recipes: {', '.join(config.recipe_names())}",
+        f"parameters, online: of the recipe at the published settings, then of the one for MIR-1K ({config.BENCHMARK_SUFFIX})",
+        "online: with its algorithmic latency; no: it needs the whole file",
+        f"ours: vocals, of the newest run in {workdir.root}, else of the leaderboard that ships with the project",
+    )
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _systems() -> dict[str, list[str]]:
+    """System -> its recipes, the one at the published settings first; a system has a recipe for MIR-1K."""
+    names = config.recipe_names()
+    systems = [name.removesuffix(config.BENCHMARK_SUFFIX) for name in names if name.endswith(config.BENCHMARK_SUFFIX)]
+    return {
+        system: [name for name in (system, system + config.BENCHMARK_SUFFIX) if name in names]
+        for system in sorted(systems)
+    }
+
+
+def _latencies(known: Iterable[sizes.Facts]) -> str:
+    return "\n".join("no" if (ms := each["latency_ms"]) is None else f"{ms:.0f} ms" for each in known)
+
+
+def _ours(workdir: Workdir) -> dict[str, str]:
+    """System -> its score: of the newest run here that has one, else of the leaderboard that ships."""
+    shipped = boards.shipped()
+    scores = {entry.system: _headline(dict(entry.scores)) for entry in shipped.ranked} if shipped else {}
+    if not workdir.metadata.exists():
+        return scores
+    from pipeline import records
+
+    found = [run for run in reversed(records.runs(workdir)) if run.scores]
+    return scores | {run.pipeline.removesuffix(config.BENCHMARK_SUFFIX): _headline(run.scores) for run in found}
+
+
+def _by_system(names: Iterable[str]) -> dict[str, list[str]]:
+    """System -> its recipes, the one at the published settings first."""
+    systems: dict[str, list[str]] = {}
+    for name in names:
+        systems.setdefault(name.removesuffix(config.BENCHMARK_SUFFIX), []).append(name)
+    return {system: sorted(recipes, key=len) for system, recipes in systems.items()}
 
 
 def _states(states: Iterable[str]) -> str:

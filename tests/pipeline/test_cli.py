@@ -142,12 +142,21 @@ def test_runs_of_an_empty_workdir(stemline, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_models_lists_every_recipe_with_its_parameters(stemline) -> None:
-    outcome = stemline("models")
+def test_models_lists_every_system_with_its_parameters_and_latency(stemline, tmp_path: Path) -> None:
+    outcome = stemline("models", "--workdir", tmp_path)
     assert outcome.code == 0
     listed = "".join(outcome.out.split())
-    assert "5,569,026" in listed
-    assert "drnn_mir1k" in listed
+    for told in ("5,569,026", "drnn_mir1k", "or_unet_df", "64ms", "Huang", "11.98"):
+        assert told in listed
+
+
+def test_models_answers_without_tensorflow(tmp_path: Path) -> None:
+    code = "import sys; from pipeline import cli; sys.argv = ['stemline', 'models']\ntry: cli.main()\nfinally: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    loaded = done.stdout.splitlines()[-1]
+    assert "'pipeline.listings'" in loaded
+    assert "'tensorflow'" not in loaded
+    assert "'ml_metadata'" not in loaded
 
 
 def test_the_installed_command_exits_with_two_and_no_traceback(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""What every process of stemline needs: quiet libraries, errors as sentences, and calls in a process of their own."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+
+class ProcessError(ValueError):
+    """What a call in another process came to when it did not answer; the message is one sentence."""
+
+
+def quiet() -> None:
+    """Of the libraries below only errors are shown: their warnings speak to their developers."""
+    warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+
+
+def sentence(error: BaseException) -> str:
+    """One line, whatever raised it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def call(function: Callable[..., Answer], *args: Any) -> Answer:
+    """`function(*args)` in a new Python process, which ends with this one, even when this one is killed.
+
+    The memory of the call is given back, its settings of TensorFlow stay its own, and its end is not ours.
+
+    Raises:
+      ProcessError: the call raised, or its process was killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, initializer=_begin) as processes:
+        try:
+            problem, answer = processes.submit(_answer, function, args).result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise ProcessError("the process was killed before it was done: is there too little memory?") from error
+    if problem:
+        raise ProcessError(problem)
+    return answer
+
+
+def _answer(function: Callable[..., Answer], args: tuple) -> tuple[str, Answer | None]:
+    """What went wrong, in words that any process can read, or the answer."""
+    try:
+        return "", function(*args)
+    except (ValueError, OSError) as error:
+        return sentence(error), None
+    except Exception as error:
+        return f"{type(error).__name__}: {sentence(error)}", None
+
+
+def _begin() -> None:
+    quiet()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -261,7 +261,8 @@ def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
     from pipeline import listings, preflight
     from pipeline.workdir import Workdir
 
-    preflight.check(config)  # before TFX, whose import takes seconds
+    # Before TFX, whose import takes seconds.
+    preflight.check(config, Workdir(workdir) if until != "ingest" else None)
     from pipeline.run import run_local
 
     result = run_local(config, Workdir(workdir), until)

@@ -24,9 +24,13 @@ def plan(recipe: Recipe) -> list[tuple[str, Recipe]]:
 def hand_over(earlier: Sequence[Separator], separator: Separator) -> list[str]:
     """Gives the layers of the separator's network the weights of the newest earlier layer of the same name.
 
+    From a stage of the very same network all of its weights are taken.
     Returns the names of the layers that were given weights, in the order of the network.
     Raises ValueError when layers of one name have weights of other shapes.
     """
+    if twin := next((each for each in reversed(earlier) if each.spec == separator.spec), None):
+        separator.network.set_weights(twin.network.get_weights())
+        return [layer.name for layer in separator.network.layers]
     source = {layer.name: layer for each in earlier for layer in each.network.layers}
     given = [layer for layer in separator.network.layers if layer.name in source]
     for layer in given:
@@ -45,9 +49,11 @@ def _copy(source: keras.layers.Layer, layer: keras.layers.Layer) -> None:
 
 
 def _stage(recipe: Recipe, stage: StageSpec) -> Recipe:
+    own_loss = stage.loss not in (None, recipe.train.loss)
     train = dataclasses.replace(
         recipe.train,
         loss=stage.loss or recipe.train.loss,
+        teacher=None if own_loss else recipe.train.teacher,  # it goes with the recipe's loss
         loss_options=stage.loss_options if stage.loss else recipe.train.loss_options,
         learning_rate=stage.learning_rate or recipe.train.learning_rate,
     )

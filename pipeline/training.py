@@ -113,7 +113,8 @@ def train(
     figures: list[StageResult] = []
     for name, stage in stages.plan(recipe):
         place = f"/{name}" if recipe.train.stages else ""
-        loop = _Loop(name, stage, train_files, dev_files, checkpoint_dir + place, log_dir + place, teacher)
+        guide = teacher if stage.train.teacher else None
+        loop = _Loop(name, stage, train_files, dev_files, checkpoint_dir + place, log_dir + place, guide)
         given = stages.hand_over(trained, loop.separator)
         if recipe.train.stages and name == stages.OWN and not given:
             raise ValueError(f"no stage of train.stages has a layer that network {recipe.model.network!r} has")

@@ -80,6 +80,21 @@ def test_the_joint_network_starts_with_the_fcn_and_the_outer_layers_of_the_blstm
             np.testing.assert_array_equal(mine, yours)
 
 
+def test_a_stage_of_the_same_network_hands_on_all_of_it_and_the_teacher_stays_with_its_loss() -> None:
+    train = dataclasses.replace(
+        TRAIN,
+        loss="deep_features",
+        teacher="unet",
+        stages=(StageSpec("first", "fcn_blstm", 0.5, MODEL.sizes, loss="l1"), StageSpec("second", "fcn", 0.2, FCN)),
+    )
+    planned = stages.plan(dataclasses.replace(RECIPE, train=train))
+    assert [each.train.teacher for _, each in planned] == [None, "unet", "unet"]
+    twin, ours = Separator(planned[0][1].model), Separator(planned[2][1].model)
+    assert stages.hand_over([twin], ours) == ["fcn", "first", "last"]
+    for mine, yours in zip(ours.network.get_weights(), twin.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, yours)
+
+
 def test_layers_of_other_sizes_are_refused_in_words() -> None:
     blstm = Separator(dataclasses.replace(MODEL, network="blstm", sizes={**BLSTM, "units": 5}))
     with pytest.raises(

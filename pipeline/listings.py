@@ -96,7 +96,14 @@ def print_models(workdir: Workdir) -> None:
         told = config.load(recipes[0])
         known = [facts[name] for name in recipes if name in facts]
         counts = "\n".join(f"{each['parameters']:,}" for each in known)
-        table.add_row(system, short(told.paper), counts, _latencies(known), told.published, ours.get(system, "–"))
+        table.add_row(
+            system,
+            short(told.paper),
+            counts,
+            _latencies(known),
+            told.published,
+            ours.get(system, "–").replace(" ", "\n", 1),
+        )
     console.print(table)
     notes = (
         f"recipes: {', '.join(config.recipe_names())}",

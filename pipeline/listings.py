@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -86,10 +87,10 @@ def print_board(board: Board, directory: Path) -> None:
 def print_models(workdir: Workdir) -> None:
     """Every system with its paper, sizes, latency, published score and ours; answers without TensorFlow."""
     facts, ours = sizes.known(), _ours(workdir)
-    table = Table("system", "paper", title="Systems", show_lines=True)
+    table = Table("system", "paper", title="Systems", show_lines=True, box=box.SIMPLE, pad_edge=False)
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("online", no_wrap=True)
-    table.add_column("published")
+    table.add_column("published", overflow="fold")  # never an ellipsis in a figure
     table.add_column("ours", no_wrap=True)
     table.columns[0].no_wrap = True
     for system, recipes in _systems().items():

@@ -31,7 +31,6 @@ from models.recipe import ModelSpec, nearest
 from models.separator import Separator
 from models.streaming import StreamingSeparator
 
-LEVELLED = "levelled"
 DESCRIPTION = os.path.join("assets.extra", "stemline.json")
 
 
@@ -62,7 +61,7 @@ def save(separator: Separator, directory: str | os.PathLike, recipe_name: str = 
 def description(separator: Separator, recipe_name: str = "") -> dict:
     """What a client needs to know of a model, as stored in `assets.extra/stemline.json`.
 
-    `period_samples`: see Separator. `streams`: whether it has the signature `stream`; `latency_samples`, `latency_ms`: the algorithmic latency of that
+    `streams`: whether it has the signature `stream`; `latency_samples`, `latency_ms`: the algorithmic latency of that
     with blocks of one hop, None for a model that needs the whole mixture.
     """
     spec = separator.spec
@@ -75,7 +74,6 @@ def description(separator: Separator, recipe_name: str = "") -> dict:
         "parameters": separator.network.count_params(),
         "frame_length": spec.frame_length,
         "hop": spec.hop,
-        "period_samples": separator.period_samples,
         "streams": streams,
         "latency_samples": streaming.latency_samples(spec) if streams else None,
         "latency_ms": streaming.latency_ms(spec) if streams else None,
@@ -96,7 +94,7 @@ def signatures(separator: Separator) -> dict:
         return separator(mixture)
 
     if separator.spec.normalise_level:
-        optional[LEVELLED] = _levelled(separator)
+        optional["levelled"] = _levelled(separator)
 
     # Batch-major as the others: a batching server refuses a signature without inputs.
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "query")])
@@ -122,8 +120,7 @@ def signatures(separator: Separator) -> dict:
 class Exported:
     """A SavedModel that `save` wrote, loaded into this process.
 
-    Attributes: `description` (the dict of `stemline.json`), `targets`, `sample_rate_hz`, `channels`, and
-    `period_samples` (see Separator; None of a model that does not tell).
+    Attributes: `description` (the dict of `stemline.json`), `targets`, `sample_rate_hz`, `channels`.
     """
 
     def __init__(self, directory: str | os.PathLike):
@@ -135,7 +132,6 @@ class Exported:
         self.targets: list[str] = self.description["targets"]
         self.sample_rate_hz: int = self.description["sample_rate_hz"]
         self.channels: int = self.description["channels"]
-        self.period_samples: int | None = self.description.get("period_samples")
         self._model = tf.saved_model.load(os.fspath(directory))
 
     @property
@@ -150,11 +146,8 @@ class Exported:
             raise ValueError(f"signature is {name!r}; legal: {', '.join(known)}{nearest(name, known)}")
         return self._model.signatures[name]
 
-    def separate(self, waveform: np.ndarray, level: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def separate(self, waveform: np.ndarray) -> dict[str, np.ndarray]:
         """float32 [samples] or [samples, channels] at the model's rate -> {target: the same shape}.
-
-        level: of the signal that the waveform is a part of, for the signature `levelled`: float32 [channels], or [1] for
-        a model of several channels. A model that does not normalise the level has no use for it.
 
         Raises ValueError for another rank, or another number of channels than a model of several was built for.
         """
@@ -164,8 +157,7 @@ class Exported:
             legal = f"[samples, {self.channels}]" if multichannel else "[samples] or [samples, channels]"
             raise ValueError(f"waveform has shape {list(waveform.shape)}; legal: {legal}.")
         batch = waveform[np.newaxis] if multichannel or waveform.ndim == 1 else waveform.T
-        told = {} if level is None or LEVELLED not in self.signature_names else {"level": tf.constant(level)}
-        outputs = self.signature(LEVELLED if told else "serving_default")(mixture=tf.constant(batch), **told)
+        outputs = self.signature("serving_default")(mixture=tf.constant(batch))
         stems = {target: outputs[target].numpy() for target in self.targets}
         return {target: stem[0] if batch.ndim > waveform.ndim else stem.T for target, stem in stems.items()}
 

@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models import export
 from pipeline import config as configuration
-from pipeline import examples, metrics
+from pipeline import examples, metrics, progress
 from pipeline.catalogue import Entry
 from pipeline.config import Config
 from pipeline.examples import TrackAudio
 from pipeline.metrics import saved_model, stores
 from pipeline.metrics.evaluation import evaluate_tracks
 from pipeline.metrics.tracks import TrackScores
-from pipeline.progress import console
-from serving import chunking
+from serving import chunking, local, separation, signals
 
 _SECTIONS = ("data", "model", "evaluate")
+_DECIDING = (chunking, configuration, examples, export, local, separation, signals)  # and all of the metrics
 _WATCH_SECONDS = 1.0
 
 
@@ -53,7 +52,7 @@ def key(task: Task) -> str:
         _add_files(digest, sorted(path for path in Path(directory).rglob("*") if path.is_file()))
     _add_files(digest, [Path(file) for file in dict.fromkeys(map(task.file, task.tracks))])
     _add_files(digest, sorted(Path(metrics.__path__[0]).glob("*.py")))
-    _add_files(digest, [Path(str(module.__file__)) for module in (chunking, configuration, examples, export)])
+    _add_files(digest, [Path(str(module.__file__)) for module in _DECIDING])
     return digest.hexdigest()
 
 
@@ -74,7 +73,7 @@ def judge(pipeline: beam.Pipeline, task: Task, directory: Path) -> list[TrackSco
     files = {track.name: _scores_file(directory, track.name) for track in task.tracks}
     pending = [(track.name, task.file(track)) for track in task.tracks if not files[track.name].exists()]
     if len(pending) < len(files):
-        console.print(f"  {len(files) - len(pending)} of {len(files)} tracks were judged before")
+        progress.console.print(f"  {len(files) - len(pending)} of {len(files)} tracks were judged before")
     if pending:
         judge_track = _JudgeTrack(dict(task.models), configuration.to_json(task.config), str(directory))
         with _watched(list(files.values())), pipeline:
@@ -127,10 +126,8 @@ def _add_files(digest: hashlib._Hash, files: Iterable[Path]) -> None:
 def _watched(files: Sequence[Path]) -> Iterator[None]:
     """Shows how many tracks are judged by counting their files, wherever the workers run."""
     done = threading.Event()
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("judging tracks", total=len(files))
-        watcher = threading.Thread(target=_watch, args=(files, done, functools.partial(bar.update, task)))
+    with progress.judging(len(files)) as show:
+        watcher = threading.Thread(target=_watch, args=(files, done, show))
         watcher.start()
         try:
             yield
@@ -139,12 +136,6 @@ def _watched(files: Sequence[Path]) -> Iterator[None]:
             watcher.join()
 
 
-def _watch(files: Sequence[Path], done: threading.Event, update: Callable[..., None]) -> None:
-    """Moves the bar; where there is no terminal, prints a line whenever another tenth of the tracks is judged."""
-    told, total = 0, len(files)
+def _watch(files: Sequence[Path], done: threading.Event, show: Callable[[int], None]) -> None:
     while not done.wait(_WATCH_SECONDS):
-        count = sum(path.exists() for path in files)
-        update(completed=count)
-        if not console.is_terminal and count >= told + max(1, total // 10):
-            told = count
-            console.print(f"  judged {count} of {total} tracks")
+        show(sum(path.exists() for path in files))

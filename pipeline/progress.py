@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
@@ -45,6 +45,23 @@ def file_progress(name: str) -> Iterator[Callable[[float], None]]:
     with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(f"separating {name}", total=1.0)
         yield lambda fraction: bars.update(task, completed=fraction)
+
+
+@contextlib.contextmanager
+def judging(total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how many tracks are judged: a bar on a terminal, elsewhere a line whenever another tenth is."""
+    columns = (TextColumn("  judging tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task, told = bars.add_task("", total=total), 0
+
+        def show(done: int) -> None:
+            nonlocal told
+            bars.update(task, completed=done)
+            if not console.is_terminal and (done >= told + max(1, total // 10) or told < done == total):
+                told = done
+                console.print(f"  judged {done} of {total} tracks")
+
+        yield show
 
 
 def _line_printer(name: str) -> Callable[[Progress], None]:

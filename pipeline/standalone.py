@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import itertools
-import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import threadpoolctl
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.recipe import ModelSpec
-from pipeline import pairs, process, report
+from pipeline import pairs, process, progress, report
 from pipeline.config import Config, DataConfig, EvaluateConfig
 from pipeline.datasets.track import BadTrackError
 from pipeline.gate_config import Budgets, GateConfig
@@ -28,14 +24,12 @@ from pipeline.metrics.bss_eval import Engine
 from pipeline.metrics.evaluation import Evaluation, conclude
 from pipeline.metrics.tracks import VERSIONS, TrackScores
 from pipeline.pairs import Fit, Loaded, Pair
-from pipeline.progress import console
 from pipeline.report.excerpts import Shown
 
 if TYPE_CHECKING:
     from serving.local import LocalModel
 
 _LISTED = 3
-_OF_THE_GATE = ("blessed", "reasons")
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,6 @@ class Judged:
     fits: Mapping[str, tuple[Fit, ...]]
     work: Work
     pairs: tuple[Pair, ...]
-    gated: bool
 
     @property
     def labels(self) -> dict[str, str]:
@@ -91,13 +84,13 @@ class Judged:
     @property
     def accepted(self) -> bool:
         """The gate's verdict; without a gate there is nothing to refuse."""
-        return not self.gated or self.evaluation.verdict.blessed
+        return not self.evaluation.gated or self.evaluation.verdict.blessed
 
     @property
     def reasons(self) -> list[str]:
         """Every check of the gate in words; without a gate only what is wrong with the estimates."""
         verdict = self.evaluation.verdict
-        if self.gated:
+        if self.evaluation.gated:
             return list(verdict.reasons)
         return [f"note: {check.words}" for check in verdict.checks if not check.passed and check.kind == "output"]
 
@@ -126,9 +119,10 @@ def evaluate(request: Request) -> Judged:
     outcomes = sorted(_outcomes(usable, work, request.jobs), key=lambda each: each.name)
     problems = {each.name: each.problem for each in outcomes if each.problem}
     _limit(bad | problems, request.max_bad_tracks, len(usable) - len(problems))
-    result = conclude([each.scores for each in outcomes if each.scores], _config(request, work))
+    scores = [each.scores for each in outcomes if each.scores]
+    result = conclude(scores, _config(request, work), gated=request.gate is not None)
     fits = {each.name: each.fits for each in outcomes if each.fits}
-    return Judged(result, bad | problems, fits, work, usable, gated=request.gate is not None)
+    return Judged(result, bad | problems, fits, work, usable)
 
 
 def check_output(directory: Path) -> None:
@@ -147,16 +141,13 @@ def write(judged: Judged, directory: Path) -> list[Path]:
     if (directory / "museval").exists():
         shutil.rmtree(directory / "museval")
     stores.write(judged.evaluation, directory)
-    if not judged.gated:
-        told = {key: value for key, value in stores.summary(judged.evaluation).items() if key not in _OF_THE_GATE}
-        stores.write_text(directory / "summary.json", json.dumps(told, indent=2, allow_nan=False))
     path = directory / "report.html"
     names = {each.name: each for each in judged.pairs}
     caption = f"{len(judged.bad)} of {len(judged.pairs) + len(judged.bad)} tracks left out" if judged.bad else ""
     metric = f"{judged.work.settings.metrics[0]}/SDR"
     chosen = report.choose(judged.evaluation, metric, judged.work.targets[0], judged.work.settings.tracks_in_report)
     shown = [_shown(rank, names[name], judged.work) for rank, name in chosen.items()]
-    report.write(judged.evaluation, shown, path, caption, labels=judged.labels, gated=judged.gated)
+    report.write(judged.evaluation, shown, path, caption, labels=judged.labels)
     return [path, directory / "scores.csv", directory / "summary.json", directory / "museval"]
 
 
@@ -240,20 +231,23 @@ def _limit(bad: Mapping[str, str], most: int, usable: int) -> None:
 def _outcomes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome]:
     """One for each pair, as they are done. Models run in one process: TensorFlow uses all cores anyway."""
     jobs = min(jobs or (1 if work.models else os.cpu_count() or 1), len(found))
-    with _progress(len(found)) as advance:
-        if jobs == 1:
-            results = (_judge(each, work) for each in found)
-            yield from map(advance, results)
-            return
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=process.begin) as processes:
-            waiting = [processes.submit(_judge, each, work) for each in found]
-            try:
-                yield from (advance(done.result()) for done in concurrent.futures.as_completed(waiting))
-            except concurrent.futures.process.BrokenProcessPool as error:
-                raise ValueError("a process was killed: is there too little memory for so many --jobs?") from error
-            finally:
-                processes.shutdown(wait=False, cancel_futures=True)
+    with progress.judging(len(found)) as show:
+        outcomes = (_judge(each, work) for each in found) if jobs == 1 else _by_processes(found, work, jobs)
+        for done, outcome in enumerate(outcomes, start=1):
+            show(done)
+            yield outcome
+
+
+def _by_processes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome]:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=process.begin) as processes:
+        waiting = [processes.submit(_judge, each, work) for each in found]
+        try:
+            yield from (done.result() for done in concurrent.futures.as_completed(waiting))
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise ValueError("a process was killed: is there too little memory for so many --jobs?") from error
+        finally:
+            processes.shutdown(wait=False, cancel_futures=True)
 
 
 def _judge(each: Pair, work: Work) -> _Outcome:
@@ -298,20 +292,3 @@ def _shown(rank: str, each: Pair, work: Work) -> Shown:
     """A track that the report plays, read or separated once more: to keep all estimates would take too much room."""
     loaded = _load(each, work)
     return Shown(rank, loaded.track, loaded.estimates["model"])
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[_Outcome], _Outcome]]:
-    """Shows how many tracks are judged: a bar on a terminal, elsewhere a line whenever another tenth is done."""
-    columns = (TextColumn("  judging tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, done = bar.add_task("", total=total), itertools.count(1)
-
-        def advance(outcome: _Outcome) -> _Outcome:
-            bar.advance(task)
-            count = next(done)
-            if not console.is_terminal and (count == total or count % max(1, total // 10) == 0):
-                console.print(f"  judged {count} of {total} tracks")
-            return outcome
-
-        yield advance

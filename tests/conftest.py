@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,3 +38,67 @@ def _present(path: Path) -> Path:
     if not path.is_dir():
         pytest.skip(f"research data not here: {path.name} (set STEMLINE_DATASETS to the folder that holds it)")
     return path
+
+
+@pytest.fixture(scope="session")
+def arrive():
+    """Writes a week of rendered songs as a span: `arrive(root, week, {"train": 3, "dev": 1, "test": 1})`."""
+    return _arrive
+
+
+def _arrive(root: Path, week: int, tracks: Mapping[str, int]) -> None:
+    """Songs of 3 s under names and of sounds that no other week has."""
+    import soundfile
+
+    from pipeline.datasets import synthetic
+
+    options = {**synthetic.OPTIONS, "tracks": dict(tracks), "seconds": 3, "seed": week}
+    for ref in synthetic.discover(None, options):
+        track = synthetic.load(ref, options)
+        directory = root / f"week-{week}" / track.split / f"{track.name} of week {week}"
+        directory.mkdir(parents=True)
+        for name, stem in track.stems.items():
+            soundfile.write(directory / f"{name}.wav", stem, track.sample_rate_hz, subtype="FLOAT")
+
+
+@pytest.fixture(scope="session")
+def serve_in_thread():
+    """Runs the embedded server in this process, which has TensorFlow already: `with serve_in_thread(arguments, grpc_port)`.
+
+    Raises what the server fails to start with.
+    """
+    return _serve_in_thread
+
+
+@contextmanager
+def _serve_in_thread(arguments: Sequence[str], grpc_port: int) -> Iterator[None]:
+    import grpc
+
+    from serving import flags, server
+
+    parsed = flags.parse([*arguments, f"--port={grpc_port}"])
+    stopping, failures = threading.Event(), []
+
+    def run() -> None:
+        try:
+            server.start(parsed, stopping)
+        except server.StartError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        with grpc.insecure_channel(f"localhost:{grpc_port}") as channel:
+            ready = grpc.channel_ready_future(channel)
+            while thread.is_alive():
+                try:
+                    ready.result(timeout=0.1)
+                    break
+                except grpc.FutureTimeoutError:
+                    continue
+        if failures:
+            raise failures[0]
+        yield
+    finally:
+        stopping.set()
+        thread.join()

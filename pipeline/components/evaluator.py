@@ -111,7 +111,7 @@ def BaselinesEvaluator(
     settings = configuration.from_json(config)
     task = Task(examples.uri, _chosen(examples.uri, settings), {}, settings)
     state = Path(evaluations, judging.key(task))
-    result = conclude(judging.judge(beam_pipeline, task, state), settings)
+    result = conclude(judging.judge(beam_pipeline, task, state), settings, gated=False)
     stores.write(result, Path(evaluation.uri))
     _publish_scores(evaluation, result)
     shutil.rmtree(state)

@@ -16,7 +16,11 @@ from pipeline.metrics.tracks import Estimates, Separate, Track, TrackScores
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a test split says about a model. `scores`: method -> `<target>/<version>/<metric>` -> dB."""
+    """What a test split says about a model.
+
+    scores: method -> `<target>/<version>/<metric>` -> dB. gated: whether the verdict is anybody's; where nobody asked for
+    one, only what it says of unsound outputs is of use.
+    """
 
     name: str
     targets: tuple[str, ...]
@@ -24,6 +28,7 @@ class Evaluation:
     tracks: tuple[TrackScores, ...]
     scores: Mapping[str, Scores]
     verdict: gate.Verdict
+    gated: bool = True
 
     @property
     def methods(self) -> list[str]:
@@ -81,15 +86,18 @@ def conclude(
     baseline_problem: str = "",
     facts: gate.ModelFacts | None = None,
     problems: Sequence[str] = (),
+    gated: bool = True,
 ) -> Evaluation:
     """Aggregates the tracks (in the order of their names) and lets the gate judge them.
 
     `baseline_problem`: why there is a last blessed model but no scores of it; then no threshold over it can hold.
-    `facts`: what the model costs, for the budgets. `problems`: of the test split; any refuses (see `gate.judge`).
+    `facts`: what the model costs, for the budgets. `problems`: of the test split; any refuses (see `gate.judge`). `gated`:
+    see Evaluation.
     """
     ordered = tuple(sorted(scores, key=lambda track: track.track))
     verdict = gate.judge(ordered, config.gate, baseline_problem, facts, problems)
-    return Evaluation(config.name, tuple(config.model.targets), config.evaluate, ordered, aggregate(ordered), verdict)
+    totals = aggregate(ordered)
+    return Evaluation(config.name, tuple(config.model.targets), config.evaluate, ordered, totals, verdict, gated)
 
 
 def spread(names: Sequence[str], most: int | None) -> list[str]:

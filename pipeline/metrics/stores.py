@@ -50,7 +50,8 @@ def museval_scores(track: TrackScores, method: str, version: str, window_seconds
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The aggregated scores, how they came about, and the verdict; figures that are not finite are null."""
+    """The aggregated scores, how they came about, and the gate's verdict; figures that are not finite are null."""
+    verdict = {"blessed": evaluation.verdict.blessed, "reasons": list(evaluation.verdict.reasons)}
     return {
         "name": evaluation.name,
         "tracks": len(evaluation.tracks),
@@ -60,8 +61,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
             method: {name: _number(value) for name, value in evaluation.scores[method].items()}
             for method in evaluation.methods
         },
-        "blessed": evaluation.verdict.blessed,
-        "reasons": list(evaluation.verdict.reasons),
+        **(verdict if evaluation.gated else {}),
     }
 
 

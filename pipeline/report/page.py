@@ -46,7 +46,6 @@ def write(
     path: Path,
     caption: str = "",
     labels: Mapping[str, str] = METHOD_NAMES,
-    gated: bool = True,
     data: "DataFacts | None" = None,
 ) -> None:
     """Writes the report of an evaluation with excerpts of the tracks in `shown`.
@@ -54,10 +53,9 @@ def write(
     Args:
         caption: what was judged, in words.
         labels: method -> what it is called here, where that is not its name in METHOD_NAMES.
-        gated: whether the verdict means something; without a gate only what is wrong with the estimates is shown.
         data: what the model was trained and judged on, None where that is not known.
     """
-    stores.write_text(path, render(evaluation, shown, caption, labels, gated, data))
+    stores.write_text(path, render(evaluation, shown, caption, labels, data))
 
 
 def render(
@@ -65,7 +63,6 @@ def render(
     shown: Sequence[Shown],
     caption: str = "",
     labels: Mapping[str, str] = METHOD_NAMES,
-    gated: bool = True,
     data: "DataFacts | None" = None,
 ) -> str:
     """The report as HTML."""
@@ -78,21 +75,20 @@ def render(
     return template.render(
         evaluation=evaluation,
         caption=caption,
-        gated=gated,
         data=data,
         judged=names["model"],
         rival=names["baseline"],
-        checks=_checks(evaluation, gated),
+        checks=_checks(evaluation),
         duration=_duration(sum(track.samples / track.sample_rate_hz for track in evaluation.tracks)),
         versions=[tables.version(evaluation, version, names) for version in evaluation.settings.metrics],
         excerpts=excerpts(shown, evaluation.targets),
     )
 
 
-def _checks(evaluation: Evaluation, gated: bool) -> list[Check]:
+def _checks(evaluation: Evaluation) -> list[Check]:
     """What failed, then what passed; without a gate only what is wrong with the estimates."""
     checks = sorted(evaluation.verdict.checks, key=lambda check: check.passed)
-    return checks if gated else [check for check in checks if not check.passed and check.kind == "output"]
+    return checks if evaluation.gated else [check for check in checks if not check.passed and check.kind == "output"]
 
 
 def _duration(seconds: float) -> str:

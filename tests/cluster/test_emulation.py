@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 
 from pipeline import catalogue
 from pipeline.cluster import emulate, package
 from pipeline.config import Config, load, to_json
-from pipeline.datasets import synthetic
 
+SONGS = {"train": 3, "dev": 1, "test": 1}
 SMALL = (
     "data.format=folder",
     "data.options={}",
@@ -41,7 +40,7 @@ SMALL = (
 
 
 @pytest.mark.slow
-def test_two_weeks_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+def test_two_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> None:
     """Compiled for the recipe as it ships; all that makes it small, and the data, are changes of the run."""
     from pipeline.cluster import compile as compiler
 
@@ -51,7 +50,7 @@ def test_two_weeks_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     package.check(package.read(pipeline_file), config)
     assert imported_from(installed, tmp_path).is_relative_to(installed.parents[1]), "the project is the source tree's"
 
-    arrive(tmp_path / "stems", 1)
+    arrive(tmp_path / "stems", 1, SONGS)
     first = emulate.run(pipeline_file, config, tmp_path, installed)
     [version] = versions(config)
     assert first.metadata("Pusher", "pushed_model")["pushed_destination"] == str(version)
@@ -59,7 +58,7 @@ def test_two_weeks_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert spans(first) == {"1"}
     assert trained(first)["warm_start"]["reason"].startswith("no version is served")
 
-    arrive(tmp_path / "stems", 2)
+    arrive(tmp_path / "stems", 2, SONGS)
     second = emulate.run(pipeline_file, config, tmp_path, installed)
     assert spans(second) == {"1", "2"}
     assert (trained(second)["warm_start"]["model"], trained(second)["warm_start"]["reason"]) == (str(version), "")
@@ -69,17 +68,6 @@ def test_two_weeks_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     assert "baseline/vocals/v3/GSDR" in second.metadata("BssEvaluator", "evaluation")
     [_, newer] = versions(config)
     assert second.metadata("Pusher", "pushed_model")["pushed_version"] == newer.name
-
-
-def arrive(root: Path, week: int) -> None:
-    """Rendered songs as files, under names and of sounds that no other week has."""
-    options = {**synthetic.OPTIONS, "tracks": {"train": 3, "dev": 1, "test": 1}, "seconds": 3, "seed": week}
-    for ref in synthetic.discover(None, options):
-        track = synthetic.load(ref, options)
-        directory = root / f"week-{week}" / track.split / f"{track.name} of week {week}"
-        directory.mkdir(parents=True)
-        for name, stem in track.stems.items():
-            soundfile.write(directory / f"{name}.wav", stem, track.sample_rate_hz, subtype="FLOAT")
 
 
 def imported_from(python: Path, directory: Path) -> Path:

@@ -6,13 +6,9 @@ import functools
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import yaml
 
@@ -85,43 +81,6 @@ def saved_model(tmp_path_factory) -> Path:
     with tf.io.TFRecordWriter(str(directory / "assets.extra/tf_serving_warmup_requests")) as writer:
         writer.write(log.SerializeToString())
     return directory
-
-
-@pytest.fixture(scope="session")
-def serve():
-    """Serves by a container's arguments in a thread: `with serve(arguments, grpc_port, rest_port)`."""
-    return _serving
-
-
-@contextmanager
-def _serving(arguments: Sequence[str], grpc_port: int, rest_port: int) -> Iterator[None]:
-    from serving import flags, server
-
-    parsed = flags.parse([*arguments, f"--port={grpc_port}", f"--rest_api_port={rest_port}"])
-    stopping, failures = threading.Event(), []
-
-    def run() -> None:
-        try:
-            server.start(parsed, stopping)
-        except server.StartError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        with grpc.insecure_channel(f"localhost:{grpc_port}") as channel:
-            ready = grpc.channel_ready_future(channel)
-            while thread.is_alive():
-                try:
-                    ready.result(timeout=0.1)
-                    break
-                except grpc.FutureTimeoutError:
-                    continue
-        assert not failures, failures
-        yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 @pytest.fixture(scope="session")

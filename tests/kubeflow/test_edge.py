@@ -94,12 +94,12 @@ def get(url: str, method: str = "GET") -> tuple[int, str]:
 
 
 def test_the_server_runs_on_the_flags_and_files_of_the_pod(
-    objects, overlay, pods, mounted, moved, serve, saved_model, tmp_path
+    objects, overlay, pods, mounted, moved, serve_in_thread, saved_model, tmp_path
 ):
     arguments = placed(objects, pods, mounted, saved_model, overlay, tmp_path)
     grpc_port, rest_port = free_port(), free_port()
     assert {"--port=8500", "--rest_api_port=8501"} <= set(arguments)
-    with serve(moved(arguments, tmp_path), grpc_port, rest_port):
+    with serve_in_thread([*moved(arguments, tmp_path), f"--rest_api_port={rest_port}"], grpc_port):
         with grpc.insecure_channel(f"localhost:{grpc_port}") as channel:
             assert list(predict(channel).outputs["vocals"].float_val) == [0.25] * 3
         assert get(f"http://localhost:{rest_port}/v1/models/stemline/metadata")[0] == 200
@@ -195,13 +195,13 @@ def wait_until(condition, words: str, seconds: float = 30.0):
 
 
 @pytest.fixture(scope="module")
-def server(build, pods, mounted, moved, serve, saved_model, tmp_path_factory):
+def server(build, pods, mounted, moved, serve_in_thread, saved_model, tmp_path_factory):
     """gRPC and REST ports of a server as in the overlay local-gpu."""
     directory = tmp_path_factory.mktemp("server")
     objects = build(ROOT / "kubeflow/overlays/local-gpu")
     arguments = placed(objects, pods, mounted, saved_model, "local-gpu", directory)
     grpc_port, rest_port = free_port(), free_port()
-    with serve(moved(arguments, directory), grpc_port, rest_port):
+    with serve_in_thread([*moved(arguments, directory), f"--rest_api_port={rest_port}"], grpc_port):
         yield grpc_port, rest_port
 
 

@@ -271,7 +271,6 @@ def test_the_description_beside_the_model(system):
         "parameters": system.separator.network.count_params(),
         "frame_length": 64,
         "hop": 32,
-        "period_samples": system.separator.period_samples,
         "streams": False,
         "latency_samples": None,
         "latency_ms": None,

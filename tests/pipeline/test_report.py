@@ -171,7 +171,7 @@ def test_chooses_best_median_and_worst(judged) -> None:
 
 
 def test_without_a_gate_there_is_no_verdict(judged) -> None:
-    text = page.render(judged[0], [], labels={"model": "their estimates"}, gated=False)
+    text = page.render(replace(judged[0], gated=False), [], labels={"model": "their estimates"})
     parsed = Page(text)
     assert parsed.text["title"] == ["demo <recipe>"]
     assert parsed.text["strong"] == ["Scores, without a gate"]

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from models import weights
 from pipeline import records, training, warmstart
 from pipeline.components import trainer
 from pipeline.config import Config, ConfigError, load, to_json
-from pipeline.datasets import synthetic
 from pipeline.workdir import Workdir
 
+SONGS = {"train": 4, "dev": 1, "test": 2}
 SMALL = (
     "data.sample_rate_hz=8000",
     "model.sample_rate_hz=8000",
@@ -150,17 +149,6 @@ RECIPE = [
 ]
 
 
-def arrive(root: Path, week: int) -> None:
-    """Rendered songs as files, under names and of sounds that no other week has."""
-    options = {**synthetic.OPTIONS, "tracks": {"train": 4, "dev": 1, "test": 2}, "seconds": 3, "seed": week}
-    for ref in synthetic.discover(None, options):
-        track = synthetic.load(ref, options)
-        directory = root / f"week-{week}" / track.split / f"{track.name} of week {week}"
-        directory.mkdir(parents=True)
-        for name, stem in track.stems.items():
-            soundfile.write(directory / f"{name}.wav", stem, track.sample_rate_hz, subtype="FLOAT")
-
-
 def run(
     stems: Path, workdir: Path, *overrides: str, program: tuple[str, ...] = (STEMLINE,)
 ) -> subprocess.CompletedProcess:
@@ -186,17 +174,17 @@ def judged(run: records.Run, method: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_week_after_week(tmp_path: Path) -> None:
+def test_week_after_week(arrive, tmp_path: Path) -> None:
     """Two spans, then nothing new, then spans and components that fail; what is served changes with the first two only."""
     stems, workdir = tmp_path / "stems", tmp_path / "runs"
-    arrive(stems, 1)
+    arrive(stems, 1, SONGS)
     done = run(stems, workdir)
     assert done.returncode == 0, done.stderr
     [first] = records.runs(Workdir(workdir))
     assert first.training["warm_start"]["reason"].startswith("no version is served")
     after_first = served(workdir)
 
-    arrive(stems, 2)
+    arrive(stems, 2, SONGS)
     done = run(stems, workdir)
     assert done.returncode == 0, done.stderr
     second = records.runs(Workdir(workdir))[0]
@@ -228,7 +216,7 @@ def test_week_after_week(tmp_path: Path) -> None:
     assert "week-3 holds no track" in done.stderr
     (stems / "week-3").rmdir()
 
-    arrive(stems, 3)
+    arrive(stems, 3, SONGS)
     done = run(stems, workdir, "gate.drift={min_values: 2, divergence: 0.01, refuse: true}")
     assert done.returncode == 3, done.stderr
     assert "refused: span 3 is unlike span 2 in " in done.stdout

@@ -2,7 +2,6 @@
 
 import shutil
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from serving import flags, process, server
+from serving import process
 
 if TYPE_CHECKING:
     from serving.core import ServerCore
@@ -66,44 +65,18 @@ Serve = Callable[..., AbstractContextManager[Ports]]
 
 
 @pytest.fixture(scope="session")
-def serve() -> Serve:
-    """Starts a server in a thread of this process, where TensorFlow is imported already: `with serve("--flag=value")`.
+def serve(serve_in_thread) -> Serve:
+    """Starts a server on free ports: `with serve("--flag=value") as ports`; raises what it fails to start with."""
 
-    Raises what the server fails to start with.
-    """
-    return _serving
+    @contextmanager
+    def serving(*argv: str) -> Iterator[Ports]:
+        ports = Ports(*_free_ports(3))
+        quick = ["--max_num_load_retries=0", "--file_system_poll_wait_seconds=0.05"]
+        own = [argument.format(model_service=ports.model_service) for argument in argv]
+        with serve_in_thread([*quick, f"--rest_api_port={ports.rest}", *own], ports.grpc):
+            yield ports
 
-
-@contextmanager
-def _serving(*argv: str) -> Iterator[Ports]:
-    ports, stopping, failures = Ports(*_free_ports(3)), threading.Event(), []
-    quick = ["--max_num_load_retries=0", "--file_system_poll_wait_seconds=0.05"]
-    own = [argument.format(model_service=ports.model_service) for argument in argv]
-    parsed = flags.parse([*quick, f"--port={ports.grpc}", f"--rest_api_port={ports.rest}", *own])
-
-    def run() -> None:
-        try:
-            server.start(parsed, stopping)
-        except server.StartError as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        with grpc.insecure_channel(f"localhost:{ports.grpc}") as channel:
-            ready = grpc.channel_ready_future(channel)
-            while thread.is_alive():
-                try:
-                    ready.result(timeout=0.1)
-                    break
-                except grpc.FutureTimeoutError:
-                    continue
-        if failures:
-            raise failures[0]
-        yield ports
-    finally:
-        stopping.set()
-        thread.join()
+    return serving
 
 
 def _free_ports(count: int) -> list[int]:

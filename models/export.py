@@ -19,9 +19,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -61,6 +64,7 @@ def save(separator: Separator, directory: str | os.PathLike, recipe_name: str = 
 def description(separator: Separator, recipe_name: str = "") -> dict:
     """What a client needs to know of a model, as stored in `assets.extra/stemline.json`.
 
+    `identity`: equal of two models that answer alike, see `identity`.
     `streams`: whether it has the signature `stream`; `latency_samples`, `latency_ms`: the algorithmic latency of that
     with blocks of one hop, None for a model that needs the whole mixture.
     """
@@ -78,7 +82,18 @@ def description(separator: Separator, recipe_name: str = "") -> dict:
         "latency_samples": streaming.latency_samples(spec) if streams else None,
         "latency_ms": streaming.latency_ms(spec) if streams else None,
         "recipe": recipe_name,
+        "identity": identity(separator),
     }
+
+
+def identity(separator: Separator) -> str:
+    """SHA-256 of what decides a model's answers: its spec, its weights, and the code that turns them into a SavedModel."""
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(separator.spec), sort_keys=True, default=dict).encode())
+    for weight in separator.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    for module in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
 
 
 def signatures(separator: Separator) -> dict:

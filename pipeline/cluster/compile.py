@@ -5,6 +5,7 @@ A compiled graph holds the shape of the graph and what its pods get. All else is
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -74,11 +75,6 @@ def pipeline_name(recipe: str) -> str:
 
 
 def _check(config: Config, platform: Platform) -> None:
-    if config.train.teacher:
-        raise ValueError(
-            f"train.teacher is {config.train.teacher!r}: a teacher is looked up in the metadata of one machine, which "
-            "Kubeflow does not have; train this recipe with `stemline run`"
-        )
     if platform == "vertex" and config.serve.validator != "embedded":
         raise ValueError(f"serve.validator is {config.serve.validator!r}: on Vertex only 'embedded' runs")
     if platform == "vertex" and not config.cluster.pipeline_root.startswith("gs://"):
@@ -94,7 +90,8 @@ def _specification(config: Config, platform: Platform) -> dict[str, Any]:
     """The PipelineSpec as TFX compiles it."""
     parameter = data_types.RuntimeParameter(name=CONFIG, ptype=str)
     tasks: dict[str, base_node.BaseNode] = {}
-    for node in graph.components(config, workdir(config), resolve=platform == "vertex"):
+    alone = dataclasses.replace(config, train=dataclasses.replace(config.train, teacher=None))  # the executor finds it
+    for node in graph.components(alone, workdir(config), resolve=platform == "vertex"):
         task = _resolver() if isinstance(node, Resolver) else _task(node, tasks, parameter)
         if isinstance(task, base_component.BaseComponent):
             task.with_platform_config(_resources(config.cluster.task(node.id)))

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_beam_executor, base_component, base_executor
 from tfx.orchestration.kubeflow.v2 import compiler_utils
-from tfx.types import Artifact, standard_artifacts
+from tfx.types import Artifact, standard_artifacts, standard_component_specs
 
 from pipeline import config as configuration
 from pipeline import graph
+from pipeline.cluster import teachers
 from pipeline.cluster.package import CONFIG
 from pipeline.components.pusher import REASON
 from pipeline.config import Config
 from pipeline.workdir import Workdir
 
+Channels = dict[str, list[Artifact]]
 NODE = "node"  # beside the configuration, the parameter of every task
 # Where Kubeflow's launcher puts the inputs of a task before it starts, and takes its outputs from when it has ended.
 _MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
@@ -48,8 +51,8 @@ class ConfiguredExecutor(base_beam_executor.BaseBeamExecutor):
 
     def Do(
         self,
-        input_dict: dict[str, list[Artifact]],
-        output_dict: dict[str, list[Artifact]],
+        input_dict: Channels,
+        output_dict: Channels,
         exec_properties: dict[str, Any],
     ) -> None:
         """As the node's own executor, on local files.
@@ -61,7 +64,9 @@ class ConfiguredExecutor(base_beam_executor.BaseBeamExecutor):
         node = _node(config, exec_properties[NODE])
         executor = node.executor_spec.executor_class
         with _local([*_artifacts(input_dict), *_artifacts(output_dict)]):
-            executor(self._context_for(executor, config)).Do(input_dict, output_dict, properties(node))
+            given = {**input_dict, **_teacher(config, node)}
+            executor(self._context_for(executor, config)).Do(given, output_dict, properties(node))
+            _keep(config, input_dict, output_dict)
         _require_push(_artifacts(input_dict), _artifacts(output_dict))
 
     def _context_for(self, executor: type, config: Config) -> base_executor.BaseExecutor.Context:
@@ -96,6 +101,26 @@ def _node(config: Config, name: str) -> base_component.BaseComponent:
     return nodes[name]
 
 
+def _teacher(config: Config, node: base_component.BaseComponent) -> Channels:
+    """The Trainer's input `base_model`: what the recipe of the teacher has left in the working directory."""
+    if node.id != "Trainer" or config.train.teacher is None:
+        return {}
+    model = standard_artifacts.Model()
+    model.uri = teachers.find(workdir(config).root, config.train.teacher)
+    return {standard_component_specs.BASE_MODEL_KEY: [model]}
+
+
+def _keep(config: Config, inputs: Channels, outputs: Channels) -> None:
+    """Leaves the model of a Trainer, and one that the judge has blessed, for those who learn from it."""
+    root = workdir(config).root
+    for model in outputs.get(standard_component_specs.MODEL_KEY, ()):
+        teachers.keep(model.uri, root, config.name, teachers.TRAINED)
+    for blessing in outputs.get(standard_component_specs.BLESSING_KEY, ()):
+        if isinstance(blessing, standard_artifacts.ModelBlessing) and model_utils.is_model_blessed(blessing):
+            [model] = inputs[standard_component_specs.MODEL_KEY]
+            teachers.keep(model.uri, root, config.name, teachers.BLESSED)
+
+
 def _require_push(inputs: list[Artifact], outputs: list[Artifact]) -> None:
     """Raises Refused, with the reasons that the blessings give, where a PushedModel names no version."""
     for pushed in outputs:
@@ -111,7 +136,7 @@ def _reasons(blessing: Artifact) -> list[str]:
     return [reason for reason in reasons if not reason.startswith("ok")]
 
 
-def _artifacts(channels: dict[str, list[Artifact]]) -> list[Artifact]:
+def _artifacts(channels: Channels) -> list[Artifact]:
     return [artifact for artifacts in channels.values() for artifact in artifacts]
 
 

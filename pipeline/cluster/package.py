@@ -66,7 +66,6 @@ def differences(old: Config, new: Config) -> list[str]:
 def _fixed(config: Config) -> Iterator[tuple[str, Any]]:
     """The keys, with their values, that shape the compiled file."""
     yield "name", config.name
-    yield "train.teacher", config.train.teacher
     yield "serve.validator", config.serve.validator
     for key, value in vars(config.cluster).items():
         if key not in _READ_LATER:

@@ -132,12 +132,14 @@ def _baseline(
 ) -> tuple[str, dict[str, str | int]]:
     """The directory of the model to compare with, empty if there is none, and what a blessing tells about it.
 
-    Where nobody looked up the last blessed model, as on open-source Kubeflow, it is the version that is served.
+    Where nobody looked up the last blessed model, as on open-source Kubeflow, it is the version that is served. A model is
+    no baseline of itself.
     """
     uri, number = constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY
     own = os.path.dirname(model.uri)
-    unknown = last_blessed is None and served and versions.origin(serving_directory, served) != model.uri
-    if unknown or versions.is_foreign(serving_directory, served, own):
+    itself = versions.holds(serving_directory, served, model.uri, _serving_dir(model))
+    unknown = last_blessed is None and served
+    if not itself and (unknown or versions.is_foreign(serving_directory, served, own)):
         directory = os.path.join(serving_directory, str(served))
         return directory, {uri: directory}
     if last_blessed is None:

@@ -17,7 +17,7 @@ from tfx.types import Artifact, artifact_utils, standard_component_specs
 from tfx.types.channel import BaseChannel
 from tfx.utils import proto_utils
 
-from pipeline import versions
+from pipeline import progress, versions
 
 # Neither is an int64, so no model server looks into them.
 STAGING = ".staging"
@@ -31,6 +31,7 @@ class RenamingExecutor(pusher_executor.Executor):
 
     Of two runs whose models were judged against the same version only one can push: whoever comes second, under a lock
     in the serving directory, finds a newer version and leaves it alone. The lock ends with the process that holds it.
+    A model that is served already, as a run without new data gives it where no cache answers, stays the version that it is.
     """
 
     def Do(
@@ -42,15 +43,22 @@ class RenamingExecutor(pusher_executor.Executor):
         """As TFX's executor; `pushed_destination` of the PushedModel names the final directory.
 
         Where the model is blessed but was judged against an older version than is served now, nothing is pushed, and
-        the property `reason` of the PushedModel says so. Raises OSError where the directory cannot be written.
+        the property `reason` of the PushedModel says so. Where the newest version is that model, `pushed_destination`
+        names it. Raises OSError where the directory cannot be written.
         """
         destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination)
         base = destination.filesystem.base_directory
         fileio.makedirs(base)
         with filelock.FileLock(os.path.join(base, LOCK)):
-            if self.CheckBlessing(input_dict) and (reason := _overtaken(_blessing(input_dict), base)):
-                pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
+            pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
+            blessed = self.CheckBlessing(input_dict)
+            if blessed and (version := self._served_as(input_dict, base)):
+                words = f"  version {version} in {base} is this model already: nothing to push"
+                progress.console.print(words, markup=False, soft_wrap=True)
+                self._MarkPushed(pushed, os.path.join(base, str(version)), str(version))
+                return
+            if blessed and (reason := _overtaken(_blessing(input_dict), base)):
                 self._MarkNotPushed(pushed)
                 pushed.set_string_custom_property(REASON, reason)
                 return
@@ -60,6 +68,13 @@ class RenamingExecutor(pusher_executor.Executor):
                 self._push(input_dict, output_dict, {**exec_properties, **staged}, base)
             except tf.errors.OpError as error:  # what TFX's file system makes of a directory that is read-only or full
                 raise OSError(f"{base} cannot be written: {error.message}") from error
+
+    def _served_as(self, input_dict: dict[str, list[Artifact]], base: str) -> int:
+        """The newest version if it is the model to push, with the same warm-up; else 0."""
+        blessing, model, newest = _blessing(input_dict), self.GetModelPath(input_dict), versions.newest(base)
+        uri = _model_uri(blessing) if blessing else ""
+        same = versions.holds(base, newest, uri, model) and versions.warms_up_alike(base, newest, model)
+        return newest if same else 0
 
     def _push(
         self,

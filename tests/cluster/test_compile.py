@@ -115,7 +115,6 @@ def test_vertex_gets_its_resolver_and_no_second_document() -> None:
 @pytest.mark.parametrize(
     ("overrides", "platform", "words"),
     [
-        (["train.teacher=drnn_mir1k"], "kfp", "train.teacher is 'drnn_mir1k': .* Kubeflow does not have"),
         (["cluster.tasks={Trainr: {gpus: 1}}"], "kfp", "cluster.tasks names 'Trainr': legal are .*Trainer"),
         ([], "vertex", "cluster.pipeline_root is '': Vertex needs a bucket"),
     ],
@@ -142,7 +141,7 @@ LATER += [
 ]
 NOW = ["name=mine", "cluster.image=other", "cluster.every.cpu=3", "cluster.tasks={Pusher: {retries: 1}}"]
 NOW += ["serve.validator=infra_validator"]
-LATER += ["data.spans=1", "train.warm_start=true", "metadata.backend=sqlite"]
+LATER += ["data.spans=1", "train.warm_start=true", "metadata.backend=sqlite", "train.teacher=unet"]
 
 
 @pytest.mark.parametrize("override", [*LATER, *NOW])

@@ -40,8 +40,9 @@ SMALL = (
 
 
 @pytest.mark.slow
-def test_two_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> None:
-    """Compiled for the recipe as it ships; all that makes it small, and the data, are changes of the run."""
+def test_three_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> None:
+    """Compiled for the recipe as it ships; all that makes it small, and the data, are changes of the run. Two weeks bring
+    songs, the third brings none."""
     from pipeline.cluster import compile as compiler
 
     pipeline_file = tmp_path / "pipeline.yaml"
@@ -68,6 +69,13 @@ def test_two_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> No
     assert "baseline/vocals/v3/GSDR" in second.metadata("BssEvaluator", "evaluation")
     [_, newer] = versions(config)
     assert second.metadata("Pusher", "pushed_model")["pushed_version"] == newer.name
+
+    third = emulate.run(pipeline_file, config, tmp_path, installed)
+    assert trained(third) == trained(second), "the finished training was taken"
+    assert "baseline_model" not in third.metadata("BssEvaluator", "blessing"), "a model is no baseline of itself"
+    assert third.metadata("Pusher", "pushed_model")["pushed_version"] == newer.name
+    assert versions(config) == [version, newer]
+    assert f"version {newer.name} in {newer.parent} is this model already" in (third.directory / "Pusher/log.txt").read_text()
 
 
 def imported_from(python: Path, directory: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tfx.types import standard_artifacts
@@ -27,3 +28,13 @@ def test_without_a_resolver_it_is_the_version_that_is_served(tmp_path: Path) -> 
     assert baseline(7) == str(serving / "7"), "the version of the last run"
     versions.write_origin(serving / "7", candidate.uri)
     assert baseline(7) == "", "a model is no baseline of itself, when a task is tried again after the push"
+    versions.write_origin(serving / "7", str(tmp_path / "runs/1/Trainer/model"))
+    ours, theirs = (
+        path / "assets.extra/stemline.json" for path in (Path(candidate.uri, "Format-Serving"), serving / "7")
+    )
+    for file, identity in ((ours, "a"), (theirs, "b")):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"identity": identity}))
+    assert baseline(7) == str(serving / "7"), "a version that answers otherwise"
+    theirs.write_text(ours.read_text())
+    assert baseline(7) == "", "nor when a run without new data trains it once more"

@@ -271,6 +271,7 @@ def test_the_description_beside_the_model(system):
         "parameters": system.separator.network.count_params(),
         "frame_length": 64,
         "hop": 32,
+        "identity": export.identity(system.separator),
         "streams": False,
         "latency_samples": None,
         "latency_ms": None,

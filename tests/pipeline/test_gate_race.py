@@ -142,10 +142,41 @@ def test_a_push_that_was_killed_leaves_nothing_that_is_served_and_stops_nobody(t
 
 def test_a_rollback_and_the_same_model_again_are_no_race(tmp_path: Path) -> None:
     model, serving = blessed_model(tmp_path / "model"), tmp_path / "serving"
-    assert push(model, serving, served_version=17)["pushed"] == 1  # 17 was taken away since it was judged against
-    assert push(model, serving, served_version=0)["pushed"] == 1  # what was pushed since is this model
-    first, second = map(int, listed(serving))
-    assert second > first
+    first = push(model, serving, served_version=17)  # 17 was taken away since it was judged against
+    assert first["pushed"] == 1
+    assert push(model, serving, served_version=0) == first  # what was pushed since is this model
+    assert listed(serving) == [first["pushed_version"]]
+    warm_up(model, b"requests of another length")
+    assert int(str(push(model, serving, served_version=0)["pushed_version"])) > int(str(first["pushed_version"]))
+
+
+def test_an_equal_model_of_another_run_stays_the_version_that_it_is(tmp_path: Path) -> None:
+    models, serving = [blessed_model(tmp_path / name) for name in ("week 1", "week 2", "week 3")], tmp_path / "serving"
+    for model, identity in zip(models, ("a", "a", "b"), strict=True):
+        (model / "infra/stamped_model/assets.extra/stemline.json").write_text(json.dumps({"identity": identity}))
+    first = push(models[0], serving, served_version=0)
+    version = int(str(first["pushed_version"]))
+    assert push(models[1], serving, served_version=version) == first
+    assert push(models[1], serving, served_version=0) == first  # nor has another overtaken it
+    assert listed(serving) == [str(version)]
+    assert (
+        push(models[2], serving, served_version=version)["pushed_version"]
+        == str(versions.newest(serving))
+        != str(version)
+    )
+    assert push(models[1], serving, versions.newest(serving))["pushed_version"] == str(versions.newest(serving))
+    assert len(listed(serving)) == 3
+
+
+def test_models_that_do_not_tell_who_they_are_are_not_the_same(tmp_path: Path) -> None:
+    one, other = blessed_model(tmp_path / "one"), blessed_model(tmp_path / "other")
+    first = push(one, tmp_path / "serving", served_version=0)
+    second = push(other, tmp_path / "serving", served_version=int(str(first["pushed_version"])))
+    assert int(str(second["pushed_version"])) > int(str(first["pushed_version"]))
+
+
+def warm_up(root: Path, requests: bytes) -> None:
+    (root / "infra/stamped_model/assets.extra/tf_serving_warmup_requests").write_bytes(requests)
 
 
 def test_versions_grow_when_the_clock_is_set_back(tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ def test_three_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> 
     assert "baseline_model" not in third.metadata("BssEvaluator", "blessing"), "a model is no baseline of itself"
     assert third.metadata("Pusher", "pushed_model")["pushed_version"] == newer.name
     assert versions(config) == [version, newer]
-    assert f"version {newer.name} in {newer.parent} is this model already" in (third.directory / "Pusher/log.txt").read_text()
+    assert (
+        f"version {newer.name} in {newer.parent} is this model already"
+        in (third.directory / "Pusher/log.txt").read_text()
+    )
 
 
 def imported_from(python: Path, directory: Path) -> Path:

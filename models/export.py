@@ -90,7 +90,7 @@ def identity(separator: Separator) -> str:
     """SHA-256 of what decides a model's answers: its spec, its weights, and the code that turns them into a SavedModel."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(separator.spec), sort_keys=True, default=dict).encode())
     for weight in separator.get_weights():
-        digest.update(np.ascontiguousarray(weight))
+        digest.update(weight.tobytes())
     for module in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(module.read_bytes())
     return digest.hexdigest()

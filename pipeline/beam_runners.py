@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.config import BeamConfig
 
 _WORKERS = ("environment_type",)
 # What Beam would otherwise fill in: a cluster of its own on this machine, or a place that it does not have.
@@ -53,6 +57,17 @@ def check(arguments: Sequence[str]) -> None:
         raise ValueError(
             f"--temp_location of beam.pipeline_args is {given['temp_location']!r}: Dataflow needs a bucket, as in gs://bucket/tmp"
         )
+
+
+def arguments(config: BeamConfig) -> list[str]:
+    """`beam.pipeline_args` as TFX gets them.
+
+    Where workers are this process or its children they have TFX. TFX would pack itself for them all the same, 42 MB a
+    component that it never removes, unless an image is named, at which a runner without containers does not look.
+    """
+    given = list(config.pipeline_args)
+    own = _canonical(_options(given).get("runner", "")) == "FnApiRunner"
+    return [*given, "--sdk_container_image=none"] if own else given
 
 
 def _check_environment(given: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 from tfx.types.channel import OutputChannel
 
-from pipeline import metadata, preflight, versions
+from pipeline import beam_runners, metadata, preflight, versions
 from pipeline.components.anomaly_gate import AnomalyGate
 from pipeline.components.baseline import baseline
 from pipeline.components.evaluator import BaselinesEvaluator, BssEvaluator
@@ -43,7 +43,7 @@ def create_pipeline(config: Config, workdir: Workdir, until: Stage = "push", ing
         metadata_connection_config=metadata.connection(config.metadata, workdir),
         components=components(config, workdir, until, ingested),
         enable_cache=True,
-        beam_pipeline_args=list(config.beam.pipeline_args),
+        beam_pipeline_args=beam_runners.arguments(config.beam),
     )
 
 

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False)
 
+# Of `print_runs`, each with the width of its longest word.
+_COLUMNS = {
+    **{"run": 3, "started": 10, "recipe": 8, "states": 7, "training": 8},
+    **{"blessed": 7, "version": 10, "vocals": 8},
+}
 VERDICTS = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "–"}
 
 
@@ -55,24 +60,15 @@ def print_runs(workdir: Workdir) -> None:
     if not found:
         console.print(f"no runs in {workdir.root} yet; `stemline demo` makes one", markup=False)
         return
-    table = Table(
-        "run",
-        "started",
-        "recipe",
-        "components",
-        "training",
-        "blessed",
-        "infra",
-        "served version",
-        "vocals",
-        title=f"Runs in {workdir.root}",
-    )
+    table = Table(title=f"Runs in {workdir.root}", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, widest in _COLUMNS.items():  # a narrow terminal takes more lines, and nothing away
+        table.add_column(name, overflow="fold", min_width=widest)
     for run in found:
         version = run.pushed.rsplit("/", 1)[-1] if run.pushed else "–"
         halted = run.states.get("Trainer") in ("failed", "stopped")
         trained = _unfinished(workdir, run.pipeline) if halted else _trained(run)
         row = (str(run.number), f"{run.started:%Y-%m-%d %H:%M:%S}", run.pipeline, _states(run.states.values()), trained)
-        table.add_row(*row, VERDICTS[run.blessed], VERDICTS[run.infra_blessed], version, _headline(run.scores))
+        table.add_row(*row, _verdicts(run), version, _headline(run.scores))
     console.print(table)
 
 
@@ -159,9 +155,10 @@ def print_models(workdir: Workdir) -> None:
     table = Table("system", "paper", title="Systems", show_lines=True, box=box.SIMPLE, pad_edge=False)
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("online", no_wrap=True)
-    table.add_column("published", overflow="fold")  # never an ellipsis in a figure
     table.add_column("ours", no_wrap=True)
     table.columns[0].no_wrap = True
+    published = Table.grid("system", "published", padding=(0, 2))
+    published.columns[1].overflow = "fold"  # never an ellipsis in a figure
     for system, recipes in _systems().items():
         told = config.load(recipes[0])
         known = [facts[name] for name in recipes if name in facts]
@@ -171,10 +168,12 @@ def print_models(workdir: Workdir) -> None:
             short(told.paper),
             counts,
             _latencies(known),
-            told.published,
-            ours.get(system, "–").replace(" ", "\n", 1),
+            ours.get(system, "–"),
         )
+        published.add_row(system, told.published)
     console.print(table)
+    console.print("published:")
+    console.print(published)
     notes = (
         f"recipes: {', '.join(config.recipe_names())}",
         f"parameters, online: of the recipe at the published settings, then of the one for MIR-1K ({config.BENCHMARK_SUFFIX})",
@@ -183,6 +182,12 @@ def print_models(workdir: Workdir) -> None:
     )
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
+
+
+def _verdicts(run: Run) -> str:
+    """The judge's verdict, and that of the serving check where it is another."""
+    differs = run.infra_blessed is not None and run.infra_blessed != run.blessed
+    return VERDICTS[run.blessed] + (f", infra {VERDICTS[run.infra_blessed]}" if differs else "")
 
 
 def _fitted(judged: Judged) -> str:

@@ -18,8 +18,8 @@ from tfx.dsl.components.base import base_beam_executor, base_component, base_exe
 from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.types import Artifact, standard_artifacts, standard_component_specs
 
+from pipeline import beam_runners, graph
 from pipeline import config as configuration
-from pipeline import graph
 from pipeline.cluster import teachers
 from pipeline.cluster.package import CONFIG
 from pipeline.components.pusher import REASON
@@ -73,7 +73,7 @@ class ConfiguredExecutor(base_beam_executor.BaseBeamExecutor):
         """The context that TFX's entry point would have made for this executor."""
         place = {"tmp_dir": self._context._tmp_dir, "unique_id": self._context._unique_id}
         if issubclass(executor, base_beam_executor.BaseBeamExecutor):
-            arguments = list(config.beam.pipeline_args)
+            arguments = beam_runners.arguments(config.beam)
             return base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=arguments, **place)
         return base_executor.BaseExecutor.Context(**place)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import beam_runners
-from pipeline.config import Config, DataConfig, EvaluateConfig, load
+from pipeline.config import BeamConfig, Config, DataConfig, EvaluateConfig, load
 
 RATE_HZ = 8000
 FLINK = ("--runner=FlinkRunner", "--flink_master=jobs:8081")
@@ -186,3 +186,15 @@ def test_a_pool_of_workers_gives_the_same_bytes(portable: tuple[str, ...], log: 
     assert len(scores) == 3
     assert judge(there, tmp_path / "model", tmp_path / "judged there", portable) == scores
     assert log.read_text().count("Starting worker with command") >= 2
+
+
+def test_tfx_packs_itself_only_for_workers_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would leave 42 MB behind for every component of every run."""
+    from tfx.utils import dependency_utils
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    local = beam_runners.arguments(BeamConfig(("--runner=FnApiRunner",)))
+    assert dependency_utils.make_beam_dependency_flags(local) == local
+    assert list(tmp_path.iterdir()) == []
+    flink = (*FLINK, "--environment_type=LOOPBACK")
+    assert beam_runners.arguments(BeamConfig(flink)) == list(flink)

@@ -43,3 +43,14 @@ def test_a_halted_training_names_the_stage_that_saved_last(tmp_path: Path) -> No
         checkpoint.touch()
         os.utime(checkpoint, (seconds, seconds))
     assert listings._unfinished(workdir, "staged") == "stopped in stage blstm"
+
+
+def test_the_serving_check_is_told_where_it_differs() -> None:
+    def verdicts(**flags: int) -> str:
+        outputs = {name: Output(name, "/somewhere", {"blessed": flag}) for name, flag in flags.items()}
+        return listings._verdicts(Run("any", "2026-11-20T12:00:00", {}, outputs))
+
+    assert verdicts() == "–"
+    assert verdicts(ModelBlessing=1) == verdicts(ModelBlessing=1, InfraBlessing=1) == "[green]yes[/green]"
+    assert verdicts(ModelBlessing=1, InfraBlessing=0) == "[green]yes[/green], infra [red]no[/red]"
+    assert verdicts(ModelBlessing=0, InfraBlessing=1) == "[red]no[/red], infra [green]yes[/green]"

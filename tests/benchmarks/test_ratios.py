@@ -8,10 +8,12 @@ from collections.abc import Callable
 import mir_eval
 import numpy as np
 import pytest
+import scipy.signal
 import tensorflow as tf
 import tf_keras as keras
 
 from models.recurrence import ReluRecurrence
+from pipeline.datasets import synthetic
 from pipeline.metrics import v3
 
 pytestmark = pytest.mark.slow
@@ -47,6 +49,21 @@ def test_recurrence_against_keras_simple_rnn() -> None:
     our_seconds = cpu_seconds(step(ReluRecurrence(1000)))
     print(f"recurrence: {keras_seconds / our_seconds:.2f} times as fast as keras.layers.SimpleRNN")
     assert keras_seconds > 1.2 * our_seconds
+
+
+def test_rendering_against_the_stft_of_what_it_renders() -> None:
+    """A song of four stems, 10 s at 16 kHz; scipy's STFT of them and back is what a caller does with it at the least."""
+    options = {**synthetic.OPTIONS, "tracks": {"train": 1}, "seconds": 10}
+    [ref] = synthetic.discover(None, options)
+    stems = [stem[:, 0] for stem in synthetic.load(ref, options).stems.values()]
+
+    def there_and_back() -> None:
+        for stem in stems:
+            scipy.signal.istft(scipy.signal.stft(stem, nperseg=1024)[2], nperseg=1024)
+
+    ratio = cpu_seconds(lambda: synthetic.load(ref, options)) / cpu_seconds(there_and_back)
+    print(f"rendering: {ratio:.1f} times the CPU time of an STFT and its inverse")
+    assert ratio < 10
 
 
 def test_v3_against_mir_eval() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from scipy import signal
@@ -84,17 +82,6 @@ def test_stereo_at_44100_hz_is_panned():
     assert song.mixture.shape == (132300, 2)
     left, right = song.stems["other"].T
     assert not np.allclose(left, right, atol=1e-2)
-
-
-def test_rendering_is_fast():
-    given = options(tracks={"train": 4})
-    refs = synthetic.discover(None, given)
-    seconds = []
-    for ref in refs:
-        start = time.perf_counter()
-        synthetic.load(ref, given)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.4  # 0.12 s measured; the machine may be busy
 
 
 @pytest.mark.parametrize(

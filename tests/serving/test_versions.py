@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -338,10 +340,17 @@ def test_directories_that_are_no_int64_are_no_versions(tmp_path):
 # ---- start and stop
 
 
-def start(*flags: str) -> subprocess.Popen:
+@contextmanager
+def program(*flags: str) -> Iterator[subprocess.Popen]:
+    """A server in a process of its own, which is gone at the end whatever became of the test."""
     command = [sys.executable, "-m", "serving.server", *flags]
     root = Path(process.__file__).parent.parent
-    return subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    server = subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_2(base_path):
@@ -350,8 +359,8 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(base_path):
         taken.listen()
         port = taken.getsockname()[1]
         started = time.monotonic()
-        server = start(f"--port={port}", f"--model_base_path={base_path}")
-        out, err = server.communicate(timeout=60)
+        with program(f"--port={port}", f"--model_base_path={base_path}") as server:
+            out, err = server.communicate(timeout=60)
     assert (server.returncode, out) == (2, "")
     assert err == (
         f"Failed to start server. Error: port {port} cannot be opened: Address already in use; "
@@ -370,8 +379,8 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(base_path):
     ],
 )
 def test_a_wrong_flag_is_named_with_exit_code_2(flags, words):
-    server = start(*flags)
-    _, err = server.communicate(timeout=60)
+    with program(*flags) as server:
+        _, err = server.communicate(timeout=60)
     assert server.returncode == 2
     assert words in err.splitlines()[-1]
 
@@ -393,42 +402,42 @@ def test_a_broken_first_version_is_one_line_and_exit_code_1(tmp_path):
 def test_it_waits_for_a_first_version_and_sigterm_drains(tmp_path, saved_model):
     """The port opens with the first version; a request under way at SIGTERM is answered; the exit code is 0."""
     base_path = tmp_path / "not" / "there" / "yet"
-    server = start("--port=0", "--model_name=stemline", f"--model_base_path={base_path}")
-    lines: list[str] = []
-    reading = threading.Thread(target=lambda: lines.append(server.stdout.readline()))
-    reading.start()
-    reading.join(6)
-    assert lines == []  # nothing to serve, so no port and no word of being ready
-    shutil.copytree(saved_model, base_path / "1", ignore=shutil.ignore_patterns("saved_model.pb"))
-    time.sleep(1.5)
-    assert server.poll() is None  # a copy under way is waited for
-    shutil.copy(saved_model / "saved_model.pb", base_path / "1")
-    reading.join(30)
-    port = re.fullmatch(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.\n", lines[0])[1]
+    with program("--port=0", "--model_name=stemline", f"--model_base_path={base_path}") as server:
+        lines: list[str] = []
+        reading = threading.Thread(target=lambda: lines.append(server.stdout.readline()))
+        reading.start()
+        reading.join(6)
+        assert lines == []  # nothing to serve, so no port and no word of being ready
+        shutil.copytree(saved_model, base_path / "1", ignore=shutil.ignore_patterns("saved_model.pb"))
+        time.sleep(1.5)
+        assert server.poll() is None  # a copy under way is waited for
+        shutil.copy(saved_model / "saved_model.pb", base_path / "1")
+        reading.join(120)
+        port = re.fullmatch(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.\n", lines[0])[1]
 
-    send_secrets(port)
-    client, answers = Server(base_path, f"localhost:{port}"), []
-    asking = threading.Thread(target=lambda: answers.append(client.predict("two_seconds")))
-    asking.start()
-    time.sleep(0.7)
-    server.send_signal(signal.SIGTERM)
-    out, err = server.communicate(timeout=30)
-    asking.join()
-    assert answers == [(1, 1.0)]
-    assert server.returncode == 0
-    assert out == ""
-    assert "stemline version 1 is available" in err
-    assert "SECRET" not in err
-    assert "Traceback" not in err
+        send_secrets(port)
+        client, answers = Server(base_path, f"localhost:{port}"), []
+        asking = threading.Thread(target=lambda: answers.append(client.predict("two_seconds")))
+        asking.start()
+        time.sleep(0.7)
+        server.send_signal(signal.SIGTERM)
+        out, err = server.communicate(timeout=30)
+        asking.join()
+        assert answers == [(1, 1.0)]
+        assert server.returncode == 0
+        assert out == ""
+        assert "stemline version 1 is available" in err
+        assert "SECRET" not in err
+        assert "Traceback" not in err
 
 
 @pytest.mark.slow
 def test_sigint_ends_it_too(base_path):
-    server = start("--port=0", "--model_name=stemline", f"--model_base_path={base_path}")
-    assert server.stdout.readline().startswith("Running gRPC ModelServer")
-    server.send_signal(signal.SIGINT)
-    server.communicate(timeout=30)
-    assert server.returncode == 0
+    with program("--port=0", "--model_name=stemline", f"--model_base_path={base_path}") as server:
+        assert server.stdout.readline().startswith("Running gRPC ModelServer")
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+        assert server.returncode == 0
 
 
 def send_secrets(port: str) -> None:

@@ -57,13 +57,23 @@ def compile(
 
 
 @app.command()
-def submit(recipe: Recipe = "demo", set: Set = None, pipeline: Compiled = None, host: Host = None) -> None:
+def submit(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    pipeline: Compiled = None,
+    host: Host = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it ends; exit code 3 if the gate refuses, 1 if it fails otherwise.")
+    ] = False,
+) -> None:
     """Run the pipeline once."""
     config = _config(recipe, set)
     cluster = _cluster(host, config)
     with _submission(config, pipeline) as submission:
         run = cluster.submit(submission)
         typer.echo(f"submitted {submission.name!r}: {cluster.host.rstrip('/')}/#/runs/details/{run}")
+        if wait:
+            raise typer.Exit(_waited(cluster, run, submission))
 
 
 @app.command()
@@ -121,6 +131,14 @@ def _cluster(host: str | None, config: Config) -> Cluster:
 
     place = dataclasses.replace(config.cluster, host=host) if host else config.cluster
     return Cluster(place.host, place.namespace, place.login())
+
+
+def _waited(cluster: Cluster, run: str, submission: Submission) -> int:
+    from pipeline.cluster import listing, package, watch
+
+    end = watch.until_end(cluster, run, package.tasks(package.read(submission.file)), listing.print_task)
+    listing.print_end(end)
+    return end
 
 
 @contextlib.contextmanager

@@ -23,8 +23,10 @@ _SECONDS = 10  # for the first answer
 _RETRIES = 3  # where nothing answers a later one
 _PAGE = 100
 _NOT_LET_IN = (401, 403, 302, 303, 307)  # the last three lead to a page for the login
+_AWAY = (502, 503, 504)  # a gateway, with nothing behind it
 _NEWEST_FIRST = "created_at desc"
 RecurringRun = kfp_server_api.V2beta1RecurringRun
+Run = kfp_server_api.V2beta1Run
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,12 @@ class Cluster:
         with self._in_words():
             self._client.delete_recurring_run(run.recurring_run_id)
 
-    def runs(self, experiment: str, number: int) -> list[kfp_server_api.V2beta1Run]:
+    def run(self, run_id: str) -> Run:
+        """A run with its tasks."""
+        with self._in_words():
+            return self._client.get_run(run_id)
+
+    def runs(self, experiment: str, number: int) -> list[Run]:
         """The newest runs of an experiment."""
         with self._in_words():
             place = self._experiment(experiment)
@@ -177,7 +184,8 @@ class Cluster:
             with contextlib.redirect_stdout(io.StringIO()):
                 yield
         except kfp_server_api.ApiException as error:
-            raise ValueError(self._login.hidden(self._refusal(error))) from error
+            kind = ConnectionError if error.status in _AWAY else ValueError
+            raise kind(self._login.hidden(self._refusal(error))) from error
         except (urllib3.exceptions.HTTPError, TimeoutError) as error:
             raise ConnectionError(f"no Kubeflow Pipelines can be reached at {self.host}: {_cause(error)}") from error
 

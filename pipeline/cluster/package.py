@@ -42,6 +42,11 @@ def compiled_for(documents: list[dict[str, Any]]) -> Config:
     return from_json(documents[0]["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"])
 
 
+def tasks(documents: list[dict[str, Any]]) -> list[str]:
+    """Names of the tasks of a graph."""
+    return list(documents[0]["root"]["dag"]["tasks"])
+
+
 def check(documents: list[dict[str, Any]], config: Config) -> None:
     """Raises ValueError if the run that `config` describes needs another compilation, naming the first key that does."""
     compiled = compiled_for(documents)

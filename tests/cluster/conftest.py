@@ -62,6 +62,9 @@ class Kubeflow:
     least_active: int | None = None  # since the first was active
     wanted: tuple[str, str] | None = None  # a header, without which the answer is `denial`
     denial: tuple[int, dict[str, str], str] = (401, {}, "")  # status, headers, body
+    course: Iterator[dict[str, Any]] = field(
+        default_factory=lambda: iter(())
+    )  # what a run is, whenever it is asked for
     asked: list[str] = field(default_factory=list)  # every call: method, path and body
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -162,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         item = table.get(path[1])
         if item is None:
             return {"message": f"{path[1]} not found"}, 404
+        if path[0] == "runs":
+            item.update(next(self.state.course, {}))
         if verb:
             item["mode"] = {"enable": "ENABLE", "disable": "DISABLE"}[verb]
         elif self.command == "DELETE":
@@ -215,7 +220,7 @@ def guarded(authority: trustme.CA) -> Iterator[Kubeflow]:
 
 @pytest.fixture
 def submission(tmp_path: Path) -> Submission:
-    """A pipeline of one task: the server reads its shape, and nothing runs it."""
+    """A pipeline of two tasks: the server reads its shape, and nothing runs it."""
     config = load("demo")
     spec: dict[str, Any] = {
         "schemaVersion": "2.1.0",
@@ -226,7 +231,12 @@ def submission(tmp_path: Path) -> Submission:
             "executors": {"Trainer_executor": {"container": {"image": "stemline", "command": ["true"]}}}
         },
         "root": {
-            "dag": {"tasks": {"Trainer": {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": "Trainer"}}}},
+            "dag": {
+                "tasks": {
+                    name: {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": name}}
+                    for name in ("Trainer", "Pusher")
+                }
+            },
             "inputDefinitions": {
                 "parameters": {"config": {"parameterType": "STRING", "defaultValue": to_json(config)}}
             },

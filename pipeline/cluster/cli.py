@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from enum import StrEnum
@@ -33,11 +34,10 @@ Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see
 Set = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a key: train.steps=2000, cluster.image=...")
 ]
-Host = Annotated[str, typer.Option("--host", help="Kubeflow Pipelines' API, as `kubectl port-forward` leaves it.")]
+Host = Annotated[str | None, typer.Option("--host", help="Kubeflow Pipelines' API; else that of cluster.host.")]
 Compiled = Annotated[
     Path | None, typer.Option("--pipeline", "-p", help="What `compile` wrote; else compiled for this run.")
 ]
-HOST = "http://localhost:8080"
 
 
 @app.command()
@@ -50,19 +50,30 @@ def compile(
     """Write the graph as Kubeflow's pipeline specification; the configuration is its one parameter."""
     config = _config(recipe, set)
     from pipeline.cluster import compile as compiler
+    from pipeline.cluster import package
 
-    compiler.write(compiler.compile(config, platform.value), output)
+    compiler.write(compiler.compile(package.sent(config), platform.value), output)
     typer.echo(f"wrote {output}")
 
 
 @app.command()
-def submit(recipe: Recipe = "demo", set: Set = None, pipeline: Compiled = None, host: Host = HOST) -> None:
+def submit(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    pipeline: Compiled = None,
+    host: Host = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it ends; exit code 3 if the gate refuses, 1 if it fails otherwise.")
+    ] = False,
+) -> None:
     """Run the pipeline once."""
     config = _config(recipe, set)
     cluster = _cluster(host, config)
     with _submission(config, pipeline) as submission:
         run = cluster.submit(submission)
-        typer.echo(f"submitted {submission.name!r}: {host.rstrip('/')}/#/runs/details/{run}")
+        typer.echo(f"submitted {submission.name!r}: {cluster.host.rstrip('/')}/#/runs/details/{run}")
+        if wait:
+            raise typer.Exit(_waited(cluster, run, submission))
 
 
 @app.command()
@@ -70,7 +81,7 @@ def schedule(
     recipe: Recipe = "demo",
     set: Set = None,
     pipeline: Compiled = None,
-    host: Host = HOST,
+    host: Host = None,
     pause: Annotated[
         bool | None, typer.Option("--pause/--resume", help="Let it rest, or run again; else as it is.")
     ] = None,
@@ -91,7 +102,7 @@ def schedule(
 def status(
     recipe: Recipe = "demo",
     set: Set = None,
-    host: Host = HOST,
+    host: Host = None,
     number: Annotated[int, typer.Option("--number", "-n", help="How many of the last runs.", min=1)] = 10,
 ) -> None:
     """The last runs and the schedules of the experiment."""
@@ -114,10 +125,20 @@ def _config(recipe: str, set: list[str] | None) -> Config:
     return config
 
 
-def _cluster(host: str, config: Config) -> Cluster:
+def _cluster(host: str | None, config: Config) -> Cluster:
+    """What answers at `--host`, or else where the configuration says, to whom that says we are."""
     from pipeline.cluster.client import Cluster
 
-    return Cluster(host, config.cluster.namespace)
+    place = dataclasses.replace(config.cluster, host=host) if host else config.cluster
+    return Cluster(place.host, place.namespace, place.login())
+
+
+def _waited(cluster: Cluster, run: str, submission: Submission) -> int:
+    from pipeline.cluster import listing, package, watch
+
+    end = watch.until_end(cluster, run, package.tasks(package.read(submission.file)), listing.print_task)
+    listing.print_end(end)
+    return end
 
 
 @contextlib.contextmanager
@@ -131,6 +152,6 @@ def _submission(config: Config, compiled: Path | None) -> Iterator[Submission]:
         if not compiled:
             from pipeline.cluster import compile as compiler
 
-            compiler.write(compiler.compile(config), file)
+            compiler.write(compiler.compile(package.sent(config)), file)
         package.check(package.read(file), config)
         yield Submission(file, config)

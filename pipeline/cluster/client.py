@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,17 @@ import kfp_server_api
 import urllib3
 
 from pipeline.cluster import package
-from pipeline.config import Config, to_json
+from pipeline.cluster.login import LEGAL, Login
+from pipeline.config import Config
 
 _SECONDS = 10  # for the first answer
+_RETRIES = 3  # where nothing answers a later one
 _PAGE = 100
+_NOT_LET_IN = (401, 403, 302, 303, 307)  # the last three lead to a page for the login
+_AWAY = (502, 503, 504)  # a gateway, with nothing behind it
 _NEWEST_FIRST = "created_at desc"
 RecurringRun = kfp_server_api.V2beta1RecurringRun
+Run = kfp_server_api.V2beta1Run
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Submission:
 
     @property
     def parameters(self) -> dict[str, str]:
-        return {package.CONFIG: to_json(self.config)}
+        return package.parameters(self.config)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -49,18 +55,35 @@ class Submission:
         }
 
 
+class _Client(kfp.Client):
+    """The client with settings of ours: its own take a login page for an empty answer, and a token once and for all."""
+
+    def __init__(self, settings: kfp_server_api.Configuration, cookie: str | None):
+        self._settings = settings
+        super().__init__(host=settings.host, cookies=cookie)
+
+    def _load_config(self, *_: Any) -> kfp_server_api.Configuration:
+        return self._settings
+
+
 class Cluster:
     """The Kubeflow Pipelines that answer at `host` (http://...).
 
-    Every method raises ConnectionError when nothing answers and ValueError when the answer is a refusal, naming the host.
+    Every method raises ConnectionError when nothing answers and ValueError when the answer is a refusal, naming the host;
+    and what `Login` raises.
     """
 
-    def __init__(self, host: str, namespace: str):
-        """namespace: of the user, where Kubeflow has several; where it has one, none is sent."""
+    def __init__(self, host: str, namespace: str, login: Login | None = None):
+        """namespace: of the user, where Kubeflow has several; where it has one, none is sent. login: None shows nothing."""
         self.host = host
+        self._login = login or Login()
+        if self._login.ca_file and not host.startswith("https://"):
+            raise ValueError(
+                f"cluster.ca_file is {self._login.ca_file}, but the host is {host}: legal only with https://"
+            )
         with self._in_words():
             self._namespace = namespace if self._has_users() else None
-            self._client = kfp.Client(host=host)
+            self._client = _Client(self._settings(_RETRIES), self._login.cookie())
 
     def submit(self, submission: Submission) -> str:
         """Starts a run; returns its id."""
@@ -114,7 +137,12 @@ class Cluster:
         with self._in_words():
             self._client.delete_recurring_run(run.recurring_run_id)
 
-    def runs(self, experiment: str, number: int) -> list[kfp_server_api.V2beta1Run]:
+    def run(self, run_id: str) -> Run:
+        """A run with its tasks."""
+        with self._in_words():
+            return self._client.get_run(run_id)
+
+    def runs(self, experiment: str, number: int) -> list[Run]:
         """The newest runs of an experiment."""
         with self._in_words():
             place = self._experiment(experiment)
@@ -127,11 +155,27 @@ class Cluster:
 
     def _has_users(self) -> bool:
         """Asked without the client, which would try five times and say so."""
-        settings = kfp_server_api.Configuration(host=self.host.rstrip("/"))
-        settings.retries = False
-        with kfp_server_api.ApiClient(settings) as api:
-            health = kfp_server_api.HealthzServiceApi(api).healthz_service_get_healthz(_request_timeout=_SECONDS)
+        with kfp_server_api.ApiClient(self._settings(retries=0), cookie=self._login.cookie()) as api:
+            service = kfp_server_api.HealthzServiceApi(api)
+            health, _, headers = service.healthz_service_get_healthz_with_http_info(_request_timeout=_SECONDS)
+        kind = headers.get("Content-Type", "")
+        if "json" not in kind:
+            raise ValueError(
+                f"what answers at {self.host} is not Kubeflow Pipelines' API but a page ({kind or 'of no type'}): a whole "
+                f"Kubeflow has the API below /pipeline, and a page for the login is passed by {LEGAL}"
+            )
         return bool(health.multi_user)
+
+    def _settings(self, retries: int) -> kfp_server_api.Configuration:
+        """How calls are made. No redirect is followed: it leads to a page for the login, never to an answer."""
+        settings = kfp_server_api.Configuration(host=self.host.rstrip("/"))
+        settings.ssl_ca_cert = self._login.authority()
+        settings.retries = urllib3.Retry(retries, redirect=False)
+        if token := self._login.token():
+            settings.api_key["authorization"] = token
+            settings.api_key_prefix["authorization"] = "Bearer"
+            settings.refresh_api_key_hook = lambda own: own.api_key.update(authorization=self._login.token())
+        return settings
 
     @contextlib.contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -140,11 +184,20 @@ class Cluster:
             with contextlib.redirect_stdout(io.StringIO()):
                 yield
         except kfp_server_api.ApiException as error:
-            raise ValueError(
-                f"Kubeflow Pipelines at {self.host} refused with {error.status} {error.reason}: {_message(error.body)}"
-            ) from error
+            kind = ConnectionError if error.status in _AWAY else ValueError
+            raise kind(self._login.hidden(self._refusal(error))) from error
         except (urllib3.exceptions.HTTPError, TimeoutError) as error:
             raise ConnectionError(f"no Kubeflow Pipelines can be reached at {self.host}: {_cause(error)}") from error
+
+    def _refusal(self, error: kfp_server_api.ApiException) -> str:
+        location = (error.headers or {}).get("Location")
+        told = f"it sends the call to {_address(location)}" if location else _message(error.body)
+        answer = f"{error.status} {error.reason}: {told}".removesuffix(": ")
+        if error.status not in _NOT_LET_IN:
+            return f"Kubeflow Pipelines at {self.host} refused with {answer}"
+        if shown := self._login.words:
+            return f"Kubeflow Pipelines at {self.host} does not let {shown} in: {answer}; has it expired?"
+        return f"Kubeflow Pipelines at {self.host} wants a login ({answer}): set {LEGAL}"
 
 
 def age(run: RecurringRun) -> tuple[str, str]:
@@ -153,14 +206,24 @@ def age(run: RecurringRun) -> tuple[str, str]:
 
 
 def _message(body: Any) -> str:
-    """What the server said, as a line."""
+    """What the server said, as a line; nothing for a page."""
     try:
         told = json.loads(body)
         return " ".join(str(told.get("message") or told.get("error") or told).split())
     except (TypeError, ValueError, AttributeError):
-        return " ".join(str(body).split())[:200]
+        line = " ".join(str(body or "").split())
+        return "" if line.startswith("<") else line[:200]
+
+
+def _address(location: str) -> str:
+    """An address without what it says of this call."""
+    parts = urllib.parse.urlsplit(location)
+    return parts._replace(query="", fragment="").geturl()
 
 
 def _cause(error: BaseException) -> str:
     reason = getattr(error, "reason", None) or error
-    return " ".join(str(reason).split(": ", 1)[-1].split())
+    words = " ".join(str(reason).split())
+    if "CERTIFICATE_VERIFY_FAILED" in words:
+        return f"{words}; cluster.ca_file names the certificates of a private authority"
+    return words.split(": ", 1)[-1]

@@ -1,4 +1,4 @@
-"""The section `cluster` of a configuration: what a task gets on Kubernetes, and where runs are listed."""
+"""The section `cluster` of a configuration: what a task gets on Kubernetes, where runs are listed, and how to get there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.cluster import cron
+from pipeline.cluster.login import Login
 
 _UNSET = (None, (), {})
 
@@ -89,6 +90,8 @@ class ClusterConfig:
         checkpoints and reports. serving: another, of a model server. pipeline_root: where artifacts go; empty is the
         cluster's own place. every, tasks: what tasks get, all of them and by name (`Trainer`).
     cron: six fields, seconds first, in the time zone of the cluster.
+    host: where the API answers, a path before `/apis` included. token_env, token_file, cookie_env, ca_file: see `Login`.
+        These five are for the command that talks to the cluster: nothing of them reaches it.
     """
 
     image: str = "stemline:latest"
@@ -101,15 +104,33 @@ class ClusterConfig:
     cron: str = "0 0 3 * * 1"
     every: TaskConfig = field(default_factory=_every)
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
+    host: str = "http://localhost:8080"
+    token_env: str | None = None
+    token_file: str | None = None
+    cookie_env: str | None = None
+    ca_file: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a directory, an image or a schedule that cannot be."""
+        """Raises ValueError for a directory, an image, a schedule, a host or a login that cannot be."""
         for name in ("workdir", "serving"):
             if not getattr(self, name).startswith("/"):
                 raise ValueError(f"cluster.{name} is {getattr(self, name)!r}: a place in the pods begins with /")
         if not re.fullmatch(r"\S+", self.image):
             raise ValueError(f"cluster.image is {self.image!r}: the name of an image is needed")
         cron.check(self.cron)
+        if "@" in self.host:
+            raise ValueError(
+                f"cluster.host names a user before {self.host.rpartition('@')[2]!r}: legal is a host alone"
+            )
+        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.host):
+            raise ValueError(
+                f"cluster.host is {self.host!r}: legal are http://HOST and https://HOST, with a path or without"
+            )
+        self.login()
+
+    def login(self) -> Login:
+        """Who calls. Raises ValueError as `Login` does."""
+        return Login(self.token_env, self.token_file, self.cookie_env, self.ca_file)
 
     def task(self, name: str) -> TaskConfig:
         """What the task of this name gets."""

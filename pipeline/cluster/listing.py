@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cluster.client import Cluster
+from pipeline.cluster.watch import End
 from pipeline.progress import console
 
 _COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "yellow"}
+_ENDS = {
+    End.SUCCEEDED: "succeeded: the model is served",
+    End.REFUSED: "refused: the task Pusher has failed, and what was served is served still",
+    End.FAILED: "failed: the run is over without a model",
+}
 
 
 def print_status(cluster: Cluster, experiment: str, number: int) -> None:
@@ -21,11 +28,28 @@ def print_status(cluster: Cluster, experiment: str, number: int) -> None:
     runs = Table("run", "state", "began", "took", "why", title="Last runs")
     for run in cluster.runs(experiment, number):
         state = run.state or "PENDING"
-        words = f"[{_COLOURS[state]}]{state.lower()}[/]" if state in _COLOURS else state.lower()
-        why = run.error.message if run.error else ""
-        runs.add_row(run.display_name, words, _moment(run.created_at), _duration(run.created_at, run.finished_at), why)
+        why = escape(run.error.message or "") if run.error else ""
+        runs.add_row(
+            run.display_name, _coloured(state), _moment(run.created_at), _duration(run.created_at, run.finished_at), why
+        )
     for table, nothing in ((schedules, "no schedule"), (runs, "no run yet")):
         console.print(table if table.row_count else f"{nothing} in {experiment!r}")
+
+
+def print_task(name: str, state: str, why: str) -> None:
+    """A line for what a task has come to."""
+    console.print(
+        f"  {name}: {_coloured(state)}" + (f", {escape(' '.join(why.split()))}" if why else ""), soft_wrap=True
+    )
+
+
+def print_end(end: End) -> None:
+    """How a run ended, in words."""
+    console.print(_ENDS[end])
+
+
+def _coloured(state: str) -> str:
+    return f"[{_COLOURS[state]}]{state.lower()}[/]" if state in _COLOURS else state.lower()
 
 
 def _moment(time: datetime | None) -> str:

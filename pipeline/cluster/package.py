@@ -11,11 +11,15 @@ from typing import Any
 
 import yaml
 
+from pipeline.cluster.config import ClusterConfig
+from pipeline.cluster.login import Login
 from pipeline.config import Config, from_json, to_json
 
 CONFIG = "config"  # the one parameter of a compiled graph
 # Of the section `cluster`: what is read when a run is submitted or when it runs, and so needs no other compilation.
 _READ_LATER = ("workdir", "serving", "pipeline_root", "namespace", "experiment", "service_account", "cron")
+# And what is read where the command runs: no run knows of it, and two who schedule the same may differ in it.
+_READ_HERE = ("host", *(field.name for field in dataclasses.fields(Login)))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -38,6 +42,11 @@ def compiled_for(documents: list[dict[str, Any]]) -> Config:
     return from_json(documents[0]["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"])
 
 
+def tasks(documents: list[dict[str, Any]]) -> list[str]:
+    """Names of the tasks of a graph."""
+    return list(documents[0]["root"]["dag"]["tasks"])
+
+
 def check(documents: list[dict[str, Any]], config: Config) -> None:
     """Raises ValueError if the run that `config` describes needs another compilation, naming the first key that does."""
     compiled = compiled_for(documents)
@@ -50,15 +59,27 @@ def check(documents: list[dict[str, Any]], config: Config) -> None:
             )
 
 
+def sent(config: Config) -> Config:
+    """What of a configuration a cluster is told: all but how the command gets there, which stands at its defaults."""
+    defaults = ClusterConfig()
+    here = {name: getattr(defaults, name) for name in _READ_HERE}
+    return dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **here))
+
+
+def parameters(config: Config) -> dict[str, str]:
+    """Of a run with this configuration."""
+    return {CONFIG: to_json(sent(config))}
+
+
 def fingerprint(documents: list[dict[str, Any]], config: Config) -> str:
     """Twelve digits that name a compiled graph, its image in it, together with the configuration of a run."""
-    text = json.dumps([documents, to_json(config)], sort_keys=True)
+    text = json.dumps([documents, to_json(sent(config))], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """`key: old -> new` for every key in which two configurations differ."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    """`key: old -> new` for every key in which two configurations differ for a cluster."""
+    before, after = dict(_leaves(sent(old))), dict(_leaves(sent(new)))
     keys = sorted(before.keys() | after.keys())
     return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
 
@@ -68,7 +89,7 @@ def _fixed(config: Config) -> Iterator[tuple[str, Any]]:
     yield "name", config.name
     yield "serve.validator", config.serve.validator
     for key, value in vars(config.cluster).items():
-        if key not in _READ_LATER:
+        if key not in (*_READ_LATER, *_READ_HERE):
             yield from _leaves(value, f"cluster.{key}")
 
 

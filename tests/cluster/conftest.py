@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
+import ssl
 import subprocess
 import sys
 import sysconfig
 import threading
 import urllib.parse
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +22,10 @@ from typing import Any
 
 import kfp_server_api
 import pytest
+import trustme
+
+from pipeline.cluster.client import Submission
+from pipeline.config import load, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +60,12 @@ class Kubeflow:
     runs: dict[str, dict] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)  # "POST :enable": answered with 500
     least_active: int | None = None  # since the first was active
+    wanted: tuple[str, str] | None = None  # a header, without which the answer is `denial`
+    denial: tuple[int, dict[str, str], str] = (401, {}, "")  # status, headers, body
+    course: Iterator[dict[str, Any]] = field(
+        default_factory=lambda: iter(())
+    )  # what a run is, whenever it is asked for
+    asked: list[str] = field(default_factory=list)  # every call: method, path and body
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def active(self) -> list[dict]:
@@ -104,12 +116,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _deny(self, status: int, headers: dict[str, str], body: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
     def _handle(self) -> None:
         url = urllib.parse.urlsplit(self.path)
         path = url.path.removeprefix("/apis/v2beta1/")
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length).decode()
         name, _, verb = path.partition(":")
+        self.state.asked.append(f"{self.command} {self.path} {body}")
+        if self.state.wanted and self.headers.get(self.state.wanted[0]) != self.state.wanted[1]:
+            self._deny(*self.state.denial)
+            return
         if any(rule.split()[0] == self.command and rule.split()[1] in path for rule in self.state.broken):
             self._answer({"error": "the database is away", "code": 13, "message": "the database is away"}, 500)
             return
@@ -142,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         item = table.get(path[1])
         if item is None:
             return {"message": f"{path[1]} not found"}, 404
+        if path[0] == "runs":
+            item.update(next(self.state.course, {}))
         if verb:
             item["mode"] = {"enable": "ENABLE", "disable": "DISABLE"}[verb]
         elif self.command == "DELETE":
@@ -149,15 +174,92 @@ class _Handler(BaseHTTPRequestHandler):
         return (item if self.command == "GET" else {}), 200
 
 
-@pytest.fixture
-def kubeflow() -> Iterator[Kubeflow]:
-    """An API server that nothing runs behind."""
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away, for it does not trust this server, is told by its own words alone."""
+        if not isinstance(sys.exception(), ssl.SSLError | ConnectionError):
+            super().handle_error(request, client_address)
+
+
+@contextlib.contextmanager
+def _serving(tls: ssl.SSLContext | None = None) -> Iterator[Kubeflow]:
     state = Kubeflow()
     handler = type("Handler", (_Handler,), {"state": state})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        state.host = f"http://127.0.0.1:{server.server_address[1]}"
+    with _Server(("127.0.0.1", 0), handler) as server:
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        state.host = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield state
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def kubeflow() -> Iterator[Kubeflow]:
+    """An API server that nothing runs behind."""
+    with _serving() as state:
+        yield state
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Of `guarded`, and of nobody else."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def guarded(authority: trustme.CA) -> Iterator[Kubeflow]:
+    """The same over TLS."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with _serving(tls) as state:
+        yield state
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> Submission:
+    """A pipeline of two tasks: the server reads its shape, and nothing runs it."""
+    config = load("demo")
+    spec: dict[str, Any] = {
+        "schemaVersion": "2.1.0",
+        "sdkVersion": "tfx-1.16.0",
+        "pipelineInfo": {"name": "demo"},
+        "components": {"Trainer": {"executorLabel": "Trainer_executor"}},
+        "deploymentSpec": {
+            "executors": {"Trainer_executor": {"container": {"image": "stemline", "command": ["true"]}}}
+        },
+        "root": {
+            "dag": {
+                "tasks": {
+                    name: {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": name}}
+                    for name in ("Trainer", "Pusher")
+                }
+            },
+            "inputDefinitions": {
+                "parameters": {"config": {"parameterType": "STRING", "defaultValue": to_json(config)}}
+            },
+        },
+    }
+    executors = {"Trainer_executor": {"nodeSelector": {"labels": {"a": "b"}}}}
+    platforms = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(f"{json.dumps(spec)}\n---\n{json.dumps(platforms)}\n")
+    return Submission(path, config)
+
+
+@pytest.fixture
+def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
+    """`stemline kubeflow ...` in this process: exit code, and both streams."""
+
+    def call(*words: str) -> tuple[int, str]:
+        from pipeline import cli
+
+        monkeypatch.setattr("sys.argv", ["stemline", "kubeflow", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        streams = capfd.readouterr()
+        return int(stopped.value.code or 0), streams.out + streams.err
+
+    return call

@@ -4,40 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.cluster import package, schedule
 from pipeline.cluster.client import Cluster, Submission
-from pipeline.config import load, to_json
-
-
-@pytest.fixture
-def submission(tmp_path: Path) -> Submission:
-    """A pipeline of one task: the server reads its shape, and nothing runs it."""
-    config = load("demo")
-    spec: dict[str, Any] = {
-        "schemaVersion": "2.1.0",
-        "sdkVersion": "tfx-1.16.0",
-        "pipelineInfo": {"name": "demo"},
-        "components": {"Trainer": {"executorLabel": "Trainer_executor"}},
-        "deploymentSpec": {
-            "executors": {"Trainer_executor": {"container": {"image": "stemline", "command": ["true"]}}}
-        },
-        "root": {
-            "dag": {"tasks": {"Trainer": {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": "Trainer"}}}},
-            "inputDefinitions": {
-                "parameters": {"config": {"parameterType": "STRING", "defaultValue": to_json(config)}}
-            },
-        },
-    }
-    executors = {"Trainer_executor": {"nodeSelector": {"labels": {"a": "b"}}}}
-    platforms = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
-    path = tmp_path / "pipeline.yaml"
-    path.write_text(f"{json.dumps(spec)}\n---\n{json.dumps(platforms)}\n")
-    return Submission(path, config)
+from pipeline.config import load
 
 
 @pytest.fixture
@@ -186,17 +159,8 @@ def test_no_cluster_is_one_sentence_with_the_host() -> None:
         Cluster("http://127.0.0.1:1", "kubeflow")
 
 
-def test_the_command_line(kubeflow, submission, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    def stemline(*words: str) -> tuple[int, str]:
-        from pipeline import cli
-
-        monkeypatch.setattr("sys.argv", ["stemline", "kubeflow", *words, "--host", kubeflow.host])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        streams = capsys.readouterr()
-        return int(stopped.value.code or 0), streams.out + streams.err
-
-    file = ("--pipeline", str(submission.file))
+def test_the_command_line(kubeflow, submission, stemline) -> None:
+    file = ("--pipeline", str(submission.file), "--host", kubeflow.host)
     assert stemline("submit", *file)[0] == 0
     assert "created" in stemline("schedule", *file)[1]
     assert "nothing changed" in stemline("schedule", *file)[1]
@@ -206,7 +170,7 @@ def test_the_command_line(kubeflow, submission, monkeypatch: pytest.MonkeyPatch,
     code, words = stemline("submit", *file, "--set", "cluster.image=other")
     assert code == 2
     assert "needs a recompile" in words
-    code, words = stemline("status")
+    code, words = stemline("status", "--host", kubeflow.host)
     assert code == 0
     assert "0 0 3 * * 1" in words
     assert "active" in words

@@ -56,7 +56,7 @@ def test_the_oldest_kubernetes_takes_them_too(build):
 
 
 def test_the_pod_of_kserve_is_one_of_kubernetes_too(build, pods):
-    """The schema of an InferenceService is not at hand, but its predictor is a pod with five fields more."""
+    """A predictor is a pod with some fields more; test_custom.py holds those to KServe's models."""
     objects = build(ROOT / "kubeflow/overlays/kserve")
     (service,) = of_kind(objects, "InferenceService").values()
     own = {"minReplicas", "maxReplicas", "labels", "deploymentStrategy"}
@@ -93,19 +93,11 @@ def test_a_planted_mistake_is_caught(build, kind, path, value, words):
         kubernetes_validate.validate(wrong, KUBERNETES, strict=True)
 
 
-def test_custom_objects_have_the_versions_and_fields_of_their_controllers(objects):
+def test_custom_objects_have_the_versions_of_their_controllers_and_alerts_say_what_they_are(objects):
     custom = [item for item in objects if item["kind"] in CUSTOM]
     assert {item["kind"]: item["apiVersion"] for item in custom}.items() <= CUSTOM.items()
-    for monitor in of_kind(objects, "ServiceMonitor").values():
-        assert set(monitor["spec"]) == {"selector", "endpoints"}
-        assert all(set(endpoint) == {"port", "path", "interval"} for endpoint in monitor["spec"]["endpoints"])
     for rules in of_kind(objects, "PrometheusRule").values():
         for rule in (rule for group in rules["spec"]["groups"] for rule in group["rules"]):
-            assert (
-                {"alert", "expr", "labels", "annotations"}
-                <= set(rule)
-                <= {"alert", "expr", "for", "labels", "annotations"}
-            )
             assert rule["labels"]["severity"] in ("critical", "warning")
             assert set(rule["annotations"]) == {"summary", "description"}
 

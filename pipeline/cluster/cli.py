@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import tempfile
 from collections.abc import Iterator
 from enum import StrEnum
@@ -54,6 +55,33 @@ def compile(
 
     compiler.write(compiler.compile(package.sent(config), platform.value), output)
     typer.echo(f"wrote {output}")
+
+
+@app.command()
+def emulate(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    pipeline: Compiled = None,
+    workdir: Annotated[
+        Path, typer.Option("--workdir", "-w", help="In the place of the cluster's volume: pipeline/, stemline/, runs/.")
+    ] = Path("emulation"),
+) -> None:
+    """Run every task of the pipeline file on this machine by its own command line. Exit codes as of `submit --wait`."""
+    config = _config(recipe, set)
+    from pipeline.cluster import emulate as emulation
+    from pipeline.cluster import listing, watch
+
+    placed = emulation.placed(config, workdir.resolve())
+    with _submission(placed, pipeline) as submission:
+        try:
+            run = emulation.run(submission.file, placed, workdir, Path(sys.executable), listing.print_task)
+        except emulation.TaskError as error:
+            end = watch.end_of("FAILED", {error.task})
+        else:
+            end = watch.End.SUCCEEDED
+            typer.echo(f"artifacts: {run.directory}")
+    listing.print_end(end)
+    raise typer.Exit(end)
 
 
 @app.command()

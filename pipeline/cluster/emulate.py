@@ -13,21 +13,25 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import package
-from pipeline.config import Config, to_json
+from pipeline.config import Config
 
 OUTPUT, LOG = "executor_output.json", "log.txt"
 _EXECUTOR_INPUT = "{{$}}"  # what the launcher replaces by the ExecutorInput
 Artifact = dict[str, Any]
 
 
-class TaskError(ValueError):
-    """A task failed as often as it was tried; the message says which, and where its log is."""
+class TaskError(Exception):
+    """A task, named by the attribute `task`, failed as often as it was tried; the message says where its log is."""
+
+    def __init__(self, task: str, words: str):
+        super().__init__(words)
+        self.task = task
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,17 @@ def placed(config: Config, root: Path) -> Config:
     return dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **directories))
 
 
-def run(pipeline_file: Path, config: Config, root: Path, python: Path) -> Run:
+def run(
+    pipeline_file: Path,
+    config: Config,
+    root: Path,
+    python: Path,
+    show: Callable[[str, str, str], None] = lambda name, state, why: None,
+) -> Run:
     """Runs all tasks with `config` as the parameter, artifacts going below `root`.
 
-    python: the interpreter that the command `python` of a task stands for, of an environment with this project.
+    python: the interpreter that the command `python` of a task stands for, of an environment with this project. show: takes
+        a task, its state as Kubeflow calls it, and what went wrong.
 
     Raises:
       TaskError: a task failed; later ones did not run.
@@ -63,10 +74,16 @@ def run(pipeline_file: Path, config: Config, root: Path, python: Path) -> Run:
     """
     spec = package.read(pipeline_file)[0]
     directory = root.resolve() / "runs" / uuid.uuid4().hex[:12]
-    arguments = {"config": to_json(config)}
+    arguments = package.parameters(config)
     done: dict[str, dict[str, Artifact]] = {}
     for name in _in_order(spec["root"]["dag"]["tasks"]):
-        done[name] = _run_task(_Task(spec, name, directory / name), arguments, done, python)
+        show(name, "RUNNING", "")
+        try:
+            done[name] = _run_task(_Task(spec, name, directory / name), arguments, done, python)
+        except TaskError as error:
+            show(name, "FAILED", str(error))
+            raise
+        show(name, "SUCCEEDED", "")
     return Run(directory, done)
 
 
@@ -137,7 +154,7 @@ def _run_task(
     attempts = 1 + int(task.task.get("retryPolicy", {}).get("maxRetryCount", 0))
     if not any(_succeeds(command, task.directory, python) for _ in range(attempts)):
         log = task.directory / LOG
-        raise TaskError(f"task {task.name} failed {attempts} times, see {log}: {_last_line(log)}")
+        raise TaskError(task.name, f"task {task.name} failed {attempts} times, see {log}: {_last_line(log)}")
     return _merged(outputs, json.loads((task.directory / OUTPUT).read_text()))
 
 

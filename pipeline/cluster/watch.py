@@ -40,7 +40,7 @@ def until_end(cluster: Cluster, run_id: str, tasks: Collection[str], show: Calla
                 show(name, *state)
         shown = states
         if run.state in _ENDS:
-            return _end(run.state, {name for name, (state, _) in states.items() if state == "FAILED"})
+            return end_of(run.state, {name for name, (state, _) in states.items() if state == "FAILED"})
         time.sleep(POLL_SECONDS)
 
 
@@ -58,7 +58,8 @@ def task_states(run: Run, tasks: Collection[str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _end(state: str, failed: set[str]) -> End:
+def end_of(state: str, failed: set[str]) -> End:
+    """What the state of a run means, given the tasks that have failed."""
     if state == "SUCCEEDED":
         return End.SUCCEEDED
     return End.REFUSED if state == "FAILED" and failed == {_PUSHER} else End.FAILED

@@ -166,6 +166,20 @@ def test_tasks_run_in_order_and_hand_on_what_they_made(tmp_path: Path) -> None:
     assert run.metadata("Producer", "model") == {"name": "demo"}
 
 
+@pytest.mark.parametrize(("failures", "retries", "code"), [(1, 1, 0), (1, 0, 1)])
+def test_the_command_tells_of_every_task(tmp_path: Path, failures: int, retries: int, code: int) -> None:
+    file = small_graph(tmp_path / "graph.yaml", failures, retries)
+    program = Path(sys.executable).with_name("stemline")
+    command = [program, "kubeflow", "emulate", "--pipeline", file, "--workdir", tmp_path / "here"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("Traceback")) == (code, 0), done.stderr
+    said = done.stdout + done.stderr
+    assert "Producer: running" in said
+    assert ("Producer: succeeded" in said, "Consumer: succeeded" in said) == (code == 0, code == 0)
+    assert ("Producer: failed, task Producer failed 1 times, see" in said) == (code == 1)
+    assert list((tmp_path / "here/runs").glob("*/Producer/log.txt"))
+
+
 def test_a_failed_task_is_tried_as_often_as_the_file_says(tmp_path: Path) -> None:
     file = small_graph(tmp_path / "graph.yaml", failures=2, retries=2)
     emulate.run(file, load("demo"), tmp_path, Path(sys.executable))

@@ -9,11 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from models.recipe import TrainSpec
+
+Answer = TypeVar("Answer")
 
 
 def strategy() -> tf.distribute.Strategy:
@@ -42,17 +45,39 @@ def own(directory: str) -> str:
     return directory if is_chief() else f"{directory}/worker-{_index()}"
 
 
-def check(spec: TrainSpec) -> None:
-    """Raises ValueError for a training that workers cannot share, as each would go by its own clock or objective."""
+def agreed(value: float) -> float:
+    """The mean of a value over all workers, to the last bit the same in each; waits for all of them."""
     if workers() == 1:
+        return value
+    everywhere = _connected().run(lambda: tf.constant(value, tf.float32))
+    return float(_connected().reduce(tf.distribute.ReduceOp.MEAN, everywhere, axis=None))
+
+
+def chief_first(function: Callable[[], Answer]) -> Answer:
+    """`function()` in every worker, in the others once it has returned in the chief: they find what it has left."""
+    if not is_chief():
+        agreed(0.0)
+        return function()
+    answer = function()
+    agreed(0.0)
+    return answer
+
+
+def check(spec: TrainSpec, planned: int | None = None, devices: int = 1) -> None:
+    """Raises ValueError for a training that workers cannot share, as each would go by its own clock, objective or batch.
+
+    planned: how many `cluster.workers` asks for; None for those that TF_CONFIG names. devices: of each worker.
+    """
+    count = planned or workers()
+    if count == 1:
         return
+    told = f"cluster.workers is {planned}" if planned else f"TF_CONFIG names {count} workers"
     if spec.cpu_minutes is not None:
-        raise ValueError(
-            f"train.cpu_minutes is {spec.cpu_minutes} and TF_CONFIG names {workers()} workers: legal is null, with "
-            "train.steps"
-        )
+        raise ValueError(f"train.cpu_minutes is {spec.cpu_minutes} and {told}: legal is null, with train.steps")
     if spec.optimizer != "adam":
-        raise ValueError(f"train.optimizer is {spec.optimizer} and TF_CONFIG names {workers()} workers: legal is adam")
+        raise ValueError(f"train.optimizer is {spec.optimizer} and {told}: legal is adam")
+    if spec.batch % (count * devices):
+        raise ValueError(f"train.batch is {spec.batch} and {told}: legal are multiples of {count * devices}")
 
 
 def shared(batches: tf.data.Dataset) -> tf.data.Dataset:

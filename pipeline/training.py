@@ -296,6 +296,7 @@ class _Loop:
             if not total:  # a corpus may have no dev split: then there is nothing to stop early by
                 return
             mean = sum(loss * size for loss, size in total) / sum(size for _, size in total)
+            mean = distribution.agreed(mean)  # all workers stop at the same step
             improved = mean < float(self.best_loss)
             if improved:
                 self.best.save()

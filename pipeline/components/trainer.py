@@ -62,12 +62,12 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     distribution.strategy()  # while TensorFlow has run nothing
     config = from_json(fn_args.custom_config["config"])
-    teacher = _teacher(config, fn_args.base_model)
-    train_files, dev_files = _files(fn_args.train_files), _files(fn_args.eval_files)
+    teacher = teacher_of(config, fn_args.base_model)
+    train_files, dev_files = files(fn_args.train_files), files(fn_args.eval_files)
     key = fingerprint(config, train_files + dev_files, teacher)
     checkpoint_dir = Path(fn_args.custom_config["checkpoint_root"]) / key
-    place = Path(distribution.own(str(checkpoint_dir)))
-    start = warmstart.begin(config, fn_args.custom_config["serving_directory"], place)
+    serving_directory = fn_args.custom_config["serving_directory"]
+    start = distribution.chief_first(lambda: warmstart.begin(config, serving_directory, checkpoint_dir))
     given = start.separator if start else None
     if start:
         progress.console.print(f"  training starts {start.words}", markup=False, soft_wrap=True)
@@ -102,8 +102,11 @@ def _canonical(spec: Any) -> bytes:
     return json.dumps(dataclasses.asdict(spec), sort_keys=True, default=dict).encode()
 
 
-def _teacher(config: Config, base_model: str | None) -> Separator | None:
-    """The separator of the model that the Teacher node found, in the precision of this training."""
+def teacher_of(config: Config, base_model: str | None) -> Separator | None:
+    """The separator of the model that the Teacher node found, in the precision of this training.
+
+    Raises ValueError where there is none, or one that cannot teach this recipe.
+    """
     if config.train.teacher is None:
         return None
     if not base_model:
@@ -124,7 +127,8 @@ def _split_and_name(name: str) -> tuple[str, str]:
     return Path(name).parent.name, Path(name).name
 
 
-def _files(patterns: Sequence[str]) -> list[str]:
+def files(patterns: Sequence[str]) -> list[str]:
+    """The files that FnArgs name by patterns."""
     return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
 
 

@@ -218,7 +218,7 @@ def test_two_pipelines_whose_lineage_the_metadata_know(stemline, tmp_path: Path)
     )
 
     with pytest.raises(ValueError, match=r"train\.teacher is 'guide', of which there is no trained model"):
-        trainer._teacher(student, None)
+        trainer.teacher_of(student, None)
     again = run_local(student, workdir, "train")
     assert again.states["Trainer"] == "cached"
     assert again.teacher == first.teacher

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from pathlib import Path
 
 from models import losses
 from models.separator import Separator
-from pipeline import batches, beam_runners, ingest, metadata, records, stages
+from pipeline import batches, beam_runners, distribution, ingest, metadata, records, stages
+from pipeline.cluster.config import TRAINER
 from pipeline.config import Config
 from pipeline.workdir import Workdir
 
@@ -34,6 +36,21 @@ def check_recipe(config: Config) -> None:
     for _, stage in stages.plan(config.recipe):
         losses.check(stage.train.loss, stage.train.loss_options, teacher=stage.train.teacher is not None)
         Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+
+
+def check_workers(config: Config) -> None:
+    """Raises ValueError for a training that `cluster.workers` cannot share, or a working directory that they do not see."""
+    cluster = config.cluster
+    distribution.check(config.train, cluster.workers, cluster.task(TRAINER).gpus or 1)
+    if cluster.workers == 1:
+        return
+    for key, task in ((f"tasks.{TRAINER}", cluster.task(TRAINER)), ("every", cluster.every)):
+        paths = [volume.mount_path for volume in task.volumes]
+        if not any(Path(cluster.workdir).is_relative_to(path) for path in paths):
+            raise ValueError(
+                f"cluster.workers is {cluster.workers} and cluster.workdir {cluster.workdir}: cluster.{key} must mount the "
+                f"volume that holds it, but mounts {', '.join(paths) or 'none'}"
+            )
 
 
 def check_teacher(config: Config, workdir: Workdir) -> None:

@@ -150,6 +150,7 @@ def _config(recipe: str, set: list[str] | None) -> Config:
 
     config = load(recipe, set or ())
     preflight.check_recipe(config)
+    preflight.check_workers(config)
     return config
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +26,11 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from pipeline import graph
 from pipeline.cluster.config import TaskConfig
 from pipeline.cluster.executor import NODE, ConfiguredExecutor, workdir
-from pipeline.cluster.package import CONFIG
+from pipeline.cluster.package import CONFIG, pipeline_name
 from pipeline.config import Config, to_json
 
 Platform = Literal["kfp", "vertex"]
 ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
-_ILLEGAL_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
 
 
@@ -48,7 +46,7 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
     spec = _specification(config, platform)
     spec["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"] = to_json(config)
     for name, task in spec["root"]["dag"]["tasks"].items():
-        retries = config.cluster.task(name).retries
+        retries = config.cluster.pod(name).retries
         if retries and "container" in spec["deploymentSpec"]["executors"][_label(spec, name)]:
             task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
     if platform == "vertex":
@@ -56,7 +54,7 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
     executors = {
         _label(spec, name): kubernetes
         for name in spec["root"]["dag"]["tasks"]
-        if (kubernetes := _kubernetes(config.cluster.task(name)))
+        if (kubernetes := _kubernetes(config.cluster.pod(name)))
     }
     return [spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}]
 
@@ -69,11 +67,6 @@ def write(documents: list[dict[str, Any]], path: Path) -> None:
     os.replace(partial, path)
 
 
-def pipeline_name(recipe: str) -> str:
-    """A recipe's name as Kubeflow allows it: lower-case letters, digits and hyphens."""
-    return _ILLEGAL_IN_NAMES.sub("-", recipe.lower()).strip("-")
-
-
 def _check(config: Config, platform: Platform) -> None:
     if platform == "vertex" and config.serve.validator != "embedded":
         raise ValueError(f"serve.validator is {config.serve.validator!r}: on Vertex only 'embedded' runs")
@@ -81,6 +74,8 @@ def _check(config: Config, platform: Platform) -> None:
         raise ValueError(
             f"cluster.pipeline_root is {config.cluster.pipeline_root!r}: Vertex needs a bucket, as in gs://bucket/runs"
         )
+    if platform == "vertex" and config.cluster.workers > 1:
+        raise ValueError(f"cluster.workers is {config.cluster.workers}: on Vertex legal is 1, for it has no TFJobs")
 
 
 # --- the nodes -------------------------------------------------------------------------------------------------------
@@ -94,7 +89,7 @@ def _specification(config: Config, platform: Platform) -> dict[str, Any]:
     for node in graph.components(alone, workdir(config), resolve=platform == "vertex"):
         task = _resolver() if isinstance(node, Resolver) else _task(node, tasks, parameter)
         if isinstance(task, base_component.BaseComponent):
-            task.with_platform_config(_resources(config.cluster.task(node.id)))
+            task.with_platform_config(_resources(config.cluster.pod(node.id)))
         for upstream in node.upstream_nodes:
             task.add_upstream_node(tasks[upstream.id])
         tasks[node.id] = task.with_id(node.id)

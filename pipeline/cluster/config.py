@@ -11,6 +11,7 @@ from typing import Literal
 from pipeline.cluster import cron
 from pipeline.cluster.login import Login
 
+TRAINER = "Trainer"  # the task that several workers can share
 _UNSET = (None, (), {})
 
 
@@ -89,6 +90,7 @@ class ClusterConfig:
     image: of every task, with this project installed. workdir: a directory that every pod sees and that outlives runs, for
         checkpoints and reports. serving: another, of a model server. pipeline_root: where artifacts go; empty is the
         cluster's own place. every, tasks: what tasks get, all of them and by name (`Trainer`).
+    workers: how many pods train together, each with what `tasks` gives to the Trainer; 1 trains in the task itself.
     cron: six fields, seconds first, in the time zone of the cluster.
     host: where the API answers, a path before `/apis` included. token_env, token_file, cookie_env, ca_file: see `Login`.
         These five are for the command that talks to the cluster: nothing of them reaches it.
@@ -104,6 +106,7 @@ class ClusterConfig:
     cron: str = "0 0 3 * * 1"
     every: TaskConfig = field(default_factory=_every)
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
+    workers: int = 1
     host: str = "http://localhost:8080"
     token_env: str | None = None
     token_file: str | None = None
@@ -111,13 +114,15 @@ class ClusterConfig:
     ca_file: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a directory, an image, a schedule, a host or a login that cannot be."""
+        """Raises ValueError for a directory, an image, a schedule, a number of workers, a host or a login that cannot be."""
         for name in ("workdir", "serving"):
             if not getattr(self, name).startswith("/"):
                 raise ValueError(f"cluster.{name} is {getattr(self, name)!r}: a place in the pods begins with /")
         if not re.fullmatch(r"\S+", self.image):
             raise ValueError(f"cluster.image is {self.image!r}: the name of an image is needed")
         cron.check(self.cron)
+        if self.workers < 1:
+            raise ValueError(f"cluster.workers is {self.workers}: it must be 1 or more")
         if "@" in self.host:
             raise ValueError(
                 f"cluster.host names a user before {self.host.rpartition('@')[2]!r}: legal is a host alone"
@@ -133,5 +138,11 @@ class ClusterConfig:
         return Login(self.token_env, self.token_file, self.cookie_env, self.ca_file)
 
     def task(self, name: str) -> TaskConfig:
-        """What the task of this name gets."""
+        """What the task of this name gets; with several workers, each of them for the Trainer."""
         return self.tasks.get(name, TaskConfig()).over(self.every)
+
+    def pod(self, name: str) -> TaskConfig:
+        """What the pod gets that Kubeflow Pipelines starts for a task: of a Trainer with several workers, one that waits."""
+        if name != TRAINER or self.workers == 1:
+            return self.task(name)
+        return dataclasses.replace(self.every, gpus=self.every.gpus and 0, retries=self.task(name).retries)

@@ -5,21 +5,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.cluster.config import ClusterConfig
+from pipeline.cluster.config import TRAINER, ClusterConfig
 from pipeline.cluster.login import Login
 from pipeline.config import Config, from_json, to_json
 
 CONFIG = "config"  # the one parameter of a compiled graph
 # Of the section `cluster`: what is read when a run is submitted or when it runs, and so needs no other compilation.
-_READ_LATER = ("workdir", "serving", "pipeline_root", "namespace", "experiment", "service_account", "cron")
+_READ_LATER = ("workdir", "serving", "pipeline_root", "namespace", "experiment", "service_account", "cron", "workers")
 # And what is read where the command runs: no run knows of it, and two who schedule the same may differ in it.
 _READ_HERE = ("host", *(field.name for field in dataclasses.fields(Login)))
+_ILLEGAL_IN_NAMES = re.compile(r"[^a-z0-9]+")
+
+
+def pipeline_name(recipe: str) -> str:
+    """A recipe's name as Kubeflow allows it: lower-case letters, digits and hyphens."""
+    return _ILLEGAL_IN_NAMES.sub("-", recipe.lower()).strip("-")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -88,9 +95,14 @@ def _fixed(config: Config) -> Iterator[tuple[str, Any]]:
     """The keys, with their values, that shape the compiled file."""
     yield "name", config.name
     yield "serve.validator", config.serve.validator
-    for key, value in vars(config.cluster).items():
-        if key not in (*_READ_LATER, *_READ_HERE):
+    cluster = config.cluster
+    for key, value in vars(cluster).items():
+        if key not in (*_READ_LATER, *_READ_HERE, "tasks"):
             yield from _leaves(value, f"cluster.{key}")
+    for name in {*cluster.tasks, TRAINER}:
+        for key, value in vars(cluster.pod(name)).items():
+            if value != getattr(cluster.every, key):
+                yield from _leaves(value, f"cluster.tasks.{name}.{key}")
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -117,6 +117,11 @@ def test_vertex_gets_its_resolver_and_no_second_document() -> None:
     [
         (["cluster.tasks={Trainr: {gpus: 1}}"], "kfp", "cluster.tasks names 'Trainr': legal are .*Trainer"),
         ([], "vertex", "cluster.pipeline_root is '': Vertex needs a bucket"),
+        (
+            ["cluster.pipeline_root=gs://bucket/runs", "cluster.workers=2"],
+            "vertex",
+            "cluster.workers is 2: on Vertex legal is 1",
+        ),
     ],
 )
 def test_what_a_platform_lacks_is_refused(overrides: list[str], platform: Any, words: str) -> None:
@@ -142,6 +147,9 @@ LATER += [
 NOW = ["name=mine", "cluster.image=other", "cluster.every.cpu=3", "cluster.tasks={Pusher: {retries: 1}}"]
 NOW += ["serve.validator=infra_validator"]
 LATER += ["data.spans=1", "train.warm_start=true", "metadata.backend=sqlite", "train.teacher=unet"]
+# With several workers the Trainer's pod is a launcher: what it asks for is no matter of the file any more.
+LATER += ["cluster.workers=2", "cluster.tasks={Pusher: {cpu: 2}}"]
+NOW += ["cluster.every.gpus=1"]
 
 
 @pytest.mark.parametrize("override", [*LATER, *NOW])
@@ -153,6 +161,28 @@ def test_a_recompile_is_asked_for_exactly_where_the_file_would_change(override: 
     except ValueError:
         refused = True
     assert refused == (override in NOW) == (without_default(compiled) != without_default(wanted))
+
+
+@pytest.mark.parametrize(("trainer", "fits"), [("cpu: 7, gpus: 1", True), ("cpu: 3", True), ("retries: 5", False)])
+@pytest.mark.parametrize("every", [0, 1])
+def test_what_workers_get_is_not_in_the_file(every: int, trainer: str, fits: bool) -> None:
+    shared = [f"cluster.every={{cpu: 2, memory_gb: 8, gpus: {every}}}", "train.cpu_minutes=null"]
+    one, two, other = (
+        compiler.compile(
+            load("demo", [*shared, f"cluster.workers={workers}", f"cluster.tasks={{Trainer: {{{given}}}}}"])
+        )
+        for workers, given in ((1, "cpu: 7, gpus: 1"), (2, "cpu: 7, gpus: 1"), (3, trainer))
+    )
+    launcher = containers(json_format.ParseDict(two[0], pipeline_spec_pb2.PipelineSpec()))["Trainer"]["resources"]
+    assert (launcher["cpuLimit"], launcher["memoryLimit"], "accelerator" in launcher) == (2, 8, False)
+    with pytest.raises(ValueError, match=r"with cluster\.tasks\.Trainer\.(cpu|gpus) .* needs a recompile"):
+        package.check(one, package.compiled_for(two))
+    assert (without_default(two) == without_default(other)) == fits
+    if fits:
+        package.check(two, package.compiled_for(other))
+    else:
+        with pytest.raises(ValueError, match=r"cluster\.tasks\.Trainer\.retries"):
+            package.check(two, package.compiled_for(other))
 
 
 def test_a_task_takes_its_properties_from_the_configuration_of_the_run() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import distribution, ingest
-from pipeline.config import load
+from pipeline import distribution, ingest, preflight
+from pipeline.config import ConfigError, load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -140,3 +140,29 @@ def test_workers_refuse_what_they_cannot_share(monkeypatch: pytest.MonkeyPatch, 
     assert not distribution.is_chief()
     with pytest.raises(ValueError, match="TF_CONFIG names 2 workers"):
         distribution.check(spec)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["train.cpu_minutes=1"], "train.cpu_minutes is 1.0 and cluster.workers is 2: legal is null, with train.steps"),
+        (["train.optimizer=lbfgs"], "train.optimizer is lbfgs and cluster.workers is 2: legal is adam"),
+        (["train.batch=3"], "train.batch is 3 and cluster.workers is 2: legal are multiples of 2"),
+        (["train.batch=6", "cluster.every.gpus=2"], "train.batch is 6 and cluster.workers is 2: legal are multiples of 4"),
+        (["cluster.workdir=/data/x"], "cluster.tasks.Trainer must mount the volume that holds it, but mounts /models$"),
+        (["cluster.tasks={Trainer: {volumes: [{claim: c, mount_path: /data}]}}", "cluster.workdir=/data/x"], "cluster.every must mount"),
+    ],
+)  # fmt: skip
+def test_workers_that_a_configuration_asks_for_are_checked_before_they_are_there(
+    overrides: list[str], words: str
+) -> None:
+    fits = ["train.cpu_minutes=null", "train.batch=8"]
+    preflight.check_workers(load("demo", [*fits, "cluster.workers=2"]))
+    preflight.check_workers(load("demo", [*fits, *overrides]))
+    with pytest.raises(ValueError, match=words):
+        preflight.check_workers(load("demo", [*fits, "cluster.workers=2", *overrides]))
+
+
+def test_a_number_of_workers_is_at_least_one() -> None:
+    with pytest.raises(ConfigError, match=r"cluster\.workers is 0: it must be 1 or more"):
+        load("demo", ["cluster.workers=0"])

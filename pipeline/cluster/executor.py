@@ -20,7 +20,8 @@ from tfx.types import Artifact, standard_artifacts, standard_component_specs
 
 from pipeline import beam_runners, graph
 from pipeline import config as configuration
-from pipeline.cluster import teachers
+from pipeline.cluster import launcher, teachers
+from pipeline.cluster.config import TRAINER
 from pipeline.cluster.package import CONFIG
 from pipeline.components.pusher import REASON
 from pipeline.config import Config
@@ -65,7 +66,7 @@ class ConfiguredExecutor(base_beam_executor.BaseBeamExecutor):
         executor = node.executor_spec.executor_class
         with _local([*_artifacts(input_dict), *_artifacts(output_dict)]):
             given = {**input_dict, **_teacher(config, node)}
-            executor(self._context_for(executor, config)).Do(given, output_dict, properties(node))
+            executor(self._context_for(executor, config)).Do(given, output_dict, _properties(config, node))
             _keep(config, input_dict, output_dict)
         _require_push(_artifacts(input_dict), _artifacts(output_dict))
 
@@ -94,6 +95,19 @@ def properties(node: base_component.BaseComponent) -> dict[str, Any]:
     }
 
 
+def _properties(config: Config, node: base_component.BaseComponent) -> dict[str, Any]:
+    """Those of the node; a Trainer of several workers gets the `run_fn` that has a TFJob train."""
+    given = properties(node)
+    if node.id != TRAINER or config.cluster.workers == 1:
+        return given
+    custom = {**json.loads(given[standard_component_specs.CUSTOM_CONFIG_KEY]), **launcher.custom_config(config)}
+    return {
+        **given,
+        "run_fn": f"{launcher.__name__}.run_fn",
+        standard_component_specs.CUSTOM_CONFIG_KEY: json.dumps(custom),
+    }
+
+
 def _node(config: Config, name: str) -> base_component.BaseComponent:
     nodes = {node.id: node for node in graph.components(config, workdir(config), resolve=False)}
     if name not in nodes:
@@ -103,7 +117,7 @@ def _node(config: Config, name: str) -> base_component.BaseComponent:
 
 def _teacher(config: Config, node: base_component.BaseComponent) -> Channels:
     """The Trainer's input `base_model`: what the recipe of the teacher has left in the working directory."""
-    if node.id != "Trainer" or config.train.teacher is None:
+    if node.id != TRAINER or config.train.teacher is None:
         return {}
     model = standard_artifacts.Model()
     model.uri = teachers.find(workdir(config).root, config.train.teacher)

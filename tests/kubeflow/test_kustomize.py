@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.cluster import tfjob
+from pipeline.config import load
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import kubernetes_validate
@@ -230,6 +233,23 @@ def test_pipelines_publish_where_the_servers_look(build):
     assert len(places) == 1
 
 
+def test_training_lets_the_pipelines_account_do_what_the_launcher_does_and_no_more(build):
+    objects = build(ROOT / "kubeflow/training")
+    for item in objects:
+        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+        assert item["metadata"]["namespace"] == "kubeflow"
+    (role,), (binding,) = of_kind(objects, "Role").values(), of_kind(objects, "RoleBinding").values()
+    assert len(objects) == 2
+    assert role["rules"] == [
+        {"apiGroups": [tfjob.GROUP], "resources": [tfjob.PLURAL], "verbs": ["create", "get", "delete"]}
+    ]
+    assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("Role", role["metadata"]["name"])
+    account = load("demo").cluster
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account.service_account, "namespace": account.namespace}
+    ]
+
+
 # ---- how the servers are run
 
 
@@ -362,7 +382,7 @@ def test_the_edge_wants_tls_a_deadline_and_requests_of_a_size(objects):
 def test_the_readme_names_what_is_there():
     text = (ROOT / "kubeflow/README.md").read_text()
     applied = re.findall(r"kubectl apply -k (\S+?)`?[,\s]", text)
-    assert {"kubeflow/overlays/local-gpu", "kubeflow/overlays/local-gpu/pipelines"} <= set(applied)
+    assert {"kubeflow/overlays/local-gpu", "kubeflow/overlays/local-gpu/pipelines", "kubeflow/training"} <= set(applied)
     assert all((ROOT / path / "kustomization.yaml").is_file() for path in applied)
     assert all((ROOT / path).is_file() for path in re.findall(r"(?:--values|build -f) (\S+)", text))
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cluster import tfjob
+from pipeline.config import load
+
 ROOT = Path(__file__).resolve().parents[2]
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
@@ -55,6 +58,13 @@ def test_pods_obey_the_restricted_profile_and_more(objects, pods):
     accounts = [item for item in objects if item["kind"] == "ServiceAccount"]
     assert accounts
     assert not any(account["automountServiceAccountToken"] for account in accounts)
+
+
+def test_workers_that_train_obey_it_too():
+    cluster = load("demo", ["cluster.workers=2", "cluster.every.gpus=1"]).cluster
+    spec = tfjob.manifest("train", cluster, ["true"])["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
+    assert breaches(spec) == []
+    assert spec["automountServiceAccountToken"] is False
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A compiled graph on this machine, as Kubeflow runs it: task by task, each in a process of its own.
 
 Everything comes from the pipeline file: the order of the tasks, their command lines, the artifacts that they hand on and
-how often they are tried again. What a cluster adds is left out: images, volumes, resources, and the wait before a retry.
+how often they are tried again. What a cluster adds is left out: images, volumes, resources, the wait before a retry, and
+the workers of a training, which is one process here: no job is made in a cluster that KUBECONFIG may lead to.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def run(
     """
     spec = package.read(pipeline_file)[0]
     directory = root.resolve() / "runs" / uuid.uuid4().hex[:12]
-    arguments = package.parameters(config)
+    alone = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, workers=1))
+    arguments = package.parameters(alone)
     done: dict[str, dict[str, Artifact]] = {}
     for name in _in_order(spec["root"]["dag"]["tasks"]):
         show(name, "RUNNING", "")

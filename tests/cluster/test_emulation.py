@@ -112,14 +112,15 @@ tries = pathlib.Path(given["outputs"]["outputFile"]).with_name("tries")
 tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
 assert len(tries.read_text()) > int(sys.argv[2]), "not yet"
 pathlib.Path(artifact["uri"]).mkdir()
-artifact["metadata"] = {"name": json.loads(given["inputs"]["parameterValues"]["config"])["name"]}
+config = json.loads(given["inputs"]["parameterValues"]["config"])
+artifact["metadata"] = {"name": config["name"], "workers": config["cluster"]["workers"]}
 pathlib.Path(given["outputs"]["outputFile"]).write_text(json.dumps({"artifacts": {"model": {"artifacts": [artifact]}}}))
 """
 CONSUMER = """
 import json, pathlib, sys
 given = json.loads(sys.argv[1])
 [model] = given["inputs"]["artifacts"]["model"]["artifacts"]
-assert pathlib.Path(model["uri"]).is_dir() and model["metadata"] == {"name": "demo"}
+assert pathlib.Path(model["uri"]).is_dir() and model["metadata"] == {"name": "demo", "workers": 1}
 assert given["inputs"]["parameterValues"]["node"] == "Consumer"
 pathlib.Path(given["outputs"]["outputFile"]).write_text("{}")
 """
@@ -161,9 +162,9 @@ def small_graph(path: Path, failures: int, retries: int) -> Path:
 
 def test_tasks_run_in_order_and_hand_on_what_they_made(tmp_path: Path) -> None:
     file = small_graph(tmp_path / "graph.yaml", failures=0, retries=0)
-    run = emulate.run(file, load("demo"), tmp_path, Path(sys.executable))
+    run = emulate.run(file, load("demo", ["cluster.workers=2"]), tmp_path, Path(sys.executable))
     assert run.local("Producer", "model").is_dir()
-    assert run.metadata("Producer", "model") == {"name": "demo"}
+    assert run.metadata("Producer", "model") == {"name": "demo", "workers": 1}
 
 
 @pytest.mark.parametrize(("failures", "retries", "code"), [(1, 1, 0), (1, 0, 1)])

@@ -226,11 +226,11 @@ def test_the_list_shows_the_numbers_and_diff_takes_them(stemline, workdir: Workd
     monkeypatch.setattr(listings, "console", Console(width=160, highlight=False))
     listed = stemline("runs", "--workdir", workdir.root)
     assert listed.code == 0
-    rows = [line.split("│")[1:3] for line in listed.out.splitlines() if "2026-11-" in line]
-    assert [(number.strip(), start.strip()[:16]) for number, start in rows] == [
-        ("3", "2026-11-20 12:30"),
-        ("2", "2026-11-20 12:00"),
-        ("1", "2026-11-18 09:00"),
+    rows = [line.split()[:3] for line in listed.out.splitlines() if "2026-11-" in line]
+    assert [(number, day, time[:5]) for number, day, time in rows] == [
+        ("3", "2026-11-20", "12:30"),
+        ("2", "2026-11-20", "12:00"),
+        ("1", "2026-11-18", "09:00"),
     ]
     for args in (
         ("runs", "diff", "2", "3", "-w", workdir.root),

@@ -14,7 +14,7 @@ import apache_beam as beam
 
 from models import export
 from pipeline import config as configuration
-from pipeline import examples, metrics, progress
+from pipeline import examples, files, metrics, progress
 from pipeline.catalogue import Entry
 from pipeline.config import Config
 from pipeline.examples import TrackAudio
@@ -92,7 +92,7 @@ class _JudgeTrack(beam.DoFn):
         config = configuration.from_json(self._config)
         separators = {method: separator(model) for method, model in self._models.items()}
         for scores in evaluate_tracks(read([file], [name], config), separators, config.model, config.evaluate):
-            stores.write_text(_scores_file(Path(self._directory), name), stores.to_json(scores))
+            files.write_text(_scores_file(Path(self._directory), name), stores.to_json(scores))
         yield name
 
 

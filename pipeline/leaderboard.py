@@ -18,10 +18,9 @@ from rich.text import Text
 from models.recipe import ModelSpec
 from pipeline import board as boards
 from pipeline import config as configuration
-from pipeline import process
+from pipeline import files, process
 from pipeline.board import Board, Entry
 from pipeline.config import BENCHMARK_SUFFIX, Config, ConfigError, EvaluateConfig, nearest, recipe_names
-from pipeline.metrics import stores
 from pipeline.progress import console
 from pipeline.report import comparison
 from pipeline.workdir import Workdir
@@ -95,7 +94,7 @@ def run(configs: Sequence[Config], workdir: Workdir, output: Path, command: str)
     for place, config in enumerate(configs, start=1):
         console.print(f"[bold]{config.system}[/bold] ({place} of {len(configs)})")
         board = board.with_entry(_entry(config, board, old, workdir, shared.outputs["Examples"].uri))
-        stores.write_text(output / boards.FILE, boards.to_json(_with_rest(board, old, configs[place:])))
+        files.write_text(output / boards.FILE, boards.to_json(_with_rest(board, old, configs[place:])))
     board = _timed(board, workdir)
     comparison.write(board, output)
     return board

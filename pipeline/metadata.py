@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pipeline import files
+
 if TYPE_CHECKING:
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2 as pb
@@ -105,9 +107,7 @@ def note(config: MetadataConfig, workdir: Workdir) -> None:
     """Writes down in `workdir` where its runs are recorded, for commands that read them without a configuration."""
     if config.backend == "sqlite":
         return
-    partial = workdir.metadata_note.with_name(f"{workdir.metadata_note.name}.partial")
-    partial.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-    os.replace(partial, workdir.metadata_note)
+    files.write_text(workdir.metadata_note, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
 
 def store(workdir: Workdir, config: MetadataConfig | None = None) -> mlmd.MetadataStore | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from models import weights
 from models.separator import Separator
-from pipeline import records, versions
+from pipeline import files, records, versions
 from pipeline.config import Config
 
 
@@ -48,9 +48,7 @@ def begin(config: Config, serving_directory: str, checkpoint_dir: Path) -> Start
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     if start.separator:
         shutil.copytree(start.model, copy, dirs_exist_ok=True)
-    partial = note.with_suffix(".partial")
-    partial.write_text(json.dumps({"model": start.model, "reason": start.reason}) + "\n")
-    partial.replace(note)
+    files.write_text(note, json.dumps({"model": start.model, "reason": start.reason}) + "\n")
     return start
 
 

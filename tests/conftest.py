@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,20 @@ def _arrive(root: Path, week: int, tracks: Mapping[str, int]) -> None:
         directory.mkdir(parents=True)
         for name, stem in track.stems.items():
             soundfile.write(directory / f"{name}.wav", stem, track.sample_rate_hz, subtype="FLOAT")
+
+
+@pytest.fixture(scope="session")
+def free_ports():
+    """Ports of this machine that nothing listens on, all different: `free_ports(2)`."""
+    return _free_ports
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,7 @@ def _cluster(host: str | None, config: Config) -> Cluster:
 def _waited(cluster: Cluster, run: str, submission: Submission) -> int:
     from pipeline.cluster import listing, package, watch
 
-    end = watch.until_end(cluster, run, package.tasks(package.read(submission.file)), listing.print_task)
+    end = watch.until_end(cluster, run, package.tasks(submission.documents), listing.print_task)
     listing.print_end(end)
     return end
 
@@ -182,5 +182,6 @@ def _submission(config: Config, compiled: Path | None) -> Iterator[Submission]:
             from pipeline.cluster import compile as compiler
 
             compiler.write(compiler.compile(package.sent(config)), file)
-        package.check(package.read(file), config)
-        yield Submission(file, config)
+        submission = Submission(file, config)
+        package.check(submission.documents, config)
+        yield submission

@@ -8,6 +8,7 @@ import json
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ class Submission:
     file: Path
     config: Config
 
+    @cached_property
+    def documents(self) -> list[dict[str, Any]]:
+        """What the file holds. Raises as `package.read`."""
+        return package.read(self.file)
+
     @property
     def name(self) -> str:
         """Of the run: the pipeline, and the fingerprint of image, graph and configuration."""
-        documents = package.read(self.file)
-        return f"{documents[0]['pipelineInfo']['name']} {package.fingerprint(documents, self.config)}"
+        return f"{self.documents[0]['pipelineInfo']['name']} {package.fingerprint(self.documents, self.config)}"
 
     @property
     def parameters(self) -> dict[str, str]:

@@ -6,7 +6,6 @@ A compiled graph holds the shape of the graph and what its pods get. All else is
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from pipeline import graph
+from pipeline import files, graph
 from pipeline.cluster.config import TaskConfig
 from pipeline.cluster.executor import NODE, ConfiguredExecutor, workdir
 from pipeline.cluster.package import CONFIG, pipeline_name
@@ -61,10 +60,7 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
 
 def write(documents: list[dict[str, Any]], path: Path) -> None:
     """Writes a pipeline file; complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(yaml.safe_dump_all(documents, sort_keys=True, width=120))
-    os.replace(partial, path)
+    files.write_text(path, yaml.safe_dump_all(documents, sort_keys=True, width=120))
 
 
 def _check(config: Config, platform: Platform) -> None:

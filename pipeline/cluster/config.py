@@ -73,14 +73,15 @@ class TaskConfig:
         return dataclasses.replace(base, **given)
 
 
-def _every() -> TaskConfig:
-    return TaskConfig(
-        cpu=2.0,
-        memory_gb=8.0,
-        gpu_type="nvidia.com/gpu",
-        volumes=(Volume("stemline-models", "/models"),),
-        retries=2,
-    )
+@dataclass(frozen=True)
+class EveryTask(TaskConfig):
+    """What tasks get that do not say otherwise. A key that a configuration leaves out is as here, null and empty are none."""
+
+    cpu: float | None = 2.0
+    memory_gb: float | None = 8.0
+    gpu_type: str | None = "nvidia.com/gpu"
+    volumes: tuple[Volume, ...] = (Volume("stemline-models", "/models"),)
+    retries: int | None = 2
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class ClusterConfig:
     experiment: str = "stemline"
     service_account: str = "pipeline-runner"
     cron: str = "0 0 3 * * 1"
-    every: TaskConfig = field(default_factory=_every)
+    every: EveryTask = field(default_factory=EveryTask)
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
     workers: int = 1
     host: str = "http://localhost:8080"

@@ -15,12 +15,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from pipeline import files
 from pipeline.components import trainer
 
 _MODEL, _LOGS = "model", "logs"
@@ -57,7 +57,7 @@ class JobDirectory:
             "base_model": self._teacher(fn_args.base_model) if fn_args.base_model else None,
             "custom_config": fn_args.custom_config,
         }
-        _write(self.request, json.dumps(request))
+        files.write_text(self.request, json.dumps(request))
 
     def fn_args(self) -> FnArgs:
         """What the request says, as TFX says it, with places for what is made of it."""
@@ -75,7 +75,7 @@ class JobDirectory:
 
     def refuse(self, sentence: str) -> None:
         """Tells the launcher that no attempt of a worker can succeed."""
-        _write(self._problem, sentence + "\n")
+        files.write_text(self._problem, sentence + "\n")
 
     def hand_on(self, fn_args: FnArgs) -> None:
         """Copies model and logs to where a Trainer's artifacts have them.
@@ -87,14 +87,14 @@ class JobDirectory:
                 f"the workers have left no model in {self.root}: do they mount the volume of their launcher?"
             )
         for name, place in ((_MODEL, fn_args.serving_model_dir), (_LOGS, fn_args.model_run_dir)):
-            partial = f"{place}.{uuid.uuid4().hex}"
+            partial = files.beside(Path(place))
             shutil.copytree(self._result / name, partial)
             shutil.rmtree(place, ignore_errors=True)
             os.rename(partial, place)
 
     def remove(self) -> None:
         """Removes everything, under another name first: what is left of it when this is killed looks like no job."""
-        gone = self.root.with_name(f".{self.root.name}.{uuid.uuid4().hex}")
+        gone = files.beside(self.root)
         if self.root.is_dir():
             os.rename(self.root, gone)
             shutil.rmtree(gone, ignore_errors=True)
@@ -126,21 +126,10 @@ class JobDirectory:
 def _copy(source: Path, place: Path) -> str:
     if not place.is_file() or place.stat().st_size != source.stat().st_size:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial_of(place)
+        partial = files.beside(place)
         try:
             shutil.copyfile(source, partial)
             os.replace(partial, place)
         finally:
             partial.unlink(missing_ok=True)
     return str(place)
-
-
-def _write(place: Path, text: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial_of(place)
-    partial.write_text(text)
-    os.replace(partial, place)
-
-
-def _partial_of(place: Path) -> Path:
-    return place.with_name(f".{place.name}.{uuid.uuid4().hex}")

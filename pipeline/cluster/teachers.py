@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from pathlib import Path
 
 from tfx.utils import path_utils
 
-from pipeline import versions
+from pipeline import files, versions
 
 TRAINED, BLESSED = "trained", "blessed"
 _KEPT = 2  # the newest, and the one that another run may be reading
@@ -26,10 +25,11 @@ def keep(model_uri: str, workdir: Path, recipe: str, state: str) -> None:
     state: TRAINED or BLESSED. Raises OSError where it cannot be written.
     """
     place = _place(workdir, recipe, state)
-    partial = place / f".{uuid.uuid4().hex}"
+    new = place / str(versions.newest(place) + 1)
+    partial = files.beside(new)
     try:
         shutil.copytree(path_utils.serving_model_dir(model_uri), path_utils.serving_model_dir(str(partial)))
-        os.rename(partial, place / str(versions.newest(place) + 1))
+        os.rename(partial, new)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for old in sorted(versions.numbers(place))[:-_KEPT]:

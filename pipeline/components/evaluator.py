@@ -20,7 +20,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from pipeline import catalogue, drift, fingerprints, judging, process, realtime, report, versions
+from pipeline import catalogue, drift, files, fingerprints, judging, process, realtime, report, versions
 from pipeline import config as configuration
 from pipeline.catalogue import Entry
 from pipeline.components.pusher import SERVED_VERSION
@@ -85,7 +85,7 @@ def BssEvaluator(
     result = _told_of_drift(conclude(scores, settings, unfit, _facts(model_dir, settings), leaks), data, settings)
     directory = Path(evaluation.uri)
     stores.write(result, directory)
-    stores.write_text(directory / drift.FILE, drift.to_json(data))
+    files.write_text(directory / drift.FILE, drift.to_json(data))
     report.write(result, _shown(result, task), directory / REPORT, f"Model {model.uri}", data=data)
     _publish_scores(evaluation, result)
     _bless(blessing, result, model, {**described, SERVED_VERSION: served})
@@ -246,4 +246,4 @@ def _bless(
         )
         set_property(name, value)
     name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
-    stores.write_text(Path(blessing.uri) / name, "\n".join(result.verdict.reasons) + "\n")
+    files.write_text(Path(blessing.uri) / name, "\n".join(result.verdict.reasons) + "\n")

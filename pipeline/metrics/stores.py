@@ -8,13 +8,13 @@ import csv
 import io
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import museval
 
+from pipeline import files
 from pipeline.metrics.aggregate import describe, track_score
 from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.outputs import OutputFacts
@@ -31,9 +31,9 @@ def write(evaluation: Evaluation, directory: Path) -> None:
             for method in evaluation.methods:
                 store = museval_scores(track, method, version, evaluation.settings.window_seconds)
                 target = directory / "museval" / version / method / "test" / f"{file_name(track.track)}.json"
-                write_text(target, json.dumps(store, indent=2))
-    write_text(directory / "scores.csv", _csv(evaluation))
-    write_text(directory / "summary.json", json.dumps(summary(evaluation), indent=2, allow_nan=False))
+                files.write_text(target, json.dumps(store, indent=2))
+    files.write_text(directory / "scores.csv", _csv(evaluation))
+    files.write_text(directory / "summary.json", json.dumps(summary(evaluation), indent=2, allow_nan=False))
 
 
 def museval_scores(track: TrackScores, method: str, version: str, window_seconds: float) -> dict[str, Any]:
@@ -84,17 +84,6 @@ def file_name(track: str) -> str:
     """A track's name as one path component: itself, unless it holds a separator or begins with a dot."""
     name = quote(track, safe=" !#$&'()+,;=@[]^_`{}~")
     return f"%2E{name[1:]}" if name.startswith(".") else name
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name[-100:]}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _frames(track: TrackScores, method: str, version: str, target: str, seconds: float) -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 
 from pipeline import board as boards
+from pipeline import files
 from pipeline.board import Board, Entry
-from pipeline.metrics import stores
 from pipeline.metrics.aggregate import describe
 from pipeline.report.page import METHOD_NAMES
 
@@ -35,9 +35,9 @@ _LABEL_ANGLES = (0, 30, -30, 180, 150, -150, 60, -60, 120, -120, 90, -90)
 
 def write(board: Board, directory: Path) -> None:
     """Writes `leaderboard.json`, `leaderboard.md` and `leaderboard.svg`, each completely or not at all."""
-    stores.write_text(directory / boards.FILE, boards.to_json(board))
-    stores.write_text(directory / PAGE, page(board))
-    stores.write_text(directory / PLOT, plot(board))
+    files.write_text(directory / boards.FILE, boards.to_json(board))
+    files.write_text(directory / PAGE, page(board))
+    files.write_text(directory / PLOT, plot(board))
 
 
 def page(board: Board) -> str:

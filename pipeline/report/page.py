@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from pipeline.metrics import stores
+from pipeline import files
 from pipeline.metrics.aggregate import track_score
 from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.gate import Check
@@ -55,7 +55,7 @@ def write(
         labels: method -> what it is called here, where that is not its name in METHOD_NAMES.
         data: what the model was trained and judged on, None where that is not known.
     """
-    stores.write_text(path, render(evaluation, shown, caption, labels, data))
+    files.write_text(path, render(evaluation, shown, caption, labels, data))
 
 
 def render(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tfx.types import standard_artifacts
 from pipeline import graph
 from pipeline.cluster import compile as compiler
 from pipeline.cluster import executor, package
+from pipeline.cluster.config import ClusterConfig
 from pipeline.config import from_json, load, to_json
 
 TASKS = {
@@ -161,6 +163,15 @@ def test_a_recompile_is_asked_for_exactly_where_the_file_would_change(override: 
     except ValueError:
         refused = True
     assert refused == (override in NOW) == (without_default(compiled) != without_default(wanted))
+
+
+def test_a_key_of_every_task_leaves_the_others_as_they_are() -> None:
+    """Null and empty, on the other hand, are none."""
+    given = load("demo", ["cluster.every.gpus=1", "cluster.every.memory_gb=null"]).cluster
+    assert given.every == dataclasses.replace(ClusterConfig().every, gpus=1, memory_gb=None)
+    assert [volume.claim for volume in given.task("Pusher").volumes] == ["stemline-models"]
+    assert load("demo", ["cluster.every.volumes=[]"]).cluster.task("Pusher").volumes == ()
+    assert from_json(to_json(load("demo", ["cluster.every.retries=null"]))).cluster.task("Pusher").retries is None
 
 
 @pytest.mark.parametrize(("trainer", "fits"), [("cpu: 7, gpus: 1", True), ("cpu: 3", True), ("retries: 5", False)])

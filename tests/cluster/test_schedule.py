@@ -126,7 +126,7 @@ def test_another_recipes_schedule_is_left_alone(kubeflow, cluster, submission) -
     spec, platform = package.read(submission.file)
     spec["pipelineInfo"]["name"] = "demo-two"
     submission.file.write_text(f"{json.dumps(spec)}\n---\n{json.dumps(platform)}\n")
-    schedule.apply(cluster, submission)
+    schedule.apply(cluster, dataclasses.replace(submission))
     assert len(kubeflow.active()) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import shutil
@@ -46,6 +47,24 @@ def overlay(request) -> str:
 def objects(overlay: str, build) -> list[Object]:
     """Of one overlay."""
     return build(ROOT / "kubeflow" / "overlays" / overlay)
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """An object with a mistake: `planted(object, ("spec", "ports", 0), value)`; None takes away what is there."""
+    return _planted
+
+
+def _planted(right: Object, path: tuple[str | int, ...], value: Any) -> Object:
+    wrong = copy.deepcopy(right)
+    place: Any = wrong
+    for key in path[:-1]:
+        place = place[key]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return wrong
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import importlib.util
 import json
@@ -124,15 +123,8 @@ def test_every_custom_object_is_one_of_its_controller(objects, kserve) -> None:
         ("InferenceService", ("metadata", "annotations", "a"), True, "True"),
     ],
 )
-def test_a_planted_mistake_is_caught(build, kserve, kind, path, value, words) -> None:
+def test_a_planted_mistake_is_caught(build, planted, kserve, kind, path, value, words) -> None:
     objects = build(ROOT / "kubeflow/overlays/kserve")
-    wrong = copy.deepcopy(next(item for item in objects if item["kind"] == kind))
-    place = wrong
-    for key in path[:-1]:
-        place = place[key]
-    if value is None:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    [found] = misfits(wrong, kserve)
+    right = next(item for item in objects if item["kind"] == kind)
+    [found] = misfits(planted(right, path, value), kserve)
     assert re.search(words, found)

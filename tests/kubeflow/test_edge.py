@@ -39,11 +39,6 @@ MODELS = {
 LARGEST_BYTES = 16 * 2**20
 
 
-def free_port() -> int:
-    with socket.create_server(("", 0)) as one:
-        return one.getsockname()[1]
-
-
 def placed(objects, pods, mounted, saved_model, overlay: str, directory: Path) -> list[str]:
     """Lays a server's files out below a directory, a version at its base path; returns the container's arguments."""
     spec = next(spec for name, _, spec in pods(objects) if name == WORKLOADS[overlay])
@@ -94,10 +89,10 @@ def get(url: str, method: str = "GET") -> tuple[int, str]:
 
 
 def test_the_server_runs_on_the_flags_and_files_of_the_pod(
-    objects, overlay, pods, mounted, moved, serve_in_thread, saved_model, tmp_path
+    objects, overlay, pods, mounted, moved, serve_in_thread, free_ports, saved_model, tmp_path
 ):
     arguments = placed(objects, pods, mounted, saved_model, overlay, tmp_path)
-    grpc_port, rest_port = free_port(), free_port()
+    grpc_port, rest_port = free_ports(2)
     assert {"--port=8500", "--rest_api_port=8501"} <= set(arguments)
     with serve_in_thread([*moved(arguments, tmp_path), f"--rest_api_port={rest_port}"], grpc_port):
         with grpc.insecure_channel(f"localhost:{grpc_port}") as channel:
@@ -143,14 +138,22 @@ def publish(ca: trustme.CA, tls: Path, version: str) -> None:
 
 @contextmanager
 def running_edge(
-    objects, pods, mounted, directory: Path, server_port: int, ca: trustme.CA, cap_seconds: float = 30.0
+    objects,
+    pods,
+    mounted,
+    ports: list[int],
+    directory: Path,
+    server_port: int,
+    ca: trustme.CA,
+    cap_seconds: float = 30.0,
 ) -> Iterator[Edge]:
     """Envoy by the arguments and files of its pod, all but ports, places and the drain's and the deadline's seconds."""
     spec = next(spec for name, _, spec in pods(objects) if name == "stemline-edge")
     mounted(objects, spec, directory)
     tls = directory / "etc/envoy-tls"
     publish(ca, tls, "first")
-    edge = Edge(free_port(), free_port(), server_port, free_port(), ca.cert_pem.bytes(), tls)
+    port, stats_port, admin_port = ports
+    edge = Edge(port, stats_port, server_port, admin_port, ca.cert_pem.bytes(), tls)
     changes = {
         "/etc/envoy": f"{directory}/etc/envoy",
         "port_value: 8443": f"port_value: {edge.port}",
@@ -195,12 +198,12 @@ def wait_until(condition, words: str, seconds: float = 30.0):
 
 
 @pytest.fixture(scope="module")
-def server(build, pods, mounted, moved, serve_in_thread, saved_model, tmp_path_factory):
+def server(build, pods, mounted, moved, serve_in_thread, free_ports, saved_model, tmp_path_factory):
     """gRPC and REST ports of a server as in the overlay local-gpu."""
     directory = tmp_path_factory.mktemp("server")
     objects = build(ROOT / "kubeflow/overlays/local-gpu")
     arguments = placed(objects, pods, mounted, saved_model, "local-gpu", directory)
-    grpc_port, rest_port = free_port(), free_port()
+    grpc_port, rest_port = free_ports(2)
     with serve_in_thread([*moved(arguments, directory), f"--rest_api_port={rest_port}"], grpc_port):
         yield grpc_port, rest_port
 
@@ -211,9 +214,9 @@ def ca() -> trustme.CA:
 
 
 @pytest.fixture(scope="module")
-def edge(build, pods, mounted, server, ca, tmp_path_factory):
+def edge(build, pods, mounted, free_ports, server, ca, tmp_path_factory):
     objects = build(ROOT / "kubeflow/overlays/local-gpu")
-    with running_edge(objects, pods, mounted, tmp_path_factory.mktemp("edge"), server[0], ca) as edge:
+    with running_edge(objects, pods, mounted, free_ports(3), tmp_path_factory.mktemp("edge"), server[0], ca) as edge:
         yield edge
 
 
@@ -291,10 +294,13 @@ def test_deadlines_that_are_none_do_not_pass(edge, tmp_path, deadline, status):
 
 
 @needs_envoy
-def test_a_longer_deadline_is_cut(build, pods, mounted, server, ca, tmp_path):
+def test_a_longer_deadline_is_cut(build, pods, mounted, free_ports, server, ca, tmp_path):
     """After a second, here."""
     objects = build(ROOT / "kubeflow/overlays/local-gpu")
-    with running_edge(objects, pods, mounted, tmp_path, server[0], ca, 1.0) as edge, edge.channel() as channel:
+    with (
+        running_edge(objects, pods, mounted, free_ports(3), tmp_path, server[0], ca, 1.0) as edge,
+        edge.channel() as channel,
+    ):
         started = time.monotonic()
         code, _ = status_of(lambda: predict(channel, 1, "wait", 3.0, timeout=3600))
         assert code == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -344,12 +350,15 @@ def test_a_renewed_certificate_is_taken_up(edge, ca):
 
 
 @needs_envoy
-def test_the_drain_answers_what_is_under_way(build, pods, mounted, server, ca, tmp_path):
+def test_the_drain_answers_what_is_under_way(build, pods, mounted, free_ports, server, ca, tmp_path):
     """preStop of the pod, with a second instead of fifteen."""
     objects = build(ROOT / "kubeflow/overlays/local-gpu")
     spec = next(spec for name, _, spec in pods(objects) if name == "stemline-edge")
     command = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    with running_edge(objects, pods, mounted, tmp_path, server[0], ca) as edge, edge.channel() as channel:
+    with (
+        running_edge(objects, pods, mounted, free_ports(3), tmp_path, server[0], ca) as edge,
+        edge.channel() as channel,
+    ):
         predict(channel)
         under_way = stub(channel).Predict.future(request(1, "wait", 3.0), timeout=30)
         script = command[-1].replace("9901", str(edge.admin_port)).replace("sleep 45", "timeout 5 head -1 <&3")

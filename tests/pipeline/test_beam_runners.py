@@ -85,12 +85,6 @@ def test_a_refused_runner_leaves_nothing(stemline, tmp_path: Path) -> None:
 # --- a job service and a pool of workers -----------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def wait_for(port: int) -> None:
     for _ in range(600):
         try:
@@ -108,9 +102,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def portable(log: Path) -> Iterator[tuple[str, ...]]:
+def portable(log: Path, free_ports) -> Iterator[tuple[str, ...]]:
     """Arguments of a PortableRunner whose job service and workers are processes of their own."""
-    jobs, workers = free_port(), free_port()
+    jobs, workers = free_ports(2)
     beam = "apache_beam.runners"
     commands = (
         [f"{beam}.portability.local_job_service_main", f"--port={jobs}"],

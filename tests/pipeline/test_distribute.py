@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -99,16 +98,8 @@ def finished(process: subprocess.Popen) -> None:
     assert process.returncode == 0, said[-3000:]
 
 
-def free_addresses(count: int) -> list[str]:
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return addresses
-
-
 @pytest.mark.slow
-def test_two_workers_give_the_losses_of_one_with_twice_the_batch_of_each(tmp_path: Path) -> None:
+def test_two_workers_give_the_losses_of_one_with_twice_the_batch_of_each(free_ports, tmp_path: Path) -> None:
     """The batch of the recipe is that of all workers: 8 are 4 for each of two, and 8 for one alone."""
     options = {"tracks": {"train": 2, "dev": 1, "test": 1}, "seconds": 2}
     data = ingest.plain(dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options))
@@ -116,7 +107,7 @@ def test_two_workers_give_the_losses_of_one_with_twice_the_batch_of_each(tmp_pat
         Path(shard.path(str(tmp_path))).parent.mkdir(exist_ok=True)
         ingest.write_shard(shard, data, str(tmp_path))
     finished(start(tmp_path, "one", 8))
-    cluster = {"worker": free_addresses(2)}
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
     processes = [
         start(tmp_path, "two", 8, {"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in (0, 1)
     ]

@@ -45,7 +45,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+def server(free_ports) -> Iterator[Server]:
     """Runs as long as the tests of this module do."""
     path = f"{os.environ['PATH']}:/usr/sbin"
     program, install = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
@@ -58,7 +58,7 @@ def server() -> Iterator[Server]:
         databases = "".join(f"CREATE DATABASE {name};\n" for name in ("one", "two", "three", "four"))
         user = f"CREATE USER stemline@'%' IDENTIFIED BY '{quoted}';\nGRANT ALL ON *.* TO stemline@'%';\n"
         Path(root, "init.sql").write_text(databases + user)
-        port = free_port()
+        [port] = free_ports(1)
         listen = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={root}/socket"]
         process = subprocess.Popen(
             [program, *where, *listen, f"--init-file={root}/init.sql"],
@@ -71,12 +71,6 @@ def server() -> Iterator[Server]:
         finally:
             process.terminate()
             process.wait(60)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def wait_for(port: int) -> None:
@@ -115,8 +109,8 @@ def test_a_server_that_cannot_be_is_refused(override: str, words: str) -> None:
     assert words in str(refused.value)
 
 
-def test_no_password_and_no_server_are_one_sentence_each(stemline, monkeypatch, tmp_path: Path) -> None:
-    port = free_port()
+def test_no_password_and_no_server_are_one_sentence_each(free_ports, stemline, monkeypatch, tmp_path: Path) -> None:
+    [port] = free_ports(1)
     nowhere = Server(port).overrides("one")
     monkeypatch.delenv(VARIABLE, raising=False)
     missing = sentence(stemline("run", "--workdir", tmp_path / "runs", *nowhere))

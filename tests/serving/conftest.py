@@ -1,7 +1,6 @@
 """A SavedModel with the contract's signatures and known answers, and a server process on it."""
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -65,26 +64,18 @@ Serve = Callable[..., AbstractContextManager[Ports]]
 
 
 @pytest.fixture(scope="session")
-def serve(serve_in_thread) -> Serve:
+def serve(serve_in_thread, free_ports) -> Serve:
     """Starts a server on free ports: `with serve("--flag=value") as ports`; raises what it fails to start with."""
 
     @contextmanager
     def serving(*argv: str) -> Iterator[Ports]:
-        ports = Ports(*_free_ports(3))
+        ports = Ports(*free_ports(3))
         quick = ["--max_num_load_retries=0", "--file_system_poll_wait_seconds=0.05"]
         own = [argument.format(model_service=ports.model_service) for argument in argv]
         with serve_in_thread([*quick, f"--rest_api_port={ports.rest}", *own], ports.grpc):
             yield ports
 
     return serving
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="session")

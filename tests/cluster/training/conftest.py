@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -83,6 +82,7 @@ class Cluster:
     """
 
     directory: Path
+    free_ports: Callable[[int], list[int]]
     starts: bool = True
     jobs: dict[str, Object] = field(default_factory=dict)
     pods: dict[str, list[Pod]] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class Cluster:
         assert container["name"] == "tensorflow"
         assert worker["restartPolicy"] == "OnFailure"
         workers = range(worker["replicas"])
-        cluster = {"worker": free_addresses(len(workers))}
+        cluster = {"worker": [f"localhost:{port}" for port in self.free_ports(len(workers))]}
         name = manifest["metadata"]["name"]
         return [
             Pod(
@@ -149,14 +149,6 @@ class Cluster:
                     pod.delete()
                 return
             time.sleep(0.05)
-
-
-def free_addresses(count: int) -> list[str]:
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    addresses = [f"localhost:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return addresses
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -195,9 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, free_ports, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster that KUBECONFIG leads to."""
-    state = Cluster(tmp_path)
+    state = Cluster(tmp_path, free_ports)
     handler = type("Handler", (_Handler,), {"cluster": state})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         config = {

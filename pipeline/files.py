@@ -1,0 +1,23 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, and the directories that it needs; several processes, also of several machines, may write the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = beside(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """A name that is nobody else's, in the same directory and hidden there, for what becomes `path` once it is complete."""
+    return path.with_name(f".{uuid.uuid4().hex}.{path.name[-100:]}")

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from models import networks
-from models.recipe import nearest
+from models.spec import nearest
 
 if TYPE_CHECKING:
     import tf_keras as keras

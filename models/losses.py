@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import models
 from models import masking, spectral
-from models.recipe import ModelSpec, nearest
+from models.spec import ModelSpec, nearest
 
 if TYPE_CHECKING:
     from models.separator import Separator

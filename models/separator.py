@@ -11,7 +11,7 @@ import tf_keras as keras
 
 import models
 from models import masking, spectral
-from models.recipe import PRECISIONS, ModelSpec, nearest
+from models.spec import PRECISIONS, ModelSpec, nearest
 
 # Power below the loudest frame's at which a frame no longer counts for the level: -60 dB.
 SILENT = 1e-6

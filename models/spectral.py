@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from models import recipe
+from models import spec
 
 _COSINE_WINDOWS = {"hann": 0.5, "hamming": 0.54}
 
@@ -17,10 +17,8 @@ def window_values(window: str, frame_length: int) -> np.ndarray:
 
     Returns float64 [frame_length]. Raises ValueError for another name.
     """
-    if window not in recipe.WINDOWS:
-        raise ValueError(
-            f"window is {window!r}; legal: {', '.join(recipe.WINDOWS)}{recipe.nearest(window, recipe.WINDOWS)}"
-        )
+    if window not in spec.WINDOWS:
+        raise ValueError(f"window is {window!r}; legal: {', '.join(spec.WINDOWS)}{spec.nearest(window, spec.WINDOWS)}")
     n = np.arange(frame_length)
     if window == "sine":
         return np.sin(math.pi * (n + 0.5) / frame_length)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from models import spectral
-from models.online import OnlineNetwork
-from models.recipe import ModelSpec
+from models.layers.online import OnlineNetwork
 from models.separator import Separator
+from models.spec import ModelSpec
 
 STATE_PREFIX = "state_"
 

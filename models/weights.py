@@ -6,8 +6,8 @@ import os
 
 import tensorflow as tf
 
-from models.recipe import ModelSpec
 from models.separator import Separator
+from models.spec import ModelSpec
 
 
 def restore(directory: str | os.PathLike, spec: ModelSpec, precision: str = "float32") -> Separator:

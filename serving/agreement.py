@@ -16,9 +16,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from serving.client.separation import CHUNK_SECONDS, Separation
+from serving.client.signals import Stems, fold, unfold
 from serving.local import LocalModel
-from serving.separation import CHUNK_SECONDS, Separation
-from serving.signals import Stems, fold, unfold
 
 OVERLAPS_SECONDS = (0.5, 1.0, 2.0, 3.0)
 

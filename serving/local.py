@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from serving import tensors
-from serving.separation import DEFAULT_SIGNATURE, Separation
-from serving.servable import Servable
-from serving.signals import SeparationError, Stems
-from serving.status import StatusError
+from serving.client.separation import DEFAULT_SIGNATURE, Separation
+from serving.client.signals import SeparationError, Stems
+from serving.server.models.servable import Servable
+from serving.wire import tensors
+from serving.wire.status import StatusError
 
 
 class LocalModel(Separation):

@@ -51,7 +51,7 @@ def _arrive(root: Path, week: int, tracks: Mapping[str, int]) -> None:
     """Songs of 3 s under names and of sounds that no other week has."""
     import soundfile
 
-    from pipeline.datasets import synthetic
+    from pipeline.data.datasets import synthetic
 
     options = {**synthetic.OPTIONS, "tracks": dict(tracks), "seconds": 3, "seed": week}
     for ref in synthetic.discover(None, options):
@@ -89,7 +89,8 @@ def serve_in_thread():
 def _serve_in_thread(arguments: Sequence[str], grpc_port: int) -> Iterator[None]:
     import grpc
 
-    from serving import flags, server
+    from serving.server import __main__ as server
+    from serving.server import flags
 
     parsed = flags.parse([*arguments, f"--port={grpc_port}"])
     stopping, failures = threading.Event(), []

@@ -56,7 +56,7 @@ def test_no_package_shadows_another() -> None:
 def test_help_needs_no_tensorflow() -> None:
     """The command line lists every command without importing what takes seconds to import."""
     code = (
-        "import sys; from typer.testing import CliRunner; from pipeline.cli import app; "
+        "import sys; from typer.testing import CliRunner; from pipeline.cli.main import app; "
         "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0, result.output; "
         "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'museval') if name in sys.modules])"
     )

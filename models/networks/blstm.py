@@ -8,7 +8,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from models import grais, masking
+from models import masking
+from models.layers import segments as grais
 
 SMALL = {"units": 12, "segment_frames": 6}
 MASKS_SUM_TO_ONE = True

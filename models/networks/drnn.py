@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
-from models.recurrence import ReluRecurrence
+from models.layers.recurrence import ReluRecurrence
 
 SMALL = {"units": 24, "layers": 2, "recurrent": (2,), "context": 3}
 MASKS_SUM_TO_ONE = True

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from models import grais, masking
+from models import masking
+from models.layers import segments
 
 SMALL = {"filters": (6,), "kernels": ((3, 5),), "output_kernel": (3, 5), "segment_frames": 6}
 MASKS_SUM_TO_ONE = True
@@ -21,10 +22,10 @@ def build(
     bins: int,
     channels: int,
     targets: int,
-    filters: Sequence[int] = grais.FILTERS,
-    kernels: Sequence[Sequence[int]] = grais.KERNELS,
+    filters: Sequence[int] = segments.FILTERS,
+    kernels: Sequence[Sequence[int]] = segments.KERNELS,
     output_kernel: Sequence[int] | None = None,
-    segment_frames: int = grais.SEGMENT_FRAMES,
+    segment_frames: int = segments.SEGMENT_FRAMES,
 ) -> keras.Model:
     """Builds the network; 529,189 parameters at 1025 bins and the published sizes.
 
@@ -36,8 +37,8 @@ def build(
     the last layer, None for a whole segment (published). segment_frames: what the network sees at a time.
     Raises ValueError for an illegal size or another number of targets than 2.
     """
-    grais.check(targets, segment_frames)
-    convolutions = grais.convolutions(bins, segment_frames, filters, kernels, output_kernel)
+    segments.check(targets, segment_frames)
+    convolutions = segments.convolutions(bins, segment_frames, filters, kernels, output_kernel)
     network = ConvolutionalNetwork(convolutions, segment_frames)
     network(tf.zeros([1, 1, bins, channels]))
     return network
@@ -46,13 +47,13 @@ def build(
 class ConvolutionalNetwork(keras.Model):
     """Magnitudes [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets] and magnitudes."""
 
-    def __init__(self, convolutions: grais.Convolutions, segment_frames: int):
+    def __init__(self, convolutions: segments.Convolutions, segment_frames: int):
         # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
         super().__init__(name="fcn", dtype="float32")
         self.convolutions, self.segment_frames = convolutions, segment_frames
         self.period_frames = segment_frames
 
     def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-        magnitudes = grais.by_segment(self.convolutions, features, self.segment_frames)
+        magnitudes = segments.by_segment(self.convolutions, features, self.segment_frames)
         mask = masking.alpha_wiener(magnitudes, tf.expand_dims(features, -1), alpha=1.0)
         return {"masks": masking.with_remainder(mask), "magnitudes": magnitudes}

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from models import grais, masking
+from models import masking
+from models.layers import segments as grais
 from models.networks import blstm, fcn
 
 SMALL = {**fcn.SMALL, **blstm.SMALL}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from models import grais, masking
+from models import masking
+from models.layers import segments
 
 SMALL = {"layers": 2}
 MASKS_SUM_TO_ONE = True
@@ -27,7 +28,7 @@ def build(bins: int, channels: int, targets: int, units: int | None = None, laye
     Raises ValueError for an illegal size or another number of targets than 2.
     """
     units = bins if units is None else units
-    grais.check(targets)
+    segments.check(targets)
     for name, value in (("units", units), ("layers", layers)):
         if value < 1:
             raise ValueError(f"{name} is {value}; legal: at least 1.")

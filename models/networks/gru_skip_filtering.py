@@ -12,8 +12,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
-from models.recipe import nearest
-from models.sequences import fold_channels, join_sequences, slice_sequences, unfold_channels
+from models.layers.sequences import fold_channels, join_sequences, slice_sequences, unfold_channels
+from models.spec import nearest
 
 SMALL = {"units": 8, "sequence_frames": 8, "context_frames": 2}
 MASKS_SUM_TO_ONE = True

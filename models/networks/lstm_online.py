@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from models.online import OnlineNetwork
+from models.layers.online import OnlineNetwork
 
 SMALL = {"units": 16, "layers": 2}
 MASKS_SUM_TO_ONE = False

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from models.convolution import Level, check_sizes, pad_to_multiple
-from models.online import OnlineNetwork
+from models.layers.convolution import Level, check_sizes, pad_to_multiple
+from models.layers.online import OnlineNetwork
 
 SMALL = {"filters": (4, 8, 8), "units": 16, "layers": 1}
 MASKS_SUM_TO_ONE = False

@@ -1,6 +1,6 @@
 """Proximal deep recurrent network (Yuan et al. 2019): bidirectional RNN layers alternate with proximal interlayers.
 
-Layer k is one primal-dual iteration: its RNN stands for the proximal operator, and its interlayer (models.proximal)
+Layer k is one primal-dual iteration: its RNN stands for the proximal operator, and its interlayer (models.layers.proximal)
 carries the sources x and the dual u on to the next layer and takes the mixture m in again. The paper gives the
 iteration, the depth (12) and T (4 or 10). Our choices, where it says nothing:
 - 128 units per direction, ReLU, so that 12 layers have the size of Huang et al.'s networks (7.8 against 4.6 to 7.6 million);
@@ -21,8 +21,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.proximal import ProximalLayer
 from models.networks.srnn_deep import BidirectionalRecurrence, StackedNetwork, check_sizes
-from models.proximal import ProximalLayer
 
 SMALL = {"units": 12, "layers": 2, "sequence_frames": 4}
 MASKS_SUM_TO_ONE = True

@@ -10,8 +10,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
-from models.recurrence import ReluRecurrence
-from models.sequences import slice_sequences
+from models.layers.recurrence import ReluRecurrence
+from models.layers.sequences import slice_sequences
 
 SMALL = {"units": 12, "layers": 2, "sequence_frames": 4}
 MASKS_SUM_TO_ONE = True

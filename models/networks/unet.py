@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from models.convolution import Level, check_sizes, pad_to_multiple
+from models.layers.convolution import Level, check_sizes, pad_to_multiple
 
 SMALL = {"filters": (4, 8, 8, 8)}
 MASKS_SUM_TO_ONE = False

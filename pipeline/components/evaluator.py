@@ -20,19 +20,21 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from pipeline import catalogue, drift, files, fingerprints, judging, process, realtime, report, versions
-from pipeline import config as configuration
-from pipeline.catalogue import Entry
+from pipeline.common import files, process, versions
+from pipeline.common.progress import console
 from pipeline.components.pusher import SERVED_VERSION
-from pipeline.config import Config
-from pipeline.drift import DataFacts
-from pipeline.judging import Task
-from pipeline.metrics import stores
-from pipeline.metrics.evaluation import Evaluation, conclude, spread
-from pipeline.metrics.gate import ModelFacts
-from pipeline.metrics.verdict import Check, Verdict
-from pipeline.progress import console
-from pipeline.report.excerpts import Shown
+from pipeline.config import config as configuration
+from pipeline.config.config import Config
+from pipeline.data import catalogue, drift
+from pipeline.data import leaks as fingerprints
+from pipeline.data.catalogue import Entry
+from pipeline.data.drift import DataFacts
+from pipeline.evaluation import on_beam, report, results, speed
+from pipeline.evaluation.gate.checks import ModelFacts
+from pipeline.evaluation.gate.verdict import Check, Verdict
+from pipeline.evaluation.judge import Evaluation, conclude, spread
+from pipeline.evaluation.on_beam import Task
+from pipeline.evaluation.report.excerpts import Shown
 
 SPLIT = "test"
 REPORT = "report.html"
@@ -57,8 +59,8 @@ def BssEvaluator(
 
     The baseline is judged again on the tracks of today, whatever it scored on others.
 
-    `config` is `pipeline.config.to_json` of the resolved configuration. `evaluations` is a directory that outlives
-    executions: a killed one continues from there. `served_elsewhere` is `pipeline.versions.newest_foreign` of the
+    `config` is `pipeline.config.config.to_json` of the resolved configuration. `evaluations` is a directory that outlives
+    executions: a killed one continues from there. `served_elsewhere` is `pipeline.common.versions.newest_foreign` of the
     serving directory: a verdict from the cache holds only while nobody else has pushed.
 
     `evaluation` gets report.html, drift.json, summary.json, scores.csv and museval's JSON, and the model's finite scores
@@ -78,13 +80,13 @@ def BssEvaluator(
     unfit = _unfit(baseline, settings) if baseline else ""
     models = {"model": model_dir, "baseline": baseline} if baseline and not unfit else {"model": model_dir}
     task = Task(examples.uri, tracks, models, settings)
-    state = Path(evaluations, judging.key(task))
-    scores = judging.judge(beam_pipeline, task, state)
+    state = Path(evaluations, on_beam.key(task))
+    scores = on_beam.judge(beam_pipeline, task, state)
     leaks = fingerprints.problems(_leaks(examples.uri, tracks))
     data = drift.describe(catalogue.read(examples.uri), settings.gate.drift)
     result = _told_of_drift(conclude(scores, settings, unfit, _facts(model_dir, settings), leaks), data, settings)
     directory = Path(evaluation.uri)
-    stores.write(result, directory)
+    results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))
     report.write(result, _shown(result, task), directory / REPORT, f"Model {model.uri}", data=data)
     _publish_scores(evaluation, result)
@@ -110,9 +112,9 @@ def BaselinesEvaluator(
     """
     settings = configuration.from_json(config)
     task = Task(examples.uri, _chosen(examples.uri, settings), {}, settings)
-    state = Path(evaluations, judging.key(task))
-    result = conclude(judging.judge(beam_pipeline, task, state), settings, gated=False)
-    stores.write(result, Path(evaluation.uri))
+    state = Path(evaluations, on_beam.key(task))
+    result = conclude(on_beam.judge(beam_pipeline, task, state), settings, gated=False)
+    results.write(result, Path(evaluation.uri))
     _publish_scores(evaluation, result)
     shutil.rmtree(state)
 
@@ -148,7 +150,7 @@ def _baseline(
 
 
 def _check(directory: str, config: Config) -> None:
-    judging.separator(directory).check(config.data.sample_rate_hz, config.data.channels, config.model.targets)
+    on_beam.separator(directory).check(config.data.sample_rate_hz, config.data.channels, config.model.targets)
 
 
 def _unfit(baseline_dir: str, config: Config) -> str:
@@ -176,7 +178,7 @@ def _facts(directory: str, config: Config) -> ModelFacts:
     """What the model costs; its speed is measured, in a process of its own, only where the gate has a budget for it."""
     factor = None
     if config.gate.budgets.real_time_factor is not None:
-        [factor] = process.call(realtime.factors, [directory])
+        [factor] = process.call(speed.factors, [directory])
     size = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
     described = json.loads(Path(directory, "assets.extra", "stemline.json").read_text())
     return ModelFacts(factor, size / 1e6, described["parameters"])
@@ -205,12 +207,12 @@ def _shown(result: Evaluation, task: Task) -> list[Shown]:
     ranks = {
         name: rank for rank, name in report.choose(result, metric, target, config.evaluate.tracks_in_report).items()
     }
-    separate = judging.separator(task.models["model"])
+    separate = on_beam.separator(task.models["model"])
     shown = {
         track.name: Shown(ranks[track.name], track, separate(track.mixture, track.sample_rate_hz))
         for entry in task.tracks
         if entry.name in ranks
-        for track in judging.read([task.file(entry)], [entry.name], config)
+        for track in on_beam.read([task.file(entry)], [entry.name], config)
     }
     return [shown[name] for name in ranks]
 

@@ -15,7 +15,7 @@ from tfx.proto import infra_validator_pb2
 from tfx.types.channel import BaseChannel
 from tfx.utils import kube_utils
 
-from pipeline.config import Config
+from pipeline.config.config import Config
 
 Platform = Literal["docker", "kubernetes"]
 

@@ -17,7 +17,7 @@ from tfx.types import Artifact, artifact_utils, standard_component_specs
 from tfx.types.channel import BaseChannel
 from tfx.utils import proto_utils
 
-from pipeline import progress, versions
+from pipeline.common import progress, versions
 
 # Neither is an int64, so no model server looks into them.
 STAGING = ".staging"

@@ -25,14 +25,15 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from pipeline import config as config_module
-from pipeline import examples as examples_module
-from serving import process, tensors
+from pipeline.config import config as config_module
+from pipeline.data import tfrecords as examples_module
+from serving import process
 from serving.client import Client
+from serving.client.separation import DEFAULT_SIGNATURE, SeparationError, placeholder
+from serving.client.stream import STREAM_SIGNATURE, Stream
 from serving.local import LocalModel
 from serving.process import ServerError
-from serving.separation import DEFAULT_SIGNATURE, SeparationError, placeholder
-from serving.stream import STREAM_SIGNATURE, Stream
+from serving.wire import tensors
 
 MODEL_NAME = "stemline"
 REPORT = "serving.json"

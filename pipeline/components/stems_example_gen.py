@@ -31,9 +31,9 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.utils import proto_utils
 
-from pipeline import catalogue, datasets, examples, fingerprints, ingest, schema, spans
-from pipeline.datasets.track import SPLITS
-from pipeline.spans import Span
+from pipeline.data import catalogue, datasets, ingest, leaks, schema, spans, tfrecords
+from pipeline.data.datasets.track import SPLITS
+from pipeline.data.spans import Span
 
 _NO_FILES = "no-files"  # input_base of a format without any; TFX wants a string
 
@@ -53,7 +53,7 @@ class StemsDriver(driver.FileBasedDriver):
         """Fills in the pattern (a line for each span), span and version of the newest one, and the fingerprint of all.
 
         Raises:
-          ValueError: see `pipeline.spans.of`, or a directory that is none.
+          ValueError: see `pipeline.data.spans.of`, or a directory that is none.
         """
         del pipeline_info, component_info
         data, _ = _settings(exec_properties)
@@ -91,7 +91,7 @@ def fingerprint(path: str) -> str:
 
 def code_fingerprint() -> str:
     """SHA-256 of the modules that decide what is written: a change of the reader is a change of its output."""
-    modules = (catalogue, examples, fingerprints, ingest, schema, spans)
+    modules = (catalogue, tfrecords, leaks, ingest, schema, spans)
     sources = [*Path(datasets.__path__[0]).glob("*.py"), *(Path(str(module.__file__)) for module in modules)]
     return hashlib.sha256(b"\0".join(source.read_bytes() for source in sorted(sources))).hexdigest()
 

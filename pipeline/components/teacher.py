@@ -7,7 +7,7 @@ from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 from tfx.types.channel import Channel
 
-from pipeline import records
+from pipeline.runs import history
 
 
 class NewestModelOf(ResolverStrategy):
@@ -23,7 +23,7 @@ class NewestModelOf(ResolverStrategy):
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[Artifact]]
     ) -> dict[str, list[Artifact]] | None:
         """Answers `model` with one artifact, see `records.newest_model`; None when the recipe has trained nothing."""
-        model = records.newest_model(store, self.recipe)
+        model = history.newest_model(store, self.recipe)
         if model is None:
             return None
         return {"model": [artifact_utils.deserialize_artifact(store.get_artifact_type("Model"), model)]}

@@ -1,4 +1,4 @@
-"""Trainer: TFX's own component around `pipeline.training.train`."""
+"""Trainer: TFX's own component around `pipeline.training.loop.train`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.proto import trainer_pb2
 from tfx.types.channel import BaseChannel
 
-from models import export, losses, weights
+from models import exported, losses, weights
 from models.separator import Separator
-from pipeline import distribution, progress, records, training, warmstart
-from pipeline.config import Config, from_json, to_json
-from pipeline.warmstart import Start
+from pipeline.common import progress
+from pipeline.config.config import Config, from_json, to_json
+from pipeline.runs import history
+from pipeline.training import devices, loop, warm_start
+from pipeline.training.warm_start import Start
 
 SPLITS = ("train", "dev")
 
@@ -58,26 +60,26 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains from TFRecords, writes the SavedModel, and leaves config and figures beside it.
 
     Raises:
-      ValueError: see `pipeline.training.train`, or a teacher that is missing or cannot teach this recipe.
+      ValueError: see `pipeline.training.loop.train`, or a teacher that is missing or cannot teach this recipe.
     """
-    distribution.strategy()  # while TensorFlow has run nothing
+    devices.strategy()  # while TensorFlow has run nothing
     config = from_json(fn_args.custom_config["config"])
     teacher = teacher_of(config, fn_args.base_model)
     train_files, dev_files = files(fn_args.train_files), files(fn_args.eval_files)
     key = fingerprint(config, train_files + dev_files, teacher)
     checkpoint_dir = Path(fn_args.custom_config["checkpoint_root"]) / key
     serving_directory = fn_args.custom_config["serving_directory"]
-    start = distribution.chief_first(lambda: warmstart.begin(config, serving_directory, checkpoint_dir))
+    start = devices.chief_first(lambda: warm_start.begin(config, serving_directory, checkpoint_dir))
     given = start.separator if start else None
     if start:
         progress.console.print(f"  training starts {start.words}", markup=False, soft_wrap=True)
     with progress.training(config.recipe.name) as report:
-        result = training.train(
+        result = loop.train(
             config.recipe, train_files, dev_files, str(checkpoint_dir), fn_args.model_run_dir, report, teacher, given
         )
-    if not distribution.is_chief():
+    if not devices.is_chief():
         return
-    export.save(result.separator, fn_args.serving_model_dir, recipe_name=config.name)
+    exported.save(result.separator, fn_args.serving_model_dir, recipe_name=config.name)
     _write_record(Path(fn_args.serving_model_dir) / "assets.extra", config, result, start)
     _forget_others(checkpoint_dir, config.name)
 
@@ -85,7 +87,7 @@ def run_fn(fn_args: FnArgs) -> None:
 def fingerprint(config: Config, files: Sequence[str], teacher: Separator | None = None) -> str:
     """Names a training by what it is made of: the recipe, the bytes of its records, its teacher's weights.
 
-    Not by what it starts with (see `pipeline.warmstart`): on the same data there is nothing to train again.
+    Not by what it starts with (see `pipeline.training.warm_start`): on the same data there is nothing to train again.
     """
     digest = hashlib.sha256(_canonical(config.recipe))
     for name in sorted(files, key=_split_and_name):
@@ -111,7 +113,7 @@ def teacher_of(config: Config, base_model: str | None) -> Separator | None:
         return None
     if not base_model:
         raise ValueError(f"train.teacher is {config.train.teacher!r}, of which there is no trained model")
-    spec = records.saved_config(base_model).model
+    spec = history.saved_config(base_model).model
     losses.check_teacher(spec, config.model)
     return weights.restore(base_model, spec, config.train.precision)
 
@@ -132,7 +134,7 @@ def files(patterns: Sequence[str]) -> list[str]:
     return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
 
 
-def _write_record(directory: Path, config: Config, result: training.Result, start: Start | None) -> None:
+def _write_record(directory: Path, config: Config, result: loop.Result, start: Start | None) -> None:
     """`config.json` and `training.json`: what TF Serving ignores and people look for."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(to_json(config) + "\n")
@@ -147,7 +149,7 @@ def _write_record(directory: Path, config: Config, result: training.Result, star
     (directory / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _figures(stage: training.StageResult) -> dict[str, Any]:
+def _figures(stage: loop.StageResult) -> dict[str, Any]:
     return {
         "steps": stage.steps,
         "stopped_early": stage.stopped_early,

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.metrics import bss_eval, oracles
-from pipeline.metrics.spectrograms import Stft
+from pipeline.evaluation import baselines
+from pipeline.evaluation.bss_eval import score
+from pipeline.evaluation.spectrograms import Stft
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,7 @@ engine, seconds, targets, artefacts = sys.argv[1], *(int(argument) for argument 
 if engine == "museval":
     import museval.metrics as engine_metrics
 else:
-    from pipeline.metrics import v4
+    from pipeline.evaluation.bss_eval import v4
 
 def add_noise(signal, seed, gain=1):
     rng = np.random.default_rng(seed)
@@ -100,18 +101,16 @@ def test_v4_grows_in_time_and_not_in_memory() -> None:
 
 def test_all_test_clips_of_mir_1k(mir1k: Path) -> None:
     """The 124 clips with the ideal ratio mask; the time in which the estimates are made does not count."""
-    from pipeline.datasets import mir1k as dataset
+    from pipeline.data.datasets import mir1k as dataset
 
     refs = [ref for ref in dataset.discover(str(mir1k), {}) if ref.split == "test"]
     seconds = dict.fromkeys(["v3", "v3 and v4"], 0.0)
     for ref in refs:
         track = dataset.load(ref, {})
-        irm = oracles.ratio_mask(track.mixture, track.stems, Stft(1024, 256, "hann"))
+        irm = baselines.ratio_mask(track.mixture, track.stems, Stft(1024, 256, "hann"))
         for versions in seconds:
             started = time.process_time()
-            bss_eval.judge(
-                list(track.stems.values()), [list(irm.values())], versions.split(" and "), track.sample_rate_hz
-            )
+            score.judge(list(track.stems.values()), [list(irm.values())], versions.split(" and "), track.sample_rate_hz)
             seconds[versions] += time.process_time() - started
     print(
         f"\n{len(refs)} clips of MIR-1K, CPU time: "
@@ -128,7 +127,7 @@ def test_sets_of_estimates_share_the_references() -> None:
     seconds = []
     for some in (sets[:1], sets):
         started = time.process_time()
-        bss_eval.judge(references, some, ("v3", "v4"), RATE_HZ)
+        score.judge(references, some, ("v3", "v4"), RATE_HZ)
         seconds.append(time.process_time() - started)
     print(f"\nfour targets: one set of estimates {seconds[0]:.2f} s, three sets {seconds[1]:.2f} s")
     assert seconds[1] < 2.5 * seconds[0]

@@ -12,9 +12,9 @@ import scipy.signal
 import tensorflow as tf
 import tf_keras as keras
 
-from models.recurrence import ReluRecurrence
-from pipeline.datasets import synthetic
-from pipeline.metrics import v3
+from models.layers.recurrence import ReluRecurrence
+from pipeline.data.datasets import synthetic
+from pipeline.evaluation.bss_eval import v3
 
 pytestmark = pytest.mark.slow
 

@@ -23,10 +23,11 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
-from models import export
-from models.recipe import ModelSpec
+from models import exported as export
 from models.separator import Separator
-from serving import process, tensors
+from models.spec import ModelSpec
+from serving import process
+from serving.wire import tensors
 
 pytestmark = pytest.mark.slow
 

@@ -55,7 +55,7 @@ def placed(objects, pods, mounted, saved_model, overlay: str, directory: Path) -
 def request(samples: int = 3, signature: str = "", value: float = 1.0):
     from tensorflow_serving.apis import predict_pb2
 
-    from serving import tensors
+    from serving.wire import tensors
 
     message = predict_pb2.PredictRequest()
     message.model_spec.name = "stemline"

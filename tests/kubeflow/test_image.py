@@ -197,9 +197,14 @@ def test_the_wheel_has_every_file_of_the_packages(installed):
     wanted = {path.relative_to(context) for name in names for path in _files(context / name)}
     got = {path.relative_to(installed) for name in names for path in _files(installed / name)}
     assert wanted - got == set()
-    for path in ("recipes/demo.yaml", "report/report.html", "report/leaderboard.md.jinja", "schema/schema.pbtxt"):
+    for path in (
+        "config/recipes/demo.yaml",
+        "evaluation/report/report.html",
+        "leaderboard/leaderboard.md.jinja",
+        "data/schema/schema.pbtxt",
+    ):
         assert Path("pipeline", path) in got
-    assert {Path("pipeline/results/leaderboard.json"), Path("serving/config/batching.config")} <= got
+    assert {Path("pipeline/leaderboard/results/leaderboard.json"), Path("serving/config/batching.config")} <= got
 
 
 @needs_uv
@@ -208,7 +213,7 @@ def test_the_wheel_works_away_from_the_source(installed, tmp_path):
     script = """
 import sys
 import pipeline, serving
-from pipeline import config
+from pipeline.config import config
 names = config.recipe_names()
 for name in names:
     config.load(name)
@@ -220,7 +225,7 @@ print(len(names))
     command = [sys.executable, "-c", script, str(installed)]
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    recipes = [path for path in (ROOT / "pipeline/recipes").glob("*.yaml") if not path.name.startswith("_")]
+    recipes = [path for path in (ROOT / "pipeline/config/recipes").glob("*.yaml") if not path.name.startswith("_")]
     assert int(ended.stdout) == len(recipes)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cluster import tfjob
-from pipeline.config import load
+from pipeline.config.config import load
+from pipeline.orchestration.cluster.workers import tfjob
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

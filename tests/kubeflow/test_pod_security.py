@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import tfjob
-from pipeline.config import load
+from pipeline.config.config import load
+from pipeline.orchestration.cluster.workers import tfjob
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}

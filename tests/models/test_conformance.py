@@ -10,10 +10,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 import models
-from models import export, losses, streaming
-from models.online import OnlineNetwork
-from models.recipe import ModelSpec
+from models import exported, losses, streaming
+from models.layers.online import OnlineNetwork
 from models.separator import Separator
+from models.spec import ModelSpec
 
 RATE_HZ = 8000
 TARGETS = ("vocals", "accompaniment")
@@ -34,8 +34,8 @@ class System:
         self.spec = spec_of(name)
         self.separator = Separator(self.spec)
         self.directory = directory / "model"
-        export.save(self.separator, self.directory, recipe_name="small")
-        self.exported = export.load(self.directory)
+        exported.save(self.separator, self.directory, recipe_name="small")
+        self.exported = exported.load(self.directory)
 
 
 @pytest.fixture(scope="module", params=models.names())
@@ -271,7 +271,7 @@ def test_the_description_beside_the_model(system):
         "parameters": system.separator.network.count_params(),
         "frame_length": 64,
         "hop": 32,
-        "identity": export.identity(system.separator),
+        "identity": exported.identity(system.separator),
         "streams": False,
         "latency_samples": None,
         "latency_ms": None,

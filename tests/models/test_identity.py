@@ -8,9 +8,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from models import export
-from models.recipe import ModelSpec
+from models import exported
 from models.separator import Separator
+from models.spec import ModelSpec
 
 SPEC = ModelSpec("drnn", {"units": 8}, ("vocals", "rest"), 1000, frame_length=64, hop=32)
 
@@ -24,30 +24,30 @@ def separator(spec: ModelSpec = SPEC, seed: int = 0) -> Separator:
 
 def test_it_follows_weights_and_spec(tmp_path: Path) -> None:
     one = separator()
-    assert export.identity(separator()) == export.identity(one)
-    assert export.identity(separator(seed=1)) != export.identity(one)
-    assert export.identity(separator(dataclasses.replace(SPEC, window="hann"))) != export.identity(one)
-    before = export.identity(one)
+    assert exported.identity(separator()) == exported.identity(one)
+    assert exported.identity(separator(seed=1)) != exported.identity(one)
+    assert exported.identity(separator(dataclasses.replace(SPEC, window="hann"))) != exported.identity(one)
+    before = exported.identity(one)
     weights = one.get_weights()
     weights[-1] = weights[-1] + 1e-6
     one.set_weights(weights)
-    assert export.identity(one) != before
-    export.save(one, tmp_path / "model", recipe_name="any")
+    assert exported.identity(one) != before
+    exported.save(one, tmp_path / "model", recipe_name="any")
     told = json.loads((tmp_path / "model/assets.extra/stemline.json").read_text())
-    assert told["identity"] == export.identity(one)
+    assert told["identity"] == exported.identity(one)
 
 
 def test_it_follows_the_code_that_exports(monkeypatch, tmp_path: Path) -> None:
     """A model exported anew by a later version of this package may answer otherwise, or have other signatures."""
     one = separator()
-    before = export.identity(one)
+    before = exported.identity(one)
     copy = tmp_path / "models"
     copy.mkdir()
-    for module in Path(export.__file__).parent.rglob("*.py"):
-        target = copy / module.relative_to(Path(export.__file__).parent)
+    for module in Path(exported.__file__).parent.rglob("*.py"):
+        target = copy / module.relative_to(Path(exported.__file__).parent)
         target.parent.mkdir(exist_ok=True)
         target.write_text(module.read_text())
-    monkeypatch.setattr(export, "__file__", str(copy / "export.py"))
-    assert export.identity(one) == before
+    monkeypatch.setattr(exported, "__file__", str(copy / "export.py"))
+    assert exported.identity(one) == before
     (copy / "masking.py").write_text("# changed\n")
-    assert export.identity(one) != before
+    assert exported.identity(one) != before

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models import export, losses
-from models.recipe import ModelSpec
+from models import exported, losses
 from models.separator import Separator
+from models.spec import ModelSpec
 
 SHAPE = (2, 5, 4, 1, 2)
 TEACHER = ModelSpec(
@@ -299,10 +299,10 @@ def test_the_gradient_is_that_of_the_deep_terms_too(stems):
 
 def test_the_teacher_never_reaches_the_saved_model(stems, tmp_path):
     student = Separator(dataclasses.replace(TEACHER, network="dnn", sizes={"units": 8}))
-    export.save(student, tmp_path / "before")
+    exported.save(student, tmp_path / "before")
     mixture = tf.constant(stems.sum(-1))
     built("deep_features")(mixture, tf.constant(stems), student.network_outputs(mixture))
-    export.save(student, tmp_path / "after")
+    exported.save(student, tmp_path / "after")
     before, after = (tf.train.list_variables(f"{tmp_path}/{name}/variables/variables") for name in ("before", "after"))
     assert after == before
     assert len([name for name, _ in after if name.startswith("separator_weights")]) == len(student.weights)

@@ -9,10 +9,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 import models
-from models import losses, masking, sequences
+from models import losses, masking
+from models.layers import sequences
 from models.networks import drnn, gru_skip_filtering
-from models.recipe import ModelSpec
 from models.separator import Separator
+from models.spec import ModelSpec
 
 
 def magnitudes(*shape, seed=0):

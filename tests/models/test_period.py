@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import export
-from models.recipe import ModelSpec
+from models import exported as export
 from models.separator import Separator
+from models.spec import ModelSpec
 
 HOP = 32
 GROUPED = {

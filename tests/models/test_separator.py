@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models import export
-from models.recipe import ModelSpec
+from models import exported as export
 from models.separator import Separator
+from models.spec import ModelSpec
 
 SIZES = {"units": 8, "layers": 1, "recurrent": ()}
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import spectral
-from models.recipe import WINDOWS
+from models.spec import WINDOWS
 
 
 @st.composite

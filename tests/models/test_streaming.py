@@ -8,9 +8,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 import models
-from models import export, spectral, streaming
-from models.recipe import ModelSpec
+from models import exported as export
+from models import spectral, streaming
 from models.separator import Separator
+from models.spec import ModelSpec
 from models.streaming import StreamingSeparator
 
 ONLINE = ("lstm_online", "or_unet")

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models import export, weights
-from models.recipe import ModelSpec
+from models import exported, weights
 from models.separator import Separator
+from models.spec import ModelSpec
 
 SPEC = ModelSpec(
     "unet", {"filters": (4, 8)}, frame_length=64, hop=32, normalise_level=True, input_power=0.5, standardise=True
@@ -24,7 +24,7 @@ def saved(tmp_path_factory):
     generator = np.random.default_rng(0)
     separator.set_weights([generator.uniform(0.1, 0.5, weight.shape) for weight in separator.weights])
     directory = tmp_path_factory.mktemp("weights") / "model"
-    export.save(separator, directory)
+    exported.save(separator, directory)
     return separator, directory
 
 

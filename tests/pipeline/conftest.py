@@ -23,14 +23,14 @@ class Outcome:
 @pytest.fixture
 def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Outcome]:
     """Runs `stemline ARGS` through the installed entry point's function."""
-    from pipeline import cli
+    from pipeline.cli import main
 
     def run(*args: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["stemline", *map(str, args)])
         capfd.readouterr()
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as stopped:
             code = int(stopped.code or 0)
         streams = capfd.readouterr()
@@ -42,8 +42,8 @@ def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> C
 @pytest.fixture(scope="session")
 def small_records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Split -> TFRecords of four rendered songs of 3 s for training, and one for dev, at 8 kHz."""
-    from pipeline import examples, ingest
-    from pipeline.config import load
+    from pipeline.config.config import load
+    from pipeline.data import ingest, tfrecords
 
     root = str(tmp_path_factory.mktemp("records"))
     options = {"tracks": {"train": 4, "dev": 1, "test": 1}, "seconds": 3}
@@ -51,4 +51,4 @@ def small_records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[st
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(root)).parent.mkdir(exist_ok=True)
         ingest.write_shard(shard, data, root)
-    return {split: examples.shards(f"{root}/Split-{split}") for split in ("train", "dev")}
+    return {split: tfrecords.shards(f"{root}/Split-{split}") for split in ("train", "dev")}

@@ -14,7 +14,7 @@ import pytest
 from serving import process
 
 if TYPE_CHECKING:
-    from serving.core import ServerCore
+    from serving.server.models.registry import ServerCore
 
 GAIN = 0.25
 
@@ -190,9 +190,9 @@ def _export(directory: Path, gain: float) -> None:
 def _services(bases: Mapping[str, Path]) -> Iterator[tuple[str, "ServerCore"]]:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-    from serving.core import Polling, ServerCore
-    from serving.servable import Servable
-    from serving.service import add_prediction_service
+    from serving.server.api.grpc_api import add_prediction_service
+    from serving.server.models.registry import Polling, ServerCore
+    from serving.server.models.servable import Servable
 
     config = ModelServerConfig()
     for name, base in bases.items():

@@ -1,0 +1,189 @@
+"""`stemline kubeflow`: the graph on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+    from pipeline.orchestration.cluster.client import Cluster, Submission
+
+app = typer.Typer(
+    help="The same graph on Kubeflow Pipelines: compile it, run it, schedule it.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+class Platform(StrEnum):
+    """What runs the pipeline."""
+
+    kfp = "kfp"
+    vertex = "vertex"
+
+
+Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", "-s", help="Override a key: train.steps=2000, cluster.image=...")
+]
+Host = Annotated[str | None, typer.Option("--host", help="Kubeflow Pipelines' API; else that of cluster.host.")]
+Compiled = Annotated[
+    Path | None, typer.Option("--pipeline", "-p", help="What `compile` wrote; else compiled for this run.")
+]
+
+
+@app.command()
+def compile(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    platform: Annotated[Platform, typer.Option(help="Open-source Kubeflow Pipelines v2, or Vertex AI.")] = Platform.kfp,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the YAML goes.")] = Path("pipeline.yaml"),
+) -> None:
+    """Write the graph as Kubeflow's pipeline specification; the configuration is its one parameter."""
+    config = _config(recipe, set)
+    from pipeline.orchestration.cluster import compile as compiler
+    from pipeline.orchestration.cluster import package
+
+    compiler.write(compiler.compile(package.sent(config), platform.value), output)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def emulate(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    pipeline: Compiled = None,
+    workdir: Annotated[
+        Path, typer.Option("--workdir", "-w", help="In the place of the cluster's volume: pipeline/, stemline/, runs/.")
+    ] = Path("emulation"),
+) -> None:
+    """Run every task of the pipeline file on this machine by its own command line. Exit codes as of `submit --wait`."""
+    config = _config(recipe, set)
+    from pipeline.cli import kubeflow_tables
+    from pipeline.orchestration.cluster import emulate as emulation
+    from pipeline.orchestration.cluster import watch
+
+    placed = emulation.placed(config, workdir.resolve())
+    with _submission(placed, pipeline) as submission:
+        try:
+            run = emulation.run(submission.file, placed, workdir, Path(sys.executable), kubeflow_tables.print_task)
+        except emulation.TaskError as error:
+            end = watch.end_of("FAILED", {error.task})
+        else:
+            end = watch.End.SUCCEEDED
+            typer.echo(f"artifacts: {run.directory}")
+    kubeflow_tables.print_end(end)
+    raise typer.Exit(end)
+
+
+@app.command()
+def submit(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    pipeline: Compiled = None,
+    host: Host = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it ends; exit code 3 if the gate refuses, 1 if it fails otherwise.")
+    ] = False,
+) -> None:
+    """Run the pipeline once."""
+    config = _config(recipe, set)
+    cluster = _cluster(host, config)
+    with _submission(config, pipeline) as submission:
+        run = cluster.submit(submission)
+        typer.echo(f"submitted {submission.name!r}: {cluster.host.rstrip('/')}/#/runs/details/{run}")
+        if wait:
+            raise typer.Exit(_waited(cluster, run, submission))
+
+
+@app.command()
+def schedule(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    pipeline: Compiled = None,
+    host: Host = None,
+    pause: Annotated[
+        bool | None, typer.Option("--pause/--resume", help="Let it rest, or run again; else as it is.")
+    ] = None,
+) -> None:
+    """Run the pipeline by `cluster.cron`: creates or changes the one schedule of the recipe, and says what changed."""
+    config = _config(recipe, set)
+    cluster = _cluster(host, config)
+    from pipeline.orchestration.cluster import schedule as schedules
+
+    with _submission(config, pipeline) as submission:
+        outcome = schedules.apply(cluster, submission, pause)
+    for change in outcome.changes or ("nothing changed",):
+        typer.echo(f"{outcome.name}: {change}")
+    typer.echo(f"cron {config.cluster.cron!r}" + (", paused: --resume starts it again" if outcome.paused else ""))
+
+
+@app.command()
+def status(
+    recipe: Recipe = "demo",
+    set: Set = None,
+    host: Host = None,
+    number: Annotated[int, typer.Option("--number", "-n", help="How many of the last runs.", min=1)] = 10,
+) -> None:
+    """The last runs and the schedules of the experiment."""
+    from pipeline.config.config import load
+
+    config = load(recipe, set or ())
+    cluster = _cluster(host, config)
+    from pipeline.cli import kubeflow_tables
+
+    kubeflow_tables.print_status(cluster, config.cluster.experiment, number)
+
+
+def _config(recipe: str, set: list[str] | None) -> Config:
+    """The configuration, checked as far as it can be where the data are not."""
+    from pipeline.config.config import load
+    from pipeline.orchestration import preflight
+
+    config = load(recipe, set or ())
+    preflight.check_recipe(config)
+    preflight.check_workers(config)
+    return config
+
+
+def _cluster(host: str | None, config: Config) -> Cluster:
+    """What answers at `--host`, or else where the configuration says, to whom that says we are."""
+    from pipeline.orchestration.cluster.client import Cluster
+
+    place = dataclasses.replace(config.cluster, host=host) if host else config.cluster
+    return Cluster(place.host, place.namespace, place.login())
+
+
+def _waited(cluster: Cluster, run: str, submission: Submission) -> int:
+    from pipeline.cli import kubeflow_tables
+    from pipeline.orchestration.cluster import package, watch
+
+    end = watch.until_end(cluster, run, package.tasks(submission.documents), kubeflow_tables.print_task)
+    kubeflow_tables.print_end(end)
+    return end
+
+
+@contextlib.contextmanager
+def _submission(config: Config, compiled: Path | None) -> Iterator[Submission]:
+    """The pipeline file with the configuration that was checked against it."""
+    from pipeline.orchestration.cluster import package
+    from pipeline.orchestration.cluster.client import Submission
+
+    with tempfile.TemporaryDirectory() as directory:
+        file = compiled or Path(directory, "pipeline.yaml")
+        if not compiled:
+            from pipeline.orchestration.cluster import compile as compiler
+
+            compiler.write(compiler.compile(package.sent(config)), file)
+        submission = Submission(file, config)
+        package.check(submission.documents, config)
+        yield submission

@@ -1,0 +1,444 @@
+"""The `stemline` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.kubeflow import app as kubeflow_app
+from pipeline.common import process
+
+if TYPE_CHECKING:
+    from pipeline.components.graph import Stage
+    from pipeline.config.config import Config
+    from serving.client import Client
+    from serving.local import LocalModel
+
+# TFX's own imports must see the Keras that the models are built with; the rest keeps native start-up noise off the screen.
+ENVIRONMENT = {
+    "TF_USE_LEGACY_KERAS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "GRPC_VERBOSITY": "NONE",
+    "GLOG_minloglevel": "3",
+    "PYTHONWARNINGS": "ignore",
+}
+BAD_INPUT, REFUSED, FAILED = 2, 3, 4
+
+app = typer.Typer(
+    help="Singing-voice separation as a pipeline: ingest stems, train, judge, refuse a worse model, serve the better one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.")]
+Data = Annotated[
+    str | None, typer.Option("--data", "-d", help="Directory of the stems; may hold {SPAN} and {VERSION}.")
+]
+Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.")]
+Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: train.steps=2000.")]
+Work = Annotated[Path, typer.Option("--workdir", "-w", help="Metadata, artifacts, checkpoints and pushed models.")]
+BadTracks = Annotated[int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")]
+ModelName = Annotated[str, typer.Option("--model-name", help="Name of the model on the server.")]
+Server = Annotated[str | None, typer.Option("--server", help="host:port of a model server; else in this process.")]
+Ca = Annotated[Path | None, typer.Option("--ca", help="PEM of who signed the server's certificate; turns TLS on.")]
+Cert = Annotated[Path | None, typer.Option("--cert", help="PEM of this client's certificate, for a server that asks.")]
+Key = Annotated[Path | None, typer.Option("--key", help="PEM of its key.")]
+Model = Annotated[Path | None, typer.Option("--model", "-m", help="A SavedModel instead of the last pushed one.")]
+Pushed = Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")]
+
+# Options of `evaluate` in its help: what is about files, and what about the run of a pipeline.
+_FILES, _RUN = "Separated files", "A pipeline run"
+References = Annotated[
+    Path | None,
+    typer.Option(help="The true stems: <track>/<stem>.wav or MUSDB18's <track>.stem.mp4.", rich_help_panel=_FILES),
+]
+Estimates = Annotated[
+    Path | None, typer.Option(help="What any system separated: <track>/<target>.wav.", rich_help_panel=_FILES)
+]
+JudgedModel = Annotated[
+    Path | None,
+    typer.Option("--model", "-m", help="Or a SavedModel that separates the mixtures.", rich_help_panel=_FILES),
+]
+BaselineEstimates = Annotated[
+    Path | None, typer.Option(help="Files of another system, to compare with.", rich_help_panel=_FILES)
+]
+BaselineModel = Annotated[Path | None, typer.Option(help="Or a SavedModel to compare with.", rich_help_panel=_FILES)]
+Targets = Annotated[
+    str | None, typer.Option(help="Which to judge, as a,b; else all that were separated.", rich_help_panel=_FILES)
+]
+Metrics = Annotated[
+    str | None, typer.Option(help="BSS Eval versions; else v3,v4 or those of --recipe.", rich_help_panel=_FILES)
+]
+Window = Annotated[
+    float | None, typer.Option(help="Seconds of v4's frames; else 1 or those of --recipe.", rich_help_panel=_FILES)
+]
+ByReference = Annotated[
+    bool, typer.Option("--reference", help="Let museval and mir_eval compute: slow.", rich_help_panel=_FILES)
+]
+Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for every core.", min=0, rich_help_panel=_FILES)]
+Results = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="For report.html, scores.csv, museval's JSON.", rich_help_panel=_FILES),
+]
+RunData = Annotated[
+    str | None, typer.Option("--data", "-d", help="Directory of the stems; may hold {SPAN}.", rich_help_panel=_RUN)
+]
+RunFormat = Annotated[
+    str | None,
+    typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.", rich_help_panel=_RUN),
+]
+RunWork = Annotated[
+    Path, typer.Option("--workdir", "-w", help="Metadata, artifacts and checkpoints.", rich_help_panel=_RUN)
+]
+RUN_OPTIONS = frozenset({"data", "format", "workdir"})
+SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks"})
+WORKDIR = Path("runs")
+MODEL_NAME = "stemline"
+
+
+@app.command()
+def demo(workdir: Work = WORKDIR, set: Set = None) -> None:
+    """Everything once, small, on songs that we render ourselves: ends with scores and separated audio over gRPC."""
+    from pipeline.cli import demo as demonstration
+    from pipeline.config.config import load
+    from pipeline.runs.workdir import Workdir
+
+    raise typer.Exit(demonstration.main(load("demo", set or ()), Workdir(workdir)))
+
+
+def _stage(name: str, until: Stage, words: str) -> None:
+    """Adds the command that runs the graph up to a stage."""
+
+    @app.command(name, help=words)
+    def stage(
+        recipe: Recipe = "demo",
+        data: Data = None,
+        format: Format = None,
+        set: Set = None,
+        workdir: Work = WORKDIR,
+        max_bad_tracks: BadTracks = None,
+    ) -> None:
+        _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, until)
+
+
+_stage(
+    "run",
+    "push",
+    "The whole pipeline: ingest, validate, train, judge, check serving, push. Exit code 3 when the model is refused.",
+)
+_stage("ingest", "ingest", "Turn stems into TFRecords and validate them.")
+_stage("train", "train", "Ingest, validate and train, without judging.")
+
+
+@app.command()
+def evaluate(
+    ctx: typer.Context,
+    references: References = None,
+    estimates: Estimates = None,
+    model: JudgedModel = None,
+    baseline_estimates: BaselineEstimates = None,
+    baseline_model: BaselineModel = None,
+    targets: Targets = None,
+    metrics: Metrics = None,
+    window: Window = None,
+    reference: ByReference = False,
+    jobs: Jobs = 0,
+    output: Results = None,
+    recipe: Recipe = "demo",
+    set: Set = None,
+    max_bad_tracks: BadTracks = None,
+    data: RunData = None,
+    format: RunFormat = None,
+    workdir: RunWork = WORKDIR,
+) -> None:
+    """Judge separated files against the true stems; or ingest, validate, train and judge a recipe, without pushing.
+
+    With --references: the files of any system (--estimates) or of a SavedModel (--model), tracks as <track>/<stem>.wav,
+    perhaps in train/ and test/. No pipeline runs; with --recipe its gate judges them.
+
+    Exit code 3 when the gate refuses.
+    """
+    given = _given(ctx)
+    if not given - RUN_OPTIONS - SHARED_OPTIONS:
+        _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "evaluate")
+        return
+    if references is None:
+        raise ValueError("--references is needed: the folder of the true stems that estimates are judged by")
+    if mixed := sorted(given & RUN_OPTIONS):
+        raise ValueError(f"--{mixed[0]} is of a pipeline run and cannot stand beside --references")
+    if "recipe" not in given and set:
+        raise ValueError("--set changes a recipe: beside --references it needs --recipe, whose gate then judges")
+    if "recipe" in given and targets:
+        raise ValueError("--targets cannot stand beside --recipe, whose targets are judged")
+    from pipeline.config.config import load
+    from pipeline.evaluation import standalone
+
+    request = standalone.Request(
+        references=references,
+        estimates=estimates,
+        model=model,
+        baseline_estimates=baseline_estimates,
+        baseline_model=baseline_model,
+        targets=_listed(targets),
+        metrics=_listed(metrics),
+        window_seconds=window,
+        max_bad_tracks=max_bad_tracks or 0,
+        jobs=jobs,
+        gate=load(recipe, set or ()) if "recipe" in given else None,
+        engine="reference" if reference else "stemline",
+    )
+    if output:
+        standalone.check_output(output)
+    judged = standalone.evaluate(request)
+    written = standalone.write(judged, output) if output else []
+    from pipeline.cli import tables
+
+    tables.print_judged(judged, written)
+    if not judged.accepted:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def separate(
+    audio: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Stems become <output>/<name>/<target>.wav.")] = Path(
+        "separated"
+    ),
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Block by block without looking ahead, as an online model works live.")
+    ] = False,
+    server: Server = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    model: Model = None,
+    recipe: Pushed = None,
+    model_name: ModelName = MODEL_NAME,
+    workdir: Work = WORKDIR,
+) -> None:
+    """Separate files into stems with the last pushed model, in this process or over gRPC."""
+    from pipeline.common.progress import file_progress
+
+    with _separation(server, (ca, cert, key), model, recipe, model_name, workdir) as source:
+        separate_file = source.stream_file if stream else source.separate_file
+        for path in audio:
+            with file_progress(path.name) as progress:
+                written = separate_file(path, output / path.stem, progress=progress)
+            for stem in written.values():
+                typer.echo(f"wrote {stem}")
+
+
+@app.command()
+def live(
+    target: Annotated[str, typer.Option("--target", "-t", help="The stem to write.")] = "vocals",
+    channels: Annotated[int, typer.Option("--channels", "-c", help="Channels of the PCM, in and out.")] = 1,
+    hops: Annotated[int, typer.Option("--hops", help="Hops in a block: more cost less and come later.")] = 1,
+    server: Server = None,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    model: Model = None,
+    recipe: Pushed = None,
+    model_name: ModelName = MODEL_NAME,
+    workdir: Work = WORKDIR,
+) -> None:
+    """Separate while it plays: raw PCM (s16le, at the model's rate) from standard input, one stem to standard output.
+
+    ffmpeg -i song.mp3 -f s16le -ar 16000 -ac 1 - | stemline live | ffplay -f s16le -ar 16000 -
+    """
+    from serving.client import live
+
+    live.check_pipes()
+    with _separation(server, (ca, cert, key), model, recipe, model_name, workdir) as source:
+        live.run(source, target, channels, hops)
+
+
+@app.command()
+def serve(
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="Whose models; else those of the last push.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", "-p", help="gRPC port; 0 chooses a free one.", min=0, max=65535)
+    ] = 8500,
+    model_name: ModelName = MODEL_NAME,
+    workdir: Work = WORKDIR,
+    flags: Annotated[
+        list[str] | None, typer.Argument(help="After --: flags of tensorflow_model_server, as --rest_api_port=8501.")
+    ] = None,
+) -> None:
+    """Serve the pushed models over TF Serving's gRPC protocol; new versions are picked up as they are pushed.
+
+    stemline serve --recipe demo -- --rest_api_port=8501 --enable_batching
+    """
+    from pipeline.runs.workdir import Workdir
+
+    base = Workdir(workdir).latest_version(recipe).parent.resolve()
+    own = [f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base}"]
+    os.execv(sys.executable, [sys.executable, "-m", "serving.server", *own, *(flags or ())])
+
+
+@app.command()
+def leaderboard(
+    data: Data = None,
+    format: Format = None,
+    cpu_minutes: Annotated[float, typer.Option("--cpu-minutes", help="Budget of every system's training.")] = 10.0,
+    systems: Annotated[
+        str | None, typer.Option("--systems", help="Which, as a,b,c; also YAML files of your own. Else all.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="For table and plot; else <workdir>/leaderboard.")
+    ] = None,
+    set: Set = None,
+    workdir: Work = WORKDIR,
+    max_bad_tracks: BadTracks = None,
+) -> None:
+    """Every system on the same data with the same budget and judge: one table, one plot. Exit code 4 when one failed."""
+    from pipeline.leaderboard import run as leaderboard
+
+    def config(recipe: str) -> Config:
+        overrides = [f"train.cpu_minutes={cpu_minutes}", *leaderboard.OVERRIDES, *(set or ())]
+        return _config(recipe, data, format, overrides, max_bad_tracks)
+
+    chosen = leaderboard.recipes(name.strip() for name in systems.split(",")) if systems else leaderboard.recipes()
+    configs = leaderboard.in_order([config(recipe) for recipe in chosen], config)
+    from pipeline.cli import tables
+    from pipeline.runs.workdir import Workdir
+
+    place = Workdir(workdir)
+    target = output or place.root / leaderboard.NAME
+    board = leaderboard.run(configs, place, target, _said(data, format, cpu_minutes, systems, set))
+    tables.print_board(board, target)
+    if board.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def models(workdir: Work = WORKDIR) -> None:
+    """Every system: paper, parameters, online or not, latency, published score, our score."""
+    from pipeline.cli import tables
+    from pipeline.runs.workdir import Workdir
+
+    tables.print_models(Workdir(workdir))
+
+
+app.add_typer(kubeflow_app, name="kubeflow")
+runs_app = typer.Typer(add_completion=False)
+app.add_typer(runs_app, name="runs")
+
+
+@runs_app.callback(invoke_without_command=True)
+def runs(ctx: typer.Context, workdir: Work = WORKDIR) -> None:
+    """What ran, what was blessed and pushed, with scores: read from the metadata."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from pipeline.cli import tables
+    from pipeline.runs.workdir import Workdir
+
+    tables.print_runs(Workdir(workdir))
+
+
+@runs_app.command()
+def diff(
+    ctx: typer.Context,
+    a: Annotated[str, typer.Argument(metavar="A", help="A run: its number, `latest`, `previous`, or its start.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The run to compare it with.")],
+    workdir: Annotated[Path | None, typer.Option("--workdir", "-w", help="Else that of `stemline runs`.")] = None,
+) -> None:
+    """Two runs side by side: configuration, data, training, scores, tracks and verdict."""
+    from pipeline.cli import tables
+    from pipeline.runs.workdir import Workdir
+
+    whole = ctx.parent.params["workdir"] if ctx.parent else WORKDIR
+    tables.print_diff(Workdir(workdir or whole), a, b)
+
+
+def main() -> None:
+    """Entry point: bad input is one sentence on standard error and exit code 2."""
+    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    process.quiet()
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        typer.echo(f"stemline: {process.sentence(error)}", err=True)
+        sys.exit(BAD_INPUT)
+
+
+def _config(recipe: str, data: str | None, format: str | None, set: list[str] | None, bad: int | None) -> Config:
+    """The recipe with the options that have a flag of their own, then with every --set."""
+    import json
+
+    from pipeline.config.config import load
+
+    flags = {"data.path": os.path.abspath(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if format is not None and format != load(recipe).data.format:
+        given.append("data.options={}")  # those of the recipe are of its own format
+    return load(recipe, [*given, *(set or ())])
+
+
+def _given(ctx: typer.Context) -> set[str]:
+    """Names of the options that were typed."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _listed(names: str | None) -> tuple[str, ...]:
+    """`a, b` as ("a", "b")."""
+    return tuple(name.strip() for name in names.split(",")) if names else ()
+
+
+def _said(data: str | None, format: str | None, cpu_minutes: float, systems: str | None, set: list[str] | None) -> str:
+    """The leaderboard's command as others would type it: names of folders and files, not where they lie."""
+    folder = Path(data).name if data else None
+    names = ",".join(Path(name.strip()).name for name in systems.split(",")) if systems else None
+    options = {"--data": folder, "--format": format, "--cpu-minutes": f"{cpu_minutes:g}", "--systems": names}
+    given = [word for option, value in options.items() if value is not None for word in (option, value)]
+    return shlex.join(["stemline", "leaderboard", *given, *(word for each in set or () for word in ("--set", each))])
+
+
+def _separation(
+    server: str | None,
+    pems: tuple[Path | None, Path | None, Path | None],
+    model: Path | None,
+    recipe: str | None,
+    model_name: str,
+    workdir: Path,
+) -> Client | LocalModel:
+    """The model of a server (`pems`: authority, certificate, key), or one in this process; closed by its `with` block."""
+    ca, certificate, key = pems
+    if server:
+        from serving.client import Client
+
+        return Client(server, model_name, ca=ca, certificate=certificate, key=key)
+    if any(pems):
+        raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
+    from pipeline.runs.workdir import Workdir
+    from serving.local import LocalModel
+
+    return LocalModel(model or Workdir(workdir).latest_version(recipe))
+
+
+def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
+    from pipeline.cli import tables
+    from pipeline.orchestration import preflight
+    from pipeline.runs.workdir import Workdir
+
+    # Before TFX, whose import takes seconds.
+    preflight.check(config, Workdir(workdir) if until != "ingest" else None)
+    from pipeline.orchestration.local_runner import run_local
+
+    result = run_local(config, Workdir(workdir), until)
+    tables.print_run(result)
+    if until in ("evaluate", "push") and not result.accepted:
+        raise typer.Exit(REFUSED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Tables for the terminal: runs, models and scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from pipeline.config import config
+from pipeline.leaderboard import board as boards
+from pipeline.leaderboard import network_facts
+from pipeline.leaderboard.board import Board, short
+from pipeline.runs.workdir import Workdir
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.standalone import Judged
+    from pipeline.runs.history import Run
+
+console = Console(highlight=False)
+
+# Of `print_runs`, each with the width of its longest word.
+_COLUMNS = {
+    **{"run": 3, "started": 10, "recipe": 8, "states": 7, "training": 8},
+    **{"blessed": 7, "version": 10, "vocals": 8},
+}
+VERDICTS = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "–"}
+
+
+def print_run(run: Run) -> None:
+    """What one run decided, with the reasons, and where everything lies."""
+    if run.trained_by:
+        since = f"run {run.trained_by.number} of {run.trained_by.started:%Y-%m-%d %H:%M:%S}"
+        console.print(f"no new data since {since}: nothing to train", markup=False, soft_wrap=True)
+    for line in run.reasons:
+        console.print(line, style=None if line.startswith("ok") else "red", markup=False, soft_wrap=True)
+    if len(run.training.get("stages", ())) > 1 or "warm_start" in run.training:
+        console.print(f"trained: {_trained(run)}", markup=False, soft_wrap=True)
+    if run.teacher:
+        console.print(f"teacher: {run.teacher.saved_model}", markup=False, soft_wrap=True)
+    if run.report:
+        console.print(f"report: {run.report}", markup=False, soft_wrap=True)
+    if run.model:
+        console.print(f"model: {run.model}", markup=False, soft_wrap=True)
+    if run.pushed:
+        console.print(f"serving: {run.pushed}", markup=False, soft_wrap=True)
+    elif not run.accepted and run.blessed is not None:
+        console.print("[red]not pushed:[/red] the model was refused; what is served does not change")
+
+
+def print_runs(workdir: Workdir) -> None:
+    """Every run that the metadata knows, newest first."""
+    from pipeline.runs import history
+
+    found = history.runs(workdir)
+    if not found:
+        console.print(f"no runs in {workdir.root} yet; `stemline demo` makes one", markup=False)
+        return
+    table = Table(title=f"Runs in {workdir.root}", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, widest in _COLUMNS.items():  # a narrow terminal takes more lines, and nothing away
+        table.add_column(name, overflow="fold", min_width=widest)
+    for run in found:
+        version = run.pushed.rsplit("/", 1)[-1] if run.pushed else "–"
+        halted = run.states.get("Trainer") in ("failed", "stopped")
+        trained = _unfinished(workdir, run.pipeline) if halted else _trained(run)
+        row = (str(run.number), f"{run.started:%Y-%m-%d %H:%M:%S}", run.pipeline, _states(run.states.values()), trained)
+        table.add_row(*row, _verdicts(run), version, _headline(run.scores))
+    console.print(table)
+
+
+def print_diff(workdir: Workdir, a: str, b: str) -> None:
+    """Two runs side by side, by the names that `print_runs` shows."""
+    from pipeline.runs import compare, history
+
+    found = history.runs(workdir)
+    if not found:
+        raise ValueError(f"there are no runs in {workdir.root} yet")
+    chosen = compare.find(found, a), compare.find(found, b)
+    for section in compare.sections(*chosen):
+        table = Table(
+            Column(section.title, overflow="fold"), Column("A", overflow="fold"), Column("B", overflow="fold")
+        )
+        changes = any(row.change is not None for row in section.rows)
+        if changes:
+            table.add_column("B - A", justify="right", no_wrap=True)
+        for row in section.rows:
+            style = "yellow" if row.a != row.b and row.change is None else None
+            cells = (Text(row.name), Text(row.a, style or ""), Text(row.b, style or ""))
+            table.add_row(*cells, *([_change(row.change)] if changes else []))
+        if section.rows:
+            console.print(table)
+        for note in section.notes:
+            console.print(note, markup=False, soft_wrap=True)
+
+
+def _change(difference_db: float | None) -> Text:
+    """Green for better, red for worse, in two decimals; what rounds to nothing has no colour."""
+    if difference_db is None:
+        return Text("–")
+    told = f"{difference_db:+.2f}"
+    return Text(told, "" if float(told) == 0 else "green" if difference_db > 0 else "red")
+
+
+def print_board(board: Board, directory: Path) -> None:
+    """A leaderboard in short, what failed, and where the long form lies."""
+    table = Table("system", "parameters", "online", "CPU min", "real-time factor", f"{board.target} GNSDR")
+    for entry in board.ranked:
+        speed = "–" if entry.real_time_factor is None else f"{entry.real_time_factor:.4f}"
+        online = "yes" if entry.online else "no"
+        score = f"{entry.score(board.target, 'GNSDR'):.2f}"
+        table.add_row(entry.system, f"{entry.parameters:,}", online, f"{entry.cpu_minutes:.1f}", speed, score)
+    console.print(table)
+    for entry in board.failed:
+        console.print(f"{entry.system} failed: {entry.problem}", style="red", markup=False, soft_wrap=True)
+    for path in sorted(directory.glob("leaderboard.*")):
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def print_judged(judged: Judged, written: Iterable[Path]) -> None:
+    """Scores of separated files, one table for each version, what was left out or fitted, and the gate's reasons."""
+    from pipeline.evaluation import aggregate
+    from pipeline.evaluation.scores import VERSIONS
+
+    result = judged.evaluation
+    for version in result.settings.metrics:
+        words = aggregate.describe(version, result.settings.window_seconds)
+        console.print(f"{words}; {len(result.tracks)} track(s), in dB", markup=False, soft_wrap=True)
+        table = Table("target", "method")
+        names = [aggregate.score_name("", f"{version}/{metric}") for metric in VERSIONS[version]]
+        for name in names:
+            table.add_column(name.rpartition("/")[2], justify="right", no_wrap=True)
+        for target in result.targets:
+            for method in result.methods:
+                values = [result.scores[method].get(f"{target}{name}", math.nan) for name in names]
+                table.add_row(target, judged.labels.get(method, method), *(_decibels(value) for value in values))
+            table.add_section()
+        console.print(table)
+    for name, reason in sorted(judged.bad.items()):
+        console.print(f"left out: {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
+    if judged.fits:
+        console.print(_fitted(judged), markup=False, soft_wrap=True)
+    for line in judged.reasons:
+        console.print(line, style=None if line.startswith("ok") else "red", markup=False, soft_wrap=True)
+    for path in written:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def print_models(workdir: Workdir) -> None:
+    """Every system with its paper, sizes, latency, published score and ours; answers without TensorFlow."""
+    facts, ours = network_facts.known(), _ours(workdir)
+    table = Table("system", "paper", title="Systems", show_lines=True, box=box.SIMPLE, pad_edge=False)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("online", no_wrap=True)
+    table.add_column("ours", no_wrap=True)
+    table.columns[0].no_wrap = True
+    published = Table.grid("system", "published", padding=(0, 2))
+    published.columns[1].overflow = "fold"  # never an ellipsis in a figure
+    for system, recipes in _systems().items():
+        told = config.load(recipes[0])
+        known = [facts[name] for name in recipes if name in facts]
+        counts = "\n".join(f"{each['parameters']:,}" for each in known)
+        table.add_row(
+            system,
+            short(told.paper),
+            counts,
+            _latencies(known),
+            ours.get(system, "–"),
+        )
+        published.add_row(system, told.published)
+    console.print(table)
+    console.print("published:")
+    console.print(published)
+    notes = (
+        f"recipes: {', '.join(config.recipe_names())}",
+        f"parameters, online: of the recipe at the published settings, then of the one for MIR-1K ({config.BENCHMARK_SUFFIX})",
+        "online: with its algorithmic latency; no: it needs the whole file",
+        f"ours: vocals, of the newest run in {workdir.root}, else of the leaderboard that ships with the project",
+    )
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _verdicts(run: Run) -> str:
+    """The judge's verdict, and that of the serving check where it is another."""
+    differs = run.infra_blessed is not None and run.infra_blessed != run.blessed
+    return VERDICTS[run.blessed] + (f", infra {VERDICTS[run.infra_blessed]}" if differs else "")
+
+
+def _fitted(judged: Judged) -> str:
+    """What museval does in silence: estimates made as long as their references."""
+    fits = [fit for each in judged.fits.values() for fit in each]
+    worst = max(fits, key=lambda fit: abs(fit.samples))
+    how = f"{abs(worst.samples)} samples {'shorter' if worst.samples > 0 else 'longer'}"
+    return f"padded or cut {len(fits)} file(s) to their references' length; the furthest, {worst.file}, was {how}"
+
+
+def _decibels(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def _systems() -> dict[str, list[str]]:
+    """System -> its recipes, the one at the published settings first; a system has a recipe for MIR-1K."""
+    names = config.recipe_names()
+    systems = [name.removesuffix(config.BENCHMARK_SUFFIX) for name in names if name.endswith(config.BENCHMARK_SUFFIX)]
+    return {
+        system: [name for name in (system, system + config.BENCHMARK_SUFFIX) if name in names]
+        for system in sorted(systems)
+    }
+
+
+def _latencies(known: Iterable[network_facts.Facts]) -> str:
+    return "\n".join("no" if (ms := each["latency_ms"]) is None else f"{ms:.0f} ms" for each in known)
+
+
+def _ours(workdir: Workdir) -> dict[str, str]:
+    """System -> its score: of the newest run here that has one, else of the leaderboard that ships."""
+    shipped = boards.shipped()
+    scores = {entry.system: _headline(dict(entry.scores)) for entry in shipped.ranked} if shipped else {}
+    if not (workdir.metadata.exists() or workdir.metadata_note.exists()):
+        return scores
+    from pipeline.runs import history
+
+    found = [run for run in reversed(history.runs(workdir)) if run.scores]
+    return scores | {run.pipeline.removesuffix(config.BENCHMARK_SUFFIX): _headline(run.scores) for run in found}
+
+
+def _trained(run: Run) -> str:
+    """`fcn 110 + blstm 180 + own 310 steps, 4.0 CPU min` of what a run trained; of one stage the number of steps only."""
+    if not run.training:
+        return "–"
+    stages = run.training.get("stages") or [run.training]  # before there were stages, the whole training was one
+    steps = " + ".join(
+        f"{stage['name']} {stage['steps']}" if len(stages) > 1 else f"{stage['steps']}" for stage in stages
+    )
+    return f"{steps} steps, {run.training['cpu_minutes']:.1f} CPU min{_started(run)}"
+
+
+def _started(run: Run) -> str:
+    """`, from version 17` of a warm start; `, from scratch` where one was wanted and could not be."""
+    start = run.training.get("warm_start")
+    if start is None:
+        return ""
+    return ", from scratch" if start["reason"] else f", from version {Path(start['model']).name}"
+
+
+def _unfinished(workdir: Workdir, recipe: str) -> str:
+    """`stopped in stage blstm` from the checkpoints of a training that no run has finished."""
+    saved = workdir.checkpoints(recipe).glob("*/*/latest/checkpoint")
+    stages = [path.parent.parent.name for path in sorted(saved, key=lambda path: path.stat().st_mtime)]
+    return f"stopped in stage {stages[-1]}" if stages else "–"
+
+
+def _states(states: Iterable[str]) -> str:
+    counts: dict[str, int] = {}
+    for state in states:
+        counts[state] = counts.get(state, 0) + 1
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def _headline(scores: dict[str, float]) -> str:
+    """The first of the usual figures that the run has."""
+    for name in ("v3/GNSDR", "v3/SDR", "v4/SDR"):
+        if f"vocals/{name}" in scores:
+            return f"{name} {scores[f'vocals/{name}']:.2f} dB"
+    return "–"

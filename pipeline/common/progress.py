@@ -1,0 +1,82 @@
+"""What long work says while it runs: one rich console on standard error for the whole pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+if TYPE_CHECKING:
+    from pipeline.training.loop import Progress
+
+console = Console(stderr=True, highlight=False)
+
+# Without a terminal, a line this often instead of a moving bar.
+LINE_SECONDS = 15
+
+
+@contextlib.contextmanager
+def training(name: str) -> Iterator[Callable[[Progress], None]]:
+    """Shows step, losses and the time left; a bar on a terminal, a line now and then elsewhere."""
+    if not console.is_terminal:
+        yield _line_printer(name)
+        return
+    columns = (
+        TextColumn("  training {task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(name, total=1.0, words="")
+        yield lambda at: bars.update(task, completed=at.fraction, words=_words(at))
+
+
+@contextlib.contextmanager
+def file_progress(name: str) -> Iterator[Callable[[float], None]]:
+    """A bar for one file, on a terminal only; takes the finished fraction."""
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"separating {name}", total=1.0)
+        yield lambda fraction: bars.update(task, completed=fraction)
+
+
+@contextlib.contextmanager
+def judging(total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how many tracks are judged: a bar on a terminal, elsewhere a line whenever another tenth is."""
+    columns = (TextColumn("  judging tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task, told = bars.add_task("", total=total), 0
+
+        def show(done: int) -> None:
+            nonlocal told
+            bars.update(task, completed=done)
+            if not console.is_terminal and (done >= told + max(1, total // 10) or told < done == total):
+                told = done
+                console.print(f"  judged {done} of {total} tracks")
+
+        yield show
+
+
+def _line_printer(name: str) -> Callable[[Progress], None]:
+    last = -math.inf
+
+    def show(at: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_SECONDS or at.fraction >= 1:
+            last = time.monotonic()
+            console.print(f"  training {name}: {at.fraction:4.0%}, {_words(at)}")
+
+    return show
+
+
+def _words(at: Progress) -> str:
+    dev = "" if math.isnan(at.dev_loss) else f", dev {at.dev_loss:.4g}"
+    stage = "" if at.stage == "own" else f"stage {at.stage}, "
+    return f"{stage}step {at.step}, loss {at.loss:.4g}{dev}, {timedelta(seconds=round(at.seconds_left))} left"

@@ -1,0 +1,135 @@
+"""The pipeline as a graph; reads like the diagram in the README."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tfx.components import ExampleValidator, StatisticsGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import standard_artifacts
+from tfx.types.channel import OutputChannel
+
+from pipeline.common import versions
+from pipeline.components.anomaly_gate import AnomalyGate
+from pipeline.components.baseline import baseline
+from pipeline.components.evaluator import BaselinesEvaluator, BssEvaluator
+from pipeline.components.infra_validator import Platform, infra_validator
+from pipeline.components.pusher import pusher
+from pipeline.components.serving_validator import ServingValidator
+from pipeline.components.stems_example_gen import stems_example_gen
+from pipeline.components.teacher import teacher
+from pipeline.components.trainer import trainer
+from pipeline.config.config import Config, to_json
+from pipeline.data.schema import SCHEMA_PATH, metadata_features
+from pipeline.orchestration import beam_runners, preflight
+from pipeline.runs import metadata
+from pipeline.runs.workdir import Workdir
+
+Stage = Literal["ingest", "baselines", "train", "evaluate", "push"]
+
+
+def create_pipeline(config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None) -> Pipeline:
+    """The graph from stems to a pushed model, or its first part; until `baselines` it judges what needs no model.
+
+    ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.
+    Raises ValueError when the training needs a teacher that `workdir` does not have, see `preflight.check_teacher`.
+    """
+    if until not in ("ingest", "baselines"):
+        preflight.check_teacher(config, workdir)
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(workdir.artifacts(config.name)),
+        metadata_connection_config=metadata.connection(config.metadata, workdir),
+        components=components(config, workdir, until, ingested),
+        enable_cache=True,
+        beam_pipeline_args=beam_runners.arguments(config.beam),
+    )
+
+
+def components(
+    config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None, resolve: bool = True
+) -> list[BaseNode]:
+    """The nodes of the graph, each after those it needs.
+
+    resolve: False leaves out the nodes that look into the metadata, for an orchestrator without them; then the judge's
+        baseline is the version in the serving directory.
+    """
+    examples, nodes = _examples(config, workdir, ingested)
+    if until == "ingest":
+        return nodes
+    if until == "baselines":
+        judge = BaselinesEvaluator(
+            examples=examples,
+            config=to_json(config.only("data", "model", "evaluate")),
+            evaluations=str(workdir.evaluations(config.name)),
+        )
+        judge.add_upstream_node(nodes[-1])
+        return [*nodes, judge]
+
+    guides = [teacher(config.train.teacher)] if config.train.teacher and resolve else []
+    serving = str(workdir.serving(config.name))
+    train = trainer(
+        examples, config, str(workdir.checkpoints(config.name)), serving, *(guide.outputs["model"] for guide in guides)
+    )
+    train.add_upstream_node(nodes[-1])
+    nodes += [*guides, train]
+    if until == "train":
+        return nodes
+
+    model = train.outputs["model"]
+    incumbents = [baseline()] if resolve else []
+    for incumbent in incumbents:
+        incumbent.add_upstream_node(train)
+    evaluator = BssEvaluator(
+        examples=examples,
+        model=model,
+        baseline_model=incumbents[0].outputs["model"] if incumbents else None,
+        config=to_json(config.only("data", "model", "evaluate", "gate")),
+        evaluations=str(workdir.evaluations(config.name)),
+        serving_directory=serving,
+        served_elsewhere=versions.newest_foreign(serving, str(workdir.artifacts(config.name))),
+    )
+    nodes += [*incumbents, evaluator]
+    if until == "evaluate":
+        return nodes
+
+    validator = _serving_check(model, examples, config, None if resolve else "kubernetes")
+    push = pusher(evaluator.outputs["blessing"], validator.outputs["blessing"], serving)
+    return [*nodes, validator, push]
+
+
+def _serving_check(
+    model: OutputChannel, examples: OutputChannel, config: Config, platform: Platform | None
+) -> BaseNode:
+    """ServingValidator, or TFX's InfraValidator on a platform; both put out the blessing that the Pusher asks for."""
+    if config.serve.validator == "infra_validator":
+        return infra_validator(model, examples, config, platform)
+    return ServingValidator(model=model, examples=examples, config=to_json(config.only("data", "model", "serve")))
+
+
+def _examples(config: Config, workdir: Workdir, ingested: str | None) -> tuple[OutputChannel, list[BaseNode]]:
+    """The channel of the Examples and the nodes that it takes, the last of which lets the rest begin."""
+    if ingested:
+        importer = Importer(source_uri=ingested, artifact_type=standard_artifacts.Examples).with_id("SharedExamples")
+        return importer.outputs["result"], [importer]
+    example_gen = stems_example_gen(config.data, str(workdir.reports(config.name)))
+    examples = example_gen.outputs["examples"]
+    return examples, [example_gen, *_validation(examples, config)]
+
+
+def _validation(examples, config: Config) -> list[BaseNode]:
+    """Statistics of the metadata against the hand-written schema, and the gate that stops the run in words."""
+    features = metadata_features(config.data.targets)
+    statistics = StatisticsGen(examples=examples, stats_options=_allow_list(features))
+    schema = ImportSchemaGen(schema_file=str(SCHEMA_PATH))
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    return [statistics, schema, validator, AnomalyGate(anomalies=validator.outputs["anomalies"])]
+
+
+def _allow_list(features: list[str]):
+    import tensorflow_data_validation as tfdv
+
+    return tfdv.StatsOptions(feature_allowlist=features)

@@ -1,0 +1,149 @@
+"""The section `cluster` of a configuration: what a task gets on Kubernetes, where runs are listed, and how to get there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.config import cron
+from pipeline.config.login import Login
+
+TRAINER = "Trainer"  # the task that several workers can share
+_UNSET = (None, (), {})
+
+
+@dataclass(frozen=True)
+class Toleration:
+    """Of a taint of nodes, as Kubernetes has it; an empty effect tolerates every one."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A PersistentVolumeClaim and where its root is mounted."""
+
+    claim: str
+    mount_path: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a place that is none."""
+        if not self.claim:
+            raise ValueError("claim of a volume is empty: the name of a PersistentVolumeClaim is needed")
+        if not self.mount_path.startswith("/"):
+            raise ValueError(f"mount_path of volume {self.claim!r} is {self.mount_path!r}: it must begin with /")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What one task asks for; null and empty leave it to `cluster.every`, and there to the cluster.
+
+    memory_gb: of 10^9 bytes. gpu_type: the resource of a node's device plugin; on Vertex a type such as NVIDIA_TESLA_T4.
+    """
+
+    cpu: float | None = None
+    memory_gb: float | None = None
+    gpus: int | None = None
+    gpu_type: str | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    retries: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a quantity that no node has."""
+        for name in ("cpu", "memory_gb"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} of a task is {value}: it must be above 0, or null for no limit")
+        for name in ("gpus", "retries"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} of a task is {value}: it must be 0 or more")
+
+    def over(self, base: TaskConfig) -> TaskConfig:
+        """This task with what it leaves unset taken from `base`; a list or mapping that is set replaces the other."""
+        given = {name: value for name, value in vars(self).items() if value not in _UNSET}
+        return dataclasses.replace(base, **given)
+
+
+@dataclass(frozen=True)
+class EveryTask(TaskConfig):
+    """What tasks get that do not say otherwise. A key that a configuration leaves out is as here, null and empty are none."""
+
+    cpu: float | None = 2.0
+    memory_gb: float | None = 8.0
+    gpu_type: str | None = "nvidia.com/gpu"
+    volumes: tuple[Volume, ...] = (Volume("stemline-models", "/models"),)
+    retries: int | None = 2
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """How the graph runs on Kubeflow Pipelines.
+
+    image: of every task, with this project installed. workdir: a directory that every pod sees and that outlives runs, for
+        checkpoints and reports. serving: another, of a model server. pipeline_root: where artifacts go; empty is the
+        cluster's own place. every, tasks: what tasks get, all of them and by name (`Trainer`).
+    workers: how many pods train together, each with what `tasks` gives to the Trainer; 1 trains in the task itself.
+    cron: six fields, seconds first, in the time zone of the cluster.
+    host: where the API answers, a path before `/apis` included. token_env, token_file, cookie_env, ca_file: see `Login`.
+        These five are for the command that talks to the cluster: nothing of them reaches it.
+    """
+
+    image: str = "stemline:latest"
+    workdir: str = "/models/pipeline"
+    serving: str = "/models/stemline"
+    pipeline_root: str = ""
+    namespace: str = "kubeflow"
+    experiment: str = "stemline"
+    service_account: str = "pipeline-runner"
+    cron: str = "0 0 3 * * 1"
+    every: EveryTask = field(default_factory=EveryTask)
+    tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
+    workers: int = 1
+    host: str = "http://localhost:8080"
+    token_env: str | None = None
+    token_file: str | None = None
+    cookie_env: str | None = None
+    ca_file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a directory, an image, a schedule, a number of workers, a host or a login that cannot be."""
+        for name in ("workdir", "serving"):
+            if not getattr(self, name).startswith("/"):
+                raise ValueError(f"cluster.{name} is {getattr(self, name)!r}: a place in the pods begins with /")
+        if not re.fullmatch(r"\S+", self.image):
+            raise ValueError(f"cluster.image is {self.image!r}: the name of an image is needed")
+        cron.check(self.cron)
+        if self.workers < 1:
+            raise ValueError(f"cluster.workers is {self.workers}: it must be 1 or more")
+        if "@" in self.host:
+            raise ValueError(
+                f"cluster.host names a user before {self.host.rpartition('@')[2]!r}: legal is a host alone"
+            )
+        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.host):
+            raise ValueError(
+                f"cluster.host is {self.host!r}: legal are http://HOST and https://HOST, with a path or without"
+            )
+        self.login()
+
+    def login(self) -> Login:
+        """Who calls. Raises ValueError as `Login` does."""
+        return Login(self.token_env, self.token_file, self.cookie_env, self.ca_file)
+
+    def task(self, name: str) -> TaskConfig:
+        """What the task of this name gets; with several workers, each of them for the Trainer."""
+        return self.tasks.get(name, TaskConfig()).over(self.every)
+
+    def pod(self, name: str) -> TaskConfig:
+        """What the pod gets that Kubeflow Pipelines starts for a task: of a Trainer with several workers, one that waits."""
+        if name != TRAINER or self.workers == 1:
+            return self.task(name)
+        return dataclasses.replace(self.every, gpus=self.every.gpus and 0, retries=self.task(name).retries)

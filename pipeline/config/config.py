@@ -1,0 +1,352 @@
+"""One object that says everything about a run: YAML recipe + `--set key=value` overrides -> frozen dataclasses <-> JSON.
+
+Nothing here imports TensorFlow or TFX, so the command line can check a configuration in milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from models.spec import ModelSpec, Recipe, TrainSpec
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.gate import GateConfig
+from pipeline.runs.metadata import MetadataConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+# `<system>` is the recipe of a system at its published settings, `<system>_mir1k` the one that trains in minutes.
+BENCHMARK_SUFFIX = "_mir1k"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the stems are and how they become TFRecords (see pipeline/data/datasets and StemsExampleGen).
+
+    spans: of a path with {SPAN}, how many of the newest spans are trained on.
+    """
+
+    format: str = "synthetic"
+    path: str | None = None
+    spans: int = 1
+    sample_rate_hz: int = 16000
+    channels: int = 1
+    targets: tuple[str, ...] = ("vocals", "accompaniment")
+    segment_seconds: float = 10.0
+    dev_fraction: float = 0.1
+    test_fraction: float = 0.1
+    max_bad_tracks: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a number that no corpus can have."""
+        for name in ("sample_rate_hz", "channels", "segment_seconds", "spans"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}: it must be above 0")
+        for name in ("dev_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 0.9:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}: legal are 0 up to 0.9")
+        if self.max_bad_tracks < 0:
+            raise ConfigError(f"data.max_bad_tracks is {self.max_bad_tracks}: it must be 0 or more")
+        if self.spans > 1 and self.path and "{" not in self.path:
+            raise ConfigError(f"data.spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is computed on the test split: BSS Eval versions, the window of v4, and the size of the report.
+
+    baselines: what is judged beside the model and the mixture: the ideal masks, and robust PCA.
+    """
+
+    metrics: tuple[Literal["v3", "v4"], ...] = ("v3", "v4")
+    baselines: tuple[Literal["ibm", "irm", "rpca"], ...] = ("irm",)
+    window_seconds: float = 1.0
+    tracks_in_report: int = 3
+    max_tracks: int | None = None
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """How a served model is checked and used: fixed chunks with overlap-add, and the tolerance of the infra check.
+
+    validator: "embedded" serves the candidate by the embedded server and compares its answers; "infra_validator" is TFX's
+        own, which starts the image of production where docker or Kubernetes is at hand.
+    """
+
+    chunk_seconds: float = 10.0
+    overlap_seconds: float = 1.0
+    tolerance: float = 1e-4
+    validator: Literal["embedded", "infra_validator"] = "embedded"
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """Arguments of every Beam job of the run. The default is the in-process FnApiRunner; any other runner is options only."""
+
+    pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole of a run. `data` feeds ingest, `model` and `train` the trainer, `evaluate` and `gate` the judge, `serve` the
+    server, `beam` and `cluster` say where it runs, `metadata` where that is recorded."""
+
+    name: str
+    paper: str = ""
+    published: str = ""
+    command: str = ""
+    expected: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
+    beam: BeamConfig = field(default_factory=BeamConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    metadata: MetadataConfig = field(default_factory=MetadataConfig)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The part that the trainer needs, without data paths."""
+        described = {key: getattr(self, key) for key in ("name", "paper", "published", "command", "expected")}
+        return Recipe(**described, model=self.model, train=self.train)
+
+    @property
+    def system(self) -> str:
+        """The system of a paper that the recipe trains; several recipes may train one."""
+        return self.name.removesuffix(BENCHMARK_SUFFIX)
+
+    def only(self, *sections: str) -> Config:
+        """This configuration with every other section at its default: what a component must be rerun for, and no more."""
+        others = {
+            f.name: f.default_factory()
+            for f in dataclasses.fields(self)
+            if f.default_factory is not dataclasses.MISSING and f.name not in sections
+        }
+        return dataclasses.replace(self, **others)
+
+    def __post_init__(self) -> None:
+        """Checks what no single section can see. Raises ConfigError."""
+        if self.data.sample_rate_hz != self.model.sample_rate_hz:
+            raise ConfigError(
+                f"data.sample_rate_hz is {self.data.sample_rate_hz} but model.sample_rate_hz is "
+                f"{self.model.sample_rate_hz}: they must be equal"
+            )
+        if tuple(self.data.targets) != tuple(self.model.targets):
+            raise ConfigError(
+                f"data.targets is {list(self.data.targets)} but model.targets is {list(self.model.targets)}: they must be equal"
+            )
+        if self.model.channels not in (1, self.data.channels):
+            raise ConfigError(
+                f"model.channels is {self.model.channels}: legal are 1 (each channel on its own) and "
+                f"data.channels ({self.data.channels})"
+            )
+        if "rpca" in self.evaluate.baselines and "vocals" not in self.data.targets:
+            raise ConfigError(
+                f"evaluate.baselines has rpca, which separates vocals, but data.targets is {list(self.data.targets)}"
+            )
+        for threshold in self.gate.thresholds:
+            if threshold.target not in self.model.targets:
+                raise ConfigError(
+                    f"gate.thresholds names target {threshold.target!r}: legal are {', '.join(self.model.targets)}"
+                )
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the project; files whose name starts with `_` are bases, not recipes."""
+    return sorted(path.stem for path in RECIPES.glob("[!_]*.yaml"))
+
+
+def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
+    """Reads a recipe by name or by path of a YAML file and applies `key.path=value` overrides (values are YAML).
+
+    A recipe may say `extends: other`: the recipe file `other.yaml` beside it or, failing that, among those that ship, or a
+    path relative to its own. Its values then go over those of the other: the sections merge field by field, while the value
+    of a field (a list, `sizes`, any `*options`) replaces the other's as a whole. `name` is not inherited.
+
+    Raises:
+      ConfigError: unknown recipe, a circle of `extends`, unknown key (the nearest legal one is named), or a value of the
+        wrong type.
+    """
+    path = _recipe_path(recipe)
+    mapping = _read(path)
+    mapping.setdefault("name", path.stem)
+    for override in overrides:
+        _override(mapping, override)
+    return from_mapping(mapping)
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> Config:
+    """Builds a Config from plain values. Raises ConfigError as `load` does."""
+    _check_keys(Config, mapping, "")
+    try:
+        return _adapter().validate_python(mapping)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_in_words(error)) from error
+
+
+def to_json(config: Config) -> str:
+    """The resolved configuration as one JSON string with sorted keys: equal configurations give equal strings."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True, default=list)
+
+
+def from_json(text: str) -> Config:
+    """The inverse of `to_json`. Raises ConfigError on anything else."""
+    try:
+        mapping = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"configuration is not JSON: {error}") from error
+    return from_mapping(mapping)
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """`legal: a, b` or `did you mean a? legal: a, b`, for messages."""
+    legal = sorted(legal)
+    close = difflib.get_close_matches(word, legal, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}legal: {', '.join(legal)}"
+
+
+@cache
+def _adapter() -> pydantic.TypeAdapter[Config]:
+    return pydantic.TypeAdapter(Config)
+
+
+def _recipe_path(recipe: str) -> Path:
+    if recipe.endswith((".yaml", ".yml")):
+        if not Path(recipe).is_file():
+            raise ConfigError(f"recipe file {recipe} does not exist")
+        return Path(recipe)
+    if recipe not in recipe_names():
+        raise ConfigError(f"unknown recipe {recipe!r}; {nearest(recipe, recipe_names())}")
+    return RECIPES / f"{recipe}.yaml"
+
+
+def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe file over those of the file that it extends."""
+    if path.resolve() in extended_by:
+        circle = " -> ".join(step.stem for step in (*extended_by, path))
+        raise ConfigError(f"{path} extends itself: {circle}")
+    try:
+        mapping = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{path} holds {type(mapping).__name__}, a recipe is a mapping of sections")
+    if "extends" not in mapping:
+        return mapping
+    base = _read(_base_path(mapping.pop("extends"), path), (*extended_by, path.resolve()))
+    base.pop("name", None)
+    return _merged(Config, base, mapping)
+
+
+def _base_path(base: Any, path: Path) -> Path:
+    """The file that the recipe at `path` extends."""
+    if not isinstance(base, str):
+        raise ConfigError(f"{path} extends {base!r}: the name of one recipe file is needed")
+    file = base if base.endswith((".yaml", ".yml")) else f"{base}.yaml"
+    for directory in (path.parent, RECIPES):
+        if (directory / file).is_file():
+            return directory / file
+    known = {other.stem for directory in (path.parent, RECIPES) for other in directory.glob("*.yaml")} - {path.stem}
+    raise ConfigError(f"{path} extends {base!r}, which does not exist; {nearest(base, known)}")
+
+
+def _merged(cls: type, base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` over `base`: where both hold a section (a dataclass of its own) they merge, everything else is replaced."""
+    types, merged = typing.get_type_hints(cls), dict(base)
+    for key, value in over.items():
+        kind, old = types.get(key), base.get(key)
+        if (
+            isinstance(kind, type)
+            and dataclasses.is_dataclass(kind)
+            and isinstance(old, dict)
+            and isinstance(value, dict)
+        ):
+            value = _merged(kind, old, value)
+        merged[key] = value
+    return merged
+
+
+def _override(mapping: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r} is not of the form key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML") from error
+    *parents, last = key.split(".")
+    here: Any = mapping
+    for parent in parents:
+        place = _place(here, parent, override)
+        if isinstance(here, dict) and here.get(place) is None:
+            here[place] = {}
+        here = here[place]
+    here[_place(here, last, override)] = value
+
+
+def _place(here: Any, key: str, override: str) -> Any:
+    """What `key` is in this container: a name in a mapping, an index in a list."""
+    if isinstance(here, dict):
+        return key
+    if not isinstance(here, list):
+        raise ConfigError(f"--set {override!r}: {key!r} is below a plain value")
+    if not key.isdigit() or int(key) >= len(here):
+        raise ConfigError(f"--set {override!r}: {key!r} is not an index of a list of {len(here)}")
+    return int(key)
+
+
+def _check_keys(cls: type, mapping: Any, where: str) -> None:
+    """Walks the dataclasses and the mapping together; free-form mappings (options, sizes) are not entered."""
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where or 'configuration'} is {mapping!r}: a mapping of {cls.__name__} fields is needed")
+    types = typing.get_type_hints(cls)
+    for key, value in mapping.items():
+        if key not in types:
+            raise ConfigError(f"unknown key {_join(where, str(key))!r}; {nearest(str(key), types)}")
+        kind = types[key]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            _check_keys(kind, value, _join(where, key))
+        elif item_kind := _item_dataclass(kind):
+            for place, item in _items(value):
+                _check_keys(item_kind, item, f"{_join(where, key)}.{place}")
+
+
+def _item_dataclass(kind: Any) -> type | None:
+    """The dataclass that a tuple[dataclass, ...] or a Mapping[str, dataclass] holds."""
+    kinds = (item for item in typing.get_args(kind) if isinstance(item, type) and dataclasses.is_dataclass(item))
+    return next(kinds, None)
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _in_words(error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "configuration"
+    message = first["msg"].removeprefix("Value error, ")
+    return message if first["type"] == "value_error" else f"{place} is {first['input']!r}: {message}"

@@ -1,0 +1,69 @@
+"""`tracks.json` in the root of an Examples artifact: every track that was ingested, and in which file it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import tensorflow as tf
+
+from pipeline.data.datasets.track import SPLITS
+
+FILE = "tracks.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One ingested track.
+
+    file: the TFRecord file that holds it, relative to the artifact.
+    metadata: the groups that it belongs to, such as {"singer": "Ani"}.
+    fingerprint: what `pipeline.data.leaks` knows it by.
+    modified: when its newest file was changed, in UTC as ISO 8601; empty where it has no files.
+    measured: the features `pipeline.data.schema.measured_features` of each of its segments.
+    """
+
+    name: str
+    split: str
+    file: str
+    samples: int
+    sample_rate_hz: int
+    metadata: Mapping[str, str]
+    fingerprint: Mapping[str, str | list[int]]
+    modified: str = ""
+    measured: Mapping[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate_hz
+
+
+def write(entries: Iterable[Entry], artifact_uri: str) -> None:
+    """Writes the catalogue in the order of splits and names; completely or not at all.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    ordered = sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.name))
+    lines = ",\n".join(json.dumps(asdict(entry), sort_keys=True) for entry in ordered)
+    path = f"{artifact_uri}/{FILE}"
+    try:
+        with tf.io.gfile.GFile(f"{path}.partial", "w") as file:
+            file.write(f"[\n{lines}\n]\n")
+        tf.io.gfile.rename(f"{path}.partial", path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"Cannot write {path}: {error.message}") from error
+
+
+def read(artifact_uri: str) -> list[Entry]:
+    """The tracks of an Examples artifact in the order of splits and names.
+
+    Raises:
+      ValueError: the artifact has no catalogue, as those of earlier versions of Stemline.
+    """
+    path = f"{artifact_uri}/{FILE}"
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f"the examples in {artifact_uri} have no {FILE}: ingest the data again with this version")
+    with tf.io.gfile.GFile(path) as file:
+        return [Entry(**fields) for fields in json.loads(file.read())]

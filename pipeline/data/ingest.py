@@ -1,0 +1,237 @@
+"""From a corpus to TFRecords, one shard at a time: which tracks, in which file, and what was wrong with them.
+
+A shard is a run of tracks of one split, written by one worker in the order of their names. So the files are the same
+bytes whatever the number of workers, and a worker holds one track in memory. In the test split every track has a shard
+of its own, so that judging is shared out by tracks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline.data import catalogue, datasets, leaks, schema, spans, tfrecords
+from pipeline.data.datasets.track import SPLITS, Track, TrackRef, check, clipping_ratio, convert, group
+
+REPORT = "ingest_report.json"
+_SHARDS_PER_SPLIT = 64
+_CATALOGUE = "catalogue"  # the key of a track's catalogue entry in what becomes of a shard
+_REASONS_IN_MESSAGE = 3
+_DEFAULTS: dict[str, Any] = {
+    "path": None,
+    "spans": 1,
+    "channels": 1,
+    "segment_seconds": 10.0,
+    "max_bad_tracks": 0,
+    "options": {},
+}
+_ALLOW_EMPTY = "allow_empty_splits"  # an option of every format
+
+
+class BadTracksError(ValueError):
+    """More tracks are bad than `data.max_bad_tracks` allows, or a split is left without any."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The tracks of one TFRecord file: number `index` of the `count` files of its split."""
+
+    split: str
+    index: int
+    count: int
+    refs: tuple[TrackRef, ...]
+
+    @property
+    def file(self) -> str:
+        """Relative to the artifact."""
+        return f"Split-{self.split}/data_tfrecord-{self.index:05d}-of-{self.count:05d}.gz"
+
+    def path(self, artifact_uri: str) -> str:
+        return f"{artifact_uri}/{self.file}"
+
+
+def plain(data: Any) -> dict[str, Any]:
+    """A DataConfig, or a mapping with its fields, as a dict that JSON can carry."""
+    fields = asdict(data) if is_dataclass(data) and not isinstance(data, type) else dict(data)
+    return {**_DEFAULTS, **fields, "targets": list(fields["targets"])}
+
+
+def discover(data: Mapping[str, Any], found: Sequence[spans.Span] = ()) -> list[TrackRef]:
+    """The tracks of a corpus, sorted by split and name; reads no audio.
+
+    found: the spans to take; those that `data` asks for, if none are given.
+
+    Raises:
+      ValueError: unknown format or option, a folder that is missing or of another layout, a span that is missing, not
+        complete or without any track, a name that two spans have, or a split without tracks in all of the spans that
+        `data.options.allow_empty_splits` does not name.
+    """
+    refs = [ref for span in found or spans.of(data) for ref in _tracks_of(span, data)]
+    _refuse_repeats(refs)
+    _require_all_splits(data, {ref.split for ref in refs}, "has no track")
+    return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
+
+
+def plan(refs: Sequence[TrackRef]) -> list[Shard]:
+    """A shard for each test track; elsewhere neighbouring tracks share one, so that a split has at most 64 of them.
+
+    An empty split gets an empty shard.
+    """
+    return [shard for split in SPLITS for shard in _split_shards(split, [ref for ref in refs if ref.split == split])]
+
+
+def write_shard(shard: Shard, data: Mapping[str, Any], artifact_uri: str) -> list[dict[str, Any]]:
+    """Reads, converts and writes the tracks of a shard.
+
+    Returns:
+      The report's entry of each track, a bad one with its `reason`, a good one with its entry in the `catalogue`.
+
+    Raises:
+      OSError: the shard cannot be written.
+    """
+    entries: list[dict[str, Any]] = []
+    tfrecords.write(_examples(shard, data, entries), shard.path(artifact_uri))
+    return entries
+
+
+def report(data: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What was ingested and what was not, in the order of the tracks."""
+    told = [{key: value for key, value in entry.items() if key != _CATALOGUE} for entry in entries]
+    ordered = sorted(told, key=lambda entry: (SPLITS.index(entry["split"]), entry["track"]))
+    return {
+        "data": dict(data),
+        "tracks": [entry for entry in ordered if "reason" not in entry],
+        "bad_tracks": [entry for entry in ordered if "reason" in entry],
+    }
+
+
+def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> None:
+    """Writes `tracks.json` of the tracks that were ingested (see `pipeline.data.catalogue`)."""
+    catalogue.write([catalogue.Entry(**entry[_CATALOGUE]) for entry in entries if _CATALOGUE in entry], artifact_uri)
+
+
+def judge(result: Mapping[str, Any], where: str) -> None:
+    """Raises BadTracksError, in one sentence, if the report shows more bad tracks than are allowed.
+
+    Args:
+      result: a report.
+      where: the path of its file, for the message.
+    """
+    data, bad = result["data"], result["bad_tracks"]
+    if len(bad) > data["max_bad_tracks"]:
+        first = "; ".join(f"{entry['track']}: {entry['reason']}" for entry in bad[:_REASONS_IN_MESSAGE])
+        more = f"; and {len(bad) - _REASONS_IN_MESSAGE} more" if len(bad) > _REASONS_IN_MESSAGE else ""
+        total = len(bad) + len(result["tracks"])
+        raise BadTracksError(
+            f"{len(bad)} of {total} tracks cannot be used, but data.max_bad_tracks allows {data['max_bad_tracks']} "
+            f"({first}{more}); all are listed in {where}."
+        )
+    _require_all_splits(data, {entry["split"] for entry in result["tracks"]}, "has no usable track")
+
+
+def _options(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the reader; those that are fields of DataConfig (rate, channels, fractions) default to these."""
+    own = (_ALLOW_EMPTY, spans.SUCCESS_MARKER)
+    given = {name: value for name, value in data["options"].items() if name not in own}
+    return datasets.resolve_options(data["format"], given, data)
+
+
+def _tracks_of(span: spans.Span, data: Mapping[str, Any]) -> list[TrackRef]:
+    """The tracks of a span, which their metadata names."""
+    refs = datasets.reader(data["format"]).discover(span.path, _options(data))
+    if span.number is None:
+        return refs
+    if not refs:
+        raise BadTracksError(f"Span {span.number} in {span.path} holds no track.")
+    return [replace(ref, metadata={**ref.metadata, spans.KEY: str(span.number)}) for ref in refs]
+
+
+def _refuse_repeats(refs: Sequence[TrackRef]) -> None:
+    """Two spans with a name in common: one's training track could be the other's test track, or count twice."""
+    seen: dict[str, TrackRef] = {}
+    for ref in refs:
+        other = seen.setdefault(ref.name, ref)
+        if other is not ref:
+            raise ValueError(
+                f"Track {ref.name!r} is in span {other.metadata[spans.KEY]} ({other.split}) and in span {ref.metadata[spans.KEY]} "
+                f"({ref.split}): a track needs a name that no other in the last data.spans spans has; a span that is "
+                "delivered again is a new {VERSION} of it."
+            )
+
+
+def _require_all_splits(data: Mapping[str, Any], present: set[str], what: str) -> None:
+    allowed = data.get("options", {}).get(_ALLOW_EMPTY, ())
+    empty = [split for split in SPLITS if split not in present and split not in allowed]
+    if empty:
+        raise BadTracksError(
+            f"The {empty[0]} split of {data['path'] or data['format']} {what}; if that is intended, "
+            f"add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
+        )
+
+
+def _split_shards(split: str, refs: Sequence[TrackRef]) -> Iterator[Shard]:
+    size = 1 if split == "test" else max(1, -(-len(refs) // _SHARDS_PER_SPLIT))
+    starts = range(0, max(1, len(refs)), size)
+    for index, start in enumerate(starts):
+        yield Shard(split, index, len(starts), tuple(refs[start : start + size]))
+
+
+def _examples(shard: Shard, data: Mapping[str, Any], entries: list[dict[str, Any]]) -> Iterator[tf.train.Example]:
+    """The Examples of a shard's tracks one after the other; appends to `entries` what became of each track."""
+    segment_samples = max(1, round(data["segment_seconds"] * data["sample_rate_hz"]))
+    for ref in shard.refs:
+        try:
+            track, clipped = _prepare(ref, data)
+        except (ValueError, OSError) as error:
+            bad = {"track": ref.name, "split": ref.split, "metadata": dict(ref.metadata), "reason": str(error)}
+            entries.append(bad)
+            continue
+        measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data["targets"])}
+        for example in tfrecords.encode(track, segment_samples, clipped):
+            for name, values in measured.items():
+                values.append(round(example.features.feature[name].float_list.value[0], 4))
+            yield example
+        entries.append(_entry(track, shard.file, _modified(ref), measured))
+
+
+def _modified(ref: TrackRef) -> str:
+    """When the newest file of a track was changed, see `catalogue.Entry`."""
+    times = [Path(file).stat().st_mtime for file in ref.files]
+    return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else ""
+
+
+def _entry(track: Track, file: str, modified: str, measured: Mapping[str, list[float]]) -> dict[str, Any]:
+    """What the report and the catalogue say about a track that was ingested, as JSON can carry it."""
+    listed = catalogue.Entry(
+        track.name,
+        track.split,
+        file,
+        samples=len(track.mixture),
+        sample_rate_hz=track.sample_rate_hz,
+        metadata=dict(track.metadata),
+        fingerprint=leaks.fingerprint(track),
+        modified=modified,
+        measured=measured,
+    )
+    return {
+        "track": track.name,
+        "split": track.split,
+        "metadata": listed.metadata,
+        "seconds": listed.seconds,
+        "gain": tfrecords.gain(track),
+        _CATALOGUE: asdict(listed),
+    }
+
+
+def _prepare(ref: TrackRef, data: Mapping[str, Any]) -> tuple[Track, float]:
+    """A track as it is to be stored, and the clipping ratio of its original."""
+    read = datasets.reader(data["format"]).load(ref, _options(data))
+    original = replace(read, metadata={**read.metadata, **ref.metadata})
+    check(original)
+    track = convert(group(original, data["targets"]), data["sample_rate_hz"], data["channels"])
+    return track, clipping_ratio(original)

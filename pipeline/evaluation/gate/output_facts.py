@@ -1,0 +1,207 @@
+"""What can be wrong with an estimate whatever it scores: facts from a few dot products and one short correlation.
+
+BSS Eval forgives a good deal: version 3 is blind to level, polarity and delays up to its 512 taps, and both versions
+skip what they cannot define. `facts` measures what they do not see; `pipeline.evaluation.gate.checks` holds it against limits.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import scipy.optimize
+
+MAX_DELAY_SAMPLES = 4096
+
+_SOUNDING = 10 ** (-84 / 20)  # RMS of two steps of 16 bits: below it a reference is dither, not sound
+_CEILING_FLOOR = 10 ** (-40 / 20)  # the ceiling of a quieter signal is nobody's limiter
+_CEILING_WIDTH = 1e-4
+_EXCERPT_SAMPLES = 2**19
+_BLOCK_SAMPLES = 2**12
+_DROPPED = 10 ** (-60 / 10)
+_LIKENESS = 0.3  # a correlation below it says nothing about delay
+_PROMINENCE = 1.1  # by which a delay must explain more than no delay does
+_ASSIGNMENT_MARGIN = 0.1
+_NOTHING_TO_SEPARATE_DB = 60.0
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class OutputFacts:
+    """One target's estimate of one track, all channels together.
+
+    bad_samples: how many are NaN or infinite; nothing else is measured then.
+    level_db: energy over that of the reference; -inf for silence, NaN where the reference is silent.
+    correlation: normalised inner product with the reference in -1..1, at `delay_samples`; NaN where either is silent.
+    delay_samples: by how much the estimate lags its reference (negative: leads), 0 where that cannot be told.
+    gain_db: SDR at the level and delay 0 that suit best (SI-SDR) above the mixture's; NaN where the mixture
+        is the reference.
+    dropped_share: of the reference's energy, that in blocks of 4096 samples where the estimate is 60 dB below it.
+    clipped_share: of samples at full scale or stuck at the estimate's ceiling, above that of mixture and reference.
+    offset: of the mean sample beyond that of mixture and reference, the worst channel; full scale is 1.
+    resembles: the target whose reference the estimate is most like, when all estimates are assigned to references.
+    missing: the model has no such target.
+    """
+
+    bad_samples: int = 0
+    level_db: float = np.nan
+    correlation: float = np.nan
+    delay_samples: int = 0
+    gain_db: float = np.nan
+    dropped_share: float = 0.0
+    clipped_share: float = 0.0
+    offset: float = 0.0
+    resembles: str = ""
+    missing: bool = False
+
+    @property
+    def level_error_db(self) -> float:
+        """How much too loud (positive) or too quiet (negative) the estimate is; 0 within what its errors explain.
+
+        Of an estimate e with correlation c to its reference s, the gain that brings e closest to s is
+        <e, s> / <e, e>, and the coefficient of s in e is <e, s> / <s, s>. An unbiased estimate (the least squares: it
+        shrinks what is uncertain) has a gain of 1, one that leaks (s + interference) a coefficient of 1, so the level
+        |e| / |s| of a sound estimate lies between c and 1 / c. What lies outside is no error of separation.
+        """
+        if not np.isfinite(self.level_db) or np.isnan(self.correlation):
+            return np.nan
+        with np.errstate(divide="ignore"):
+            room = -20 * float(np.log10(abs(self.correlation)))
+        return float(np.sign(self.level_db)) * max(0.0, abs(self.level_db) - room)
+
+
+def facts(
+    references: Mapping[str, np.ndarray], estimates: Mapping[str, np.ndarray | None], mixture: np.ndarray
+) -> dict[str, OutputFacts]:
+    """Facts of the estimates of one track, by target.
+
+    Args:
+        references: target -> [samples, channels]; a single one is set against the rest of the mixture.
+        estimates: the same targets and shapes; None for a target that the model lacks.
+        mixture: [samples, channels].
+    """
+    found = {target: _alone(reference, estimates[target], mixture) for target, reference in references.items()}
+    usable = {target: e for target, e in estimates.items() if e is not None and not found[target].bad_samples}
+    nearest = _assigned(references, usable, mixture)
+    return {target: dataclasses.replace(each, resembles=nearest.get(target, target)) for target, each in found.items()}
+
+
+def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarray) -> OutputFacts:
+    if estimate is None:
+        return OutputFacts(missing=True)
+    if bad := int(np.size(estimate) - np.isfinite(estimate).sum()):
+        return OutputFacts(bad_samples=bad)
+    facts = OutputFacts(
+        clipped_share=max(0.0, _clipped(estimate) - max(_clipped(mixture), _clipped(reference))),
+        offset=max(0.0, float(np.max(_means(estimate) - np.maximum(_means(mixture), _means(reference))))),
+    )
+    energy, own = _dot(reference, reference), _dot(estimate, estimate)
+    if energy < _SOUNDING**2 * reference.size:
+        return facts
+    if own == 0:
+        return dataclasses.replace(facts, level_db=-np.inf, dropped_share=1.0)
+    delay, correlation = _delay(reference, estimate)
+    still = _correlation(reference, estimate)
+    return dataclasses.replace(
+        facts,
+        level_db=10 * float(np.log10(own / energy)),
+        dropped_share=_dropped(reference, estimate),
+        correlation=correlation if delay else still,
+        delay_samples=delay,
+        gain_db=_scale_free_gain_db(still, _correlation(reference, mixture)),
+    )
+
+
+def _assigned(
+    references: Mapping[str, np.ndarray], estimates: Mapping[str, np.ndarray], mixture: np.ndarray
+) -> dict[str, str]:
+    """Target -> the target whose reference its estimate gets when the sum of |correlations| is made the largest.
+
+    Everything stays in place unless another assignment is better by a clear margin.
+    """
+    if len(references) == 1:
+        references = {**references, "": mixture - next(iter(references.values()))}
+        estimates = {**estimates, "": mixture - next(iter(estimates.values()))} if estimates else {}
+    names = [name for name in references if name in estimates]
+    if len(names) < 2:
+        return {}
+    likeness = np.array([[abs(_correlation(references[r], estimates[e])) for r in names] for e in names])
+    rows, columns = scipy.optimize.linear_sum_assignment(likeness, maximize=True)
+    if likeness[rows, columns].sum() < np.trace(likeness) + _ASSIGNMENT_MARGIN:
+        return {}
+    return {names[row]: names[column] for row, column in zip(rows, columns, strict=True)}
+
+
+def _delay(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
+    """Lag of the estimate and the correlation there, from the loudest excerpt; (0, ...) where no lag stands out."""
+    loudest = _loudest(reference)
+    reference, estimate = reference[loudest].astype(float), estimate[loudest].astype(float)
+    norm = (_dot(reference, reference) * _dot(estimate, estimate)) ** 0.5
+    if norm == 0:
+        return 0, 0.0
+    width = scipy.fft.next_fast_len(len(reference) + MAX_DELAY_SAMPLES, real=True)
+    spectra = [scipy.fft.rfft(each, width, axis=0) for each in (reference, estimate)]
+    products = scipy.fft.irfft(np.sum(spectra[0].conj() * spectra[1], axis=1), width) / norm
+    most = min(MAX_DELAY_SAMPLES, len(reference) - 1)
+    lags = np.arange(-most, most + 1)
+    best = int(lags[np.argmax(np.abs(products[lags]))])
+    if abs(products[best]) < max(_LIKENESS, _PROMINENCE * abs(products[0])):
+        best = 0
+    return best, float(products[best])
+
+
+def _loudest(signal: np.ndarray) -> slice:
+    """The excerpt of a long signal that has the most energy; all of a short one."""
+    start = int(np.argmax(_energies(signal, _EXCERPT_SAMPLES))) * _EXCERPT_SAMPLES
+    return slice(start, start + _EXCERPT_SAMPLES)
+
+
+def _dropped(reference: np.ndarray, estimate: np.ndarray) -> float:
+    energies = _energies(reference, _BLOCK_SAMPLES)
+    return float(energies[_energies(estimate, _BLOCK_SAMPLES) < _DROPPED * energies].sum() / energies.sum())
+
+
+def _energies(signal: np.ndarray, block_samples: int) -> np.ndarray:
+    """Energy of each block of a signal [samples, channels]."""
+    squares = np.einsum("tc,tc->t", signal, signal)
+    return np.add.reduceat(squares, np.arange(0, len(signal), block_samples), dtype=float)
+
+
+def _clipped(signal: np.ndarray) -> float:
+    """The share of samples that lie beyond full scale or at the signal's own ceiling."""
+    ceiling = min(1.0, float(max(signal.max(initial=0.0), -signal.min(initial=0.0))))
+    if ceiling <= _CEILING_FLOOR:
+        return 0.0
+    limit = ceiling * (1 - _CEILING_WIDTH)
+    return float(np.count_nonzero(signal >= limit) + np.count_nonzero(signal <= -limit)) / signal.size
+
+
+def _means(signal: np.ndarray) -> np.ndarray:
+    return np.abs(signal.mean(axis=0, dtype=float))
+
+
+def _dot(left: np.ndarray, right: np.ndarray) -> float:
+    """Inner product in float64, piece by piece: a long track is not copied."""
+    pieces = (slice(start, start + _EXCERPT_SAMPLES) for start in range(0, len(left), _EXCERPT_SAMPLES))
+    return float(sum(np.vdot(left[piece].astype(float), right[piece].astype(float)) for piece in pieces))
+
+
+def _correlation(left: np.ndarray, right: np.ndarray) -> float:
+    return _cosine(_dot(left, right), _dot(left, left), _dot(right, right))
+
+
+def _cosine(product: float, *energies: float) -> float:
+    norm = float(np.prod(energies)) ** 0.5
+    return product / norm if norm else 0.0
+
+
+def _scale_free_gain_db(correlation: float, of_mixture: float) -> float:
+    """How much 10 log10(c^2 / (1 - c^2)), the SDR at the level that suits best (Le Roux et al. 2019), is above the mixture's.
+
+    NaN where the mixture is the reference.
+    """
+    own, other = (
+        10 * float(np.log10(max(square, _TINY) / max(1 - square, _TINY))) for square in (correlation**2, of_mixture**2)
+    )
+    return own - other if other < _NOTHING_TO_SEPARATE_DB else np.nan

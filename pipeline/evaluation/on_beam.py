@@ -1,0 +1,144 @@
+"""Judging the tracks of a test split on Beam, one element a track; what is judged outlives a killed process."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+
+from models import exported
+from pipeline.common import files, progress
+from pipeline.config import config as configuration
+from pipeline.config.config import Config
+from pipeline.data import tfrecords
+from pipeline.data.catalogue import Entry
+from pipeline.data.tfrecords import TrackAudio
+from pipeline.evaluation import results
+from pipeline.evaluation import separators as saved_model
+from pipeline.evaluation.judge import evaluate_tracks
+from pipeline.evaluation.scores import TrackScores
+from serving import local
+from serving.client import chunking, separation, signals
+
+_SECTIONS = ("data", "model", "evaluate")
+_DECIDING = (chunking, configuration, tfrecords, exported, local, separation, signals)  # and all of the metrics
+_WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be judged: tracks of an Examples artifact, by models (method -> directory of its SavedModel)."""
+
+    artifact_uri: str
+    tracks: Sequence[Entry]
+    models: Mapping[str, str]
+    config: Config
+
+    def file(self, track: Entry) -> str:
+        """The TFRecord file of a track."""
+        return f"{self.artifact_uri}/{track.file}"
+
+
+def key(task: Task) -> str:
+    """SHA-256 of everything that decides the scores: bytes of tracks and models, configuration, code of the metrics."""
+    digest = hashlib.sha256(configuration.to_json(task.config.only(*_SECTIONS)).encode())
+    for track in task.tracks:
+        digest.update(f"\0{track.name}\0{track.file}\0".encode())
+    for method, directory in sorted(task.models.items()):
+        digest.update(f"\0{method}\0".encode())
+        _add_files(digest, sorted(path for path in Path(directory).rglob("*") if path.is_file()))
+    _add_files(digest, [Path(file) for file in dict.fromkeys(map(task.file, task.tracks))])
+    _add_files(digest, sorted(Path(__file__).parent.rglob("*.py")))
+    _add_files(digest, [Path(str(module.__file__)) for module in _DECIDING])
+    return digest.hexdigest()
+
+
+def judge(pipeline: beam.Pipeline, task: Task, directory: Path) -> list[TrackScores]:
+    """The scores of the task's tracks, in their order: those that `directory` holds, and of the others now.
+
+    The workers leave a file of scores for each track in `directory`, so that nothing but names travels through Beam and
+    a killed evaluation continues with the next track. The scores do not depend on how many workers there are.
+
+    Args:
+      pipeline: decides where the work is done; `directory` and the task's files must be there.
+      task: what to judge.
+      directory: of this task alone: its name should be `key(task)`. It is left for the caller to remove.
+
+    Raises:
+      ValueError: tracks, models and configuration do not fit each other.
+    """
+    files = {track.name: _scores_file(directory, track.name) for track in task.tracks}
+    pending = [(track.name, task.file(track)) for track in task.tracks if not files[track.name].exists()]
+    if len(pending) < len(files):
+        progress.console.print(f"  {len(files) - len(pending)} of {len(files)} tracks were judged before")
+    if pending:
+        judge_track = _JudgeTrack(dict(task.models), configuration.to_json(task.config), str(directory))
+        with _watched(list(files.values())), pipeline:
+            _ = pipeline | "Tracks" >> beam.Create(pending) | beam.Reshuffle() | "JudgeTrack" >> beam.ParDo(judge_track)
+    return [results.from_json(path.read_text()) for path in files.values()]
+
+
+class _JudgeTrack(beam.DoFn):
+    """(name of a track, TFRecord file that holds it) -> the file of its scores, written whole; yields the name."""
+
+    def __init__(self, models: Mapping[str, str], config: str, directory: str) -> None:
+        self._models, self._config, self._directory = models, config, directory
+
+    def process(self, element: tuple[str, str]) -> Iterator[str]:
+        name, file = element
+        config = configuration.from_json(self._config)
+        separators = {method: separator(model) for method, model in self._models.items()}
+        for scores in evaluate_tracks(read([file], [name], config), separators, config.model, config.evaluate):
+            files.write_text(_scores_file(Path(self._directory), name), results.to_json(scores))
+        yield name
+
+
+@functools.lru_cache(maxsize=2)
+def separator(directory: str) -> saved_model.Separator:
+    """The model or its baseline, loaded once in every process.
+
+    Raises:
+      ValueError: the directory holds no model.
+    """
+    return saved_model.load(directory)
+
+
+def read(files: Sequence[str], names: Iterable[str], config: Config) -> Iterator[TrackAudio]:
+    """The tracks of these names in TFRecord files, with the targets of the configuration."""
+    wanted = frozenset(names)
+    return (track for track in tfrecords.read_tracks(files, config.model.targets) if track.name in wanted)
+
+
+def _scores_file(directory: Path, track: str) -> Path:
+    return directory / f"{results.file_name(track)}.json"
+
+
+def _add_files(digest: hashlib._Hash, files: Iterable[Path]) -> None:
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"\0{path.name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
+
+
+@contextlib.contextmanager
+def _watched(files: Sequence[Path]) -> Iterator[None]:
+    """Shows how many tracks are judged by counting their files, wherever the workers run."""
+    done = threading.Event()
+    with progress.judging(len(files)) as show:
+        watcher = threading.Thread(target=_watch, args=(files, done, show))
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
+def _watch(files: Sequence[Path], done: threading.Event, show: Callable[[int], None]) -> None:
+    while not done.wait(_WATCH_SECONDS):
+        show(sum(path.exists() for path in files))

@@ -1,0 +1,120 @@
+"""Puts the report together: verdict first, then tables, box plots, tracks and what they sound like."""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from pipeline.common import files
+from pipeline.evaluation.aggregate import track_score
+from pipeline.evaluation.gate.checks import Check
+from pipeline.evaluation.judge import Evaluation
+from pipeline.evaluation.report import figures, tables
+from pipeline.evaluation.report.excerpts import Shown, excerpts
+from pipeline.evaluation.scores import Figure
+
+if TYPE_CHECKING:
+    from pipeline.data.drift import DataFacts
+
+METHOD_NAMES = {
+    "mixture": "mixture (no separation)",
+    "rpca": "robust PCA (no training)",
+    "model": "model",
+    "baseline": "last blessed model",
+    "irm": "oracle: ideal ratio mask",
+    "ibm": "oracle: ideal binary mask",
+}
+
+
+def choose(evaluation: Evaluation, metric: str, target: str, most: int) -> dict[str, str]:
+    """Tracks to show, rank -> name: the best, the worst and evenly ranked ones between, by the model's `v3/SDR`, say."""
+    version, _, name = metric.partition("/")
+    figure = Figure("model", target, version, name.removeprefix("G"))
+    scored = [(track_score(track, figure), track.track) for track in evaluation.tracks]
+    ranked = [name for score, name in sorted(scored, reverse=True) if not math.isnan(score)]
+    count = min(most, len(ranked))
+    places = [round(i * (len(ranked) - 1) / max(1, count - 1)) for i in range(count)]
+    return {_rank(place, len(ranked)): ranked[place] for place in places}
+
+
+def write(
+    evaluation: Evaluation,
+    shown: Sequence[Shown],
+    path: Path,
+    caption: str = "",
+    labels: Mapping[str, str] = METHOD_NAMES,
+    data: "DataFacts | None" = None,
+) -> None:
+    """Writes the report of an evaluation with excerpts of the tracks in `shown`.
+
+    Args:
+        caption: what was judged, in words.
+        labels: method -> what it is called here, where that is not its name in METHOD_NAMES.
+        data: what the model was trained and judged on, None where that is not known.
+    """
+    files.write_text(path, render(evaluation, shown, caption, labels, data))
+
+
+def render(
+    evaluation: Evaluation,
+    shown: Sequence[Shown],
+    caption: str = "",
+    labels: Mapping[str, str] = METHOD_NAMES,
+    data: "DataFacts | None" = None,
+) -> str:
+    """The report as HTML."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"db": _db, "sortable": _sortable}
+    template = environment.from_string(resources.files(__package__).joinpath("report.html").read_text())
+    names = {**METHOD_NAMES, **labels}
+    return template.render(
+        evaluation=evaluation,
+        caption=caption,
+        data=data,
+        judged=names["model"],
+        rival=names["baseline"],
+        checks=_checks(evaluation),
+        duration=_duration(sum(track.samples / track.sample_rate_hz for track in evaluation.tracks)),
+        versions=[tables.version(evaluation, version, names) for version in evaluation.settings.metrics],
+        excerpts=excerpts(shown, evaluation.targets),
+    )
+
+
+def _checks(evaluation: Evaluation) -> list[Check]:
+    """What failed, then what passed; without a gate only what is wrong with the estimates."""
+    checks = sorted(evaluation.verdict.checks, key=lambda check: check.passed)
+    return checks if evaluation.gated else [check for check in checks if not check.passed and check.kind == "output"]
+
+
+def _duration(seconds: float) -> str:
+    """`13 s`, `4.2 min` or `2.53 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+
+
+def _rank(place: int, count: int) -> str:
+    if place == 0:
+        return "best"
+    if place == count - 1:
+        return "worst"
+    return "median" if place == round((count - 1) / 2) else f"rank {place + 1} of {count}"
+
+
+def _db(value: float) -> str:
+    """Two decimals; a dash for NaN, a sign for what is beyond any audible measure."""
+    if math.isnan(value):
+        return "–"
+    if abs(value) > figures.MOST_DB:
+        return "> 100" if value > 0 else "< −100"
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _sortable(value: float) -> str:
+    """What a number is sorted by; no more digits than the order of tracks needs."""
+    return f"{value:.6g}"

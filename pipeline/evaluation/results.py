@@ -1,0 +1,117 @@
+"""Files of an evaluation: museval-format JSON, a CSV of every figure, and a summary.
+
+museval's own `EvalStore.add_eval_dir` and `MethodStore.add_eval_dir` read `museval/<version>/<method>`, one JSON for
+each track below `test/`. Every file is written under a temporary name and then moved into place.
+"""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import museval
+
+from pipeline.common import files
+from pipeline.evaluation.aggregate import describe, track_score
+from pipeline.evaluation.bss_eval.v4 import METRICS
+from pipeline.evaluation.gate.output_facts import OutputFacts
+from pipeline.evaluation.judge import Evaluation
+from pipeline.evaluation.scores import Figure, TrackScores
+
+_MUSEVAL_METRICS = METRICS
+
+
+def write(evaluation: Evaluation, directory: Path) -> None:
+    """Writes `museval/`, `scores.csv` and `summary.json` into `directory`."""
+    for track in evaluation.tracks:
+        for version in evaluation.settings.metrics:
+            for method in evaluation.methods:
+                store = museval_scores(track, method, version, evaluation.settings.window_seconds)
+                target = directory / "museval" / version / method / "test" / f"{file_name(track.track)}.json"
+                files.write_text(target, json.dumps(store, indent=2))
+    files.write_text(directory / "scores.csv", _csv(evaluation))
+    files.write_text(directory / "summary.json", json.dumps(summary(evaluation), indent=2, allow_nan=False))
+
+
+def museval_scores(track: TrackScores, method: str, version: str, window_seconds: float) -> dict[str, Any]:
+    """One method's scores of one track as museval's TrackStore holds them; v3 is one frame of the track's length.
+
+    NaN and infinity become NaN, which museval's aggregation skips.
+    """
+    seconds = track.samples / track.sample_rate_hz if version == "v3" else window_seconds
+    targets = dict.fromkeys(f.target for f in track.values if (f.method, f.version) == (method, version))
+    return {
+        "targets": [{"name": name, "frames": _frames(track, method, version, name, seconds)} for name in targets],
+        "museval_version": museval.version._version,
+    }
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """The aggregated scores, how they came about, and the gate's verdict; figures that are not finite are null."""
+    verdict = {"blessed": evaluation.verdict.blessed, "reasons": list(evaluation.verdict.reasons)}
+    return {
+        "name": evaluation.name,
+        "tracks": len(evaluation.tracks),
+        "targets": list(evaluation.targets),
+        "versions": {v: describe(v, evaluation.settings.window_seconds) for v in evaluation.settings.metrics},
+        "scores": {
+            method: {name: _number(value) for name, value in evaluation.scores[method].items()}
+            for method in evaluation.methods
+        },
+        **(verdict if evaluation.gated else {}),
+    }
+
+
+def to_json(track: TrackScores) -> str:
+    """One track's scores as text; `from_json` is the inverse."""
+    values = [[*figure, list(frames)] for figure, frames in track.values.items()]
+    outputs = {target: vars(facts) for target, facts in track.outputs.items()}
+    return json.dumps({**vars(track), "values": values, "outputs": outputs})
+
+
+def from_json(text: str) -> TrackScores:
+    """The inverse of `to_json`."""
+    fields = json.loads(text)
+    values = {Figure(*names): tuple(frames) for *names, frames in fields["values"]}
+    outputs = {target: OutputFacts(**facts) for target, facts in fields["outputs"].items()}
+    return TrackScores(**{**fields, "values": values, "outputs": outputs})
+
+
+def file_name(track: str) -> str:
+    """A track's name as one path component: itself, unless it holds a separator or begins with a dot."""
+    name = quote(track, safe=" !#$&'()+,;=@[]^_`{}~")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _frames(track: TrackScores, method: str, version: str, target: str, seconds: float) -> list[dict[str, Any]]:
+    rows = {m: track.values.get(Figure(method, target, version, m), ()) for m in _MUSEVAL_METRICS}
+    count = max(len(row) for row in rows.values())
+    rows = {metric: row or (math.nan,) * count for metric, row in rows.items()}
+    return [
+        {"time": i * seconds, "duration": seconds, "metrics": {metric: _or_nan(row[i]) for metric, row in rows.items()}}
+        for i in range(count)
+    ]
+
+
+def _csv(evaluation: Evaluation) -> str:
+    """A line for each track, method, target, version and metric; the value is the median over frames."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["track", "seconds", *Figure._fields, "window", "value_db"])
+    for track in evaluation.tracks:
+        seconds = f"{track.samples / track.sample_rate_hz:.3f}"
+        for figure in track.values:
+            window = "track" if figure.version == "v3" else f"{evaluation.settings.window_seconds:g} s"
+            writer.writerow([track.track, seconds, *figure, window, f"{track_score(track, figure):.5f}"])
+    return text.getvalue()
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _or_nan(value: float) -> float:
+    return value if math.isfinite(value) else math.nan

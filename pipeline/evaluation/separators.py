@@ -1,0 +1,58 @@
+"""A SavedModel as a function from a mixture of any length to its stems, through the signatures that are served."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from models import exported
+from serving.client.separation import CHUNK_SECONDS, OVERLAP_SECONDS
+from serving.local import LocalModel
+
+WHOLE_SECONDS = 60.0
+
+
+def load(
+    directory: str | Path, chunk_seconds: float = CHUNK_SECONDS, overlap_seconds: float = OVERLAP_SECONDS
+) -> "Separator":
+    """Loads a SavedModel that `models.exported.save` wrote.
+
+    Raises:
+        ValueError: the directory holds none.
+    """
+    return Separator(Path(directory), chunk_seconds, overlap_seconds)
+
+
+class Separator:
+    """Separates mixtures of any length: in one piece up to a minute; beyond, by chunks as a client does."""
+
+    def __init__(self, directory: Path, chunk_seconds: float, overlap_seconds: float) -> None:
+        self._model = exported.load(directory)
+        self._directory = directory
+        self._seconds = chunk_seconds, overlap_seconds
+
+    def __call__(self, mixture: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
+        """mixture [samples, channels] -> target -> float32 [samples, channels].
+
+        Raises:
+            ValueError: another sample rate than the model's, or channels that the model cannot take.
+        """
+        self.check(sample_rate_hz, mixture.shape[1])
+        if len(mixture) <= WHOLE_SECONDS * sample_rate_hz:
+            return self._model.separate(mixture)
+        return self._by_chunks.separate(mixture, sample_rate_hz, *self._seconds)
+
+    def check(self, sample_rate_hz: int, channels: int, targets: Iterable[str] = ()) -> None:
+        """Raises ValueError if the model cannot take such audio or does not put out all of `targets`."""
+        if sample_rate_hz != self._model.sample_rate_hz:
+            raise ValueError(f"the mixtures have {sample_rate_hz} Hz; the model takes {self._model.sample_rate_hz} Hz")
+        if self._model.channels not in (1, channels):
+            raise ValueError(f"the mixtures have {channels} channels; the model takes {self._model.channels}")
+        if missing := [target for target in targets if target not in self._model.targets]:
+            raise ValueError(f"{missing[0]!r} is asked for; the model separates {', '.join(self._model.targets)}")
+
+    @cached_property
+    def _by_chunks(self) -> LocalModel:
+        """Loaded once more, and only for long tracks: a session runs the signatures that chunks need."""
+        return LocalModel(self._directory, self._model.sample_rate_hz)

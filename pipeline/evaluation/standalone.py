@@ -1,0 +1,296 @@
+"""`stemline evaluate --references`: judges anybody's separated files, or a SavedModel, without a pipeline run or TFX."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import threadpoolctl
+
+from models.spec import ModelSpec
+from pipeline.common import process, progress
+from pipeline.config.config import Config, DataConfig, EvaluateConfig
+from pipeline.config.gate import Budgets, GateConfig
+from pipeline.data.datasets.track import BadTrackError
+from pipeline.evaluation import report, results
+from pipeline.evaluation import scores as tracks
+from pipeline.evaluation import separated_files as pairs
+from pipeline.evaluation.bss_eval.score import Engine
+from pipeline.evaluation.judge import Evaluation, conclude
+from pipeline.evaluation.report.excerpts import Shown
+from pipeline.evaluation.scores import VERSIONS, TrackScores
+from pipeline.evaluation.separated_files import Fit, Loaded, Pair
+
+if TYPE_CHECKING:
+    from serving.local import LocalModel
+
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is judged, and how. Of `estimates` and `model` one is given, of the baselines one or none.
+
+    targets: none for those that were separated. metrics, window_seconds: none for those of the recipe, or the usual ones.
+    gate: the recipe whose gate judges; None for scores alone.
+    engine: "reference" has museval and mir_eval themselves compute.
+    """
+
+    references: Path
+    estimates: Path | None = None
+    model: Path | None = None
+    baseline_estimates: Path | None = None
+    baseline_model: Path | None = None
+    targets: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    window_seconds: float | None = None
+    max_bad_tracks: int = 0
+    jobs: int = 0
+    gate: Config | None = None
+    engine: Engine = "stemline"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is the same for every track: all that a process needs besides the pair itself."""
+
+    targets: tuple[str, ...]
+    settings: EvaluateConfig
+    models: Mapping[str, Path]
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The evaluation, track -> reason of those that could not be judged, and the estimates that had to be fitted."""
+
+    evaluation: Evaluation
+    bad: Mapping[str, str]
+    fits: Mapping[str, tuple[Fit, ...]]
+    work: Work
+    pairs: tuple[Pair, ...]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Method -> what it is here: files or a model."""
+        kinds = {method: "model" if method in self.work.models else "estimates" for method in ("model", "baseline")}
+        return {"model": kinds["model"], "baseline": f"baseline {kinds['baseline']}"}
+
+    @property
+    def accepted(self) -> bool:
+        """The gate's verdict; without a gate there is nothing to refuse."""
+        return not self.evaluation.gated or self.evaluation.verdict.blessed
+
+    @property
+    def reasons(self) -> list[str]:
+        """Every check of the gate in words; without a gate only what is wrong with the estimates."""
+        verdict = self.evaluation.verdict
+        if self.evaluation.gated:
+            return list(verdict.reasons)
+        return [f"note: {check.words}" for check in verdict.checks if not check.passed and check.kind == "output"]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    name: str
+    scores: TrackScores | None = None
+    fits: tuple[Fit, ...] = ()
+    problem: str = ""
+
+
+def evaluate(request: Request) -> Judged:
+    """Judges every track of the request, each in one of `jobs` processes; the figures do not depend on how many.
+
+    Raises:
+        ValueError: illegal options, no track, or more unusable ones than `max_bad_tracks`.
+    """
+    _check(request)
+    found, bad = _pairs(request)
+    _limit(bad, request.max_bad_tracks, len(found))
+    work = _work(request, found)
+    bad |= _unusable(found, work.targets)
+    usable = tuple(each for each in found if each.name not in bad)
+    _limit(bad, request.max_bad_tracks, len(usable))
+    outcomes = sorted(_outcomes(usable, work, request.jobs), key=lambda each: each.name)
+    problems = {each.name: each.problem for each in outcomes if each.problem}
+    _limit(bad | problems, request.max_bad_tracks, len(usable) - len(problems))
+    scores = [each.scores for each in outcomes if each.scores]
+    result = conclude(scores, _config(request, work), gated=request.gate is not None)
+    fits = {each.name: each.fits for each in outcomes if each.fits}
+    return Judged(result, bad | problems, fits, work, usable)
+
+
+def check_output(directory: Path) -> None:
+    """Raises ValueError if results cannot be written there, or would mix with museval's files of another origin."""
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"--output {directory} is a file; a directory is needed")
+    if (directory / "museval").exists() and not (directory / "summary.json").exists():
+        raise ValueError(
+            f"--output {directory} holds a folder museval that is not of stemline evaluate; choose another"
+        )
+
+
+def write(judged: Judged, directory: Path) -> list[Path]:
+    """Writes museval's JSON, scores.csv, summary.json and report.html over those of before; returns what was written."""
+    check_output(directory)
+    if (directory / "museval").exists():
+        shutil.rmtree(directory / "museval")
+    results.write(judged.evaluation, directory)
+    path = directory / "report.html"
+    names = {each.name: each for each in judged.pairs}
+    caption = f"{len(judged.bad)} of {len(judged.pairs) + len(judged.bad)} tracks left out" if judged.bad else ""
+    metric = f"{judged.work.settings.metrics[0]}/SDR"
+    chosen = report.choose(judged.evaluation, metric, judged.work.targets[0], judged.work.settings.tracks_in_report)
+    shown = [_shown(rank, names[name], judged.work) for rank, name in chosen.items()]
+    report.write(judged.evaluation, shown, path, caption, labels=judged.labels)
+    return [path, directory / "scores.csv", directory / "summary.json", directory / "museval"]
+
+
+def _check(request: Request) -> None:
+    if unknown := [metric for metric in request.metrics if metric not in VERSIONS]:
+        raise ValueError(f"--metrics has {unknown[0]!r}; legal: {', '.join(VERSIONS)}, separated by commas")
+    if len(set(request.metrics)) != len(request.metrics):
+        raise ValueError(f"--metrics is {','.join(request.metrics)!r}; legal: {', '.join(VERSIONS)}, none twice")
+    if request.window_seconds is not None and not 0 < request.window_seconds < float("inf"):
+        raise ValueError(f"--window is {request.window_seconds:g} s; it must be above 0")
+    if (request.estimates is None) == (request.model is None):
+        raise ValueError("with --references exactly one of --estimates and --model is needed")
+    if request.baseline_estimates is not None and request.baseline_model is not None:
+        raise ValueError("of --baseline-estimates and --baseline-model only one can be given")
+    pairs.check_targets(request.targets)
+
+
+def _pairs(request: Request) -> tuple[list[Pair], dict[str, str]]:
+    directories = {"model": request.estimates, "baseline": request.baseline_estimates}
+    estimates = {method: pairs.find(path) for method, path in directories.items() if path is not None}
+    return pairs.pair(pairs.find(request.references, native=True), estimates)
+
+
+def _work(request: Request, found: Sequence[Pair]) -> Work:
+    models = {"model": request.model, "baseline": request.baseline_model}
+    models = {method: path.resolve() for method, path in models.items() if path is not None}
+    settings = request.gate.evaluate if request.gate else EvaluateConfig()
+    settings = replace(
+        settings,
+        metrics=request.metrics or settings.metrics,
+        window_seconds=request.window_seconds or settings.window_seconds,
+        baselines=(),
+    )
+    targets = request.gate.model.targets if request.gate else request.targets
+    if not targets and "model" in models:
+        targets = pairs.in_order(_separator(models["model"]).targets)
+    if not targets:
+        estimates = [each.estimates["model"] for each in found]
+        targets = pairs.choose_targets([each.references for each in found], estimates)
+    return Work(tuple(targets), settings, models, request.engine)
+
+
+def _config(request: Request, work: Work) -> Config:
+    """The configuration that the evaluation is concluded by: the recipe's gate, or none."""
+    if request.gate:  # what a model costs is not seen from files
+        return replace(request.gate, evaluate=work.settings, gate=replace(request.gate.gate, budgets=Budgets()))
+    judged = request.estimates or request.model
+    name = judged.resolve().name if judged else ""
+    return Config(
+        name,
+        data=DataConfig(targets=work.targets),
+        model=ModelSpec(targets=work.targets),
+        evaluate=work.settings,
+        gate=GateConfig(better_than_mixture=False),
+    )
+
+
+def _unusable(found: Sequence[Pair], targets: Sequence[str]) -> dict[str, str]:
+    """Track -> reason, from names and headers: nobody should wait an hour for what can be said at once."""
+    bad = {}
+    for each in found:
+        try:
+            pairs.check(each, targets)
+        except BadTrackError as error:
+            bad[each.name] = str(error)
+    return bad
+
+
+def _limit(bad: Mapping[str, str], most: int, usable: int) -> None:
+    """Refuses too many unusable tracks, and none that is usable."""
+    if len(bad) <= most and usable:
+        return
+    reasons = [f"{name}: {reason}" for name, reason in sorted(bad.items())]
+    listed = "; ".join(reasons[:_LISTED]) + (f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else "")
+    raise ValueError(
+        f"{len(bad)} of {len(bad) + usable} tracks cannot be judged, where --max-bad-tracks allows {most} "
+        f"and one must be left: {listed}"
+    )
+
+
+def _outcomes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome]:
+    """One for each pair, as they are done. Models run in one process: TensorFlow uses all cores anyway."""
+    jobs = min(jobs or (1 if work.models else os.cpu_count() or 1), len(found))
+    with progress.judging(len(found)) as show:
+        outcomes = (_judge(each, work) for each in found) if jobs == 1 else _by_processes(found, work, jobs)
+        for done, outcome in enumerate(outcomes, start=1):
+            show(done)
+            yield outcome
+
+
+def _by_processes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome]:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=process.begin) as processes:
+        waiting = [processes.submit(_judge, each, work) for each in found]
+        try:
+            yield from (done.result() for done in concurrent.futures.as_completed(waiting))
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise ValueError("a process was killed: is there too little memory for so many --jobs?") from error
+        finally:
+            processes.shutdown(wait=False, cancel_futures=True)
+
+
+def _judge(each: Pair, work: Work) -> _Outcome:
+    """One thread for the linear algebra, so that the last digit does not depend on how many processes share the cores."""
+    try:
+        with threadpoolctl.threadpool_limits(1):
+            loaded = _load(each, work)
+            methods = {"mixture": dict.fromkeys(work.targets, loaded.track.mixture), **loaded.estimates}
+            scores = tracks.judge(
+                loaded.track,
+                methods,
+                work.targets,
+                work.settings.metrics,
+                work.settings.window_seconds,
+                work.engine,
+            )
+    except ValueError as error:
+        return _Outcome(each.name, problem=process.sentence(error))
+    return _Outcome(each.name, scores, loaded.fits)
+
+
+def _load(each: Pair, work: Work) -> Loaded:
+    """The pair with the estimates of its files and of the models."""
+    loaded = pairs.load(each, work.targets)
+    track = loaded.track
+    separated = {
+        method: _separator(directory).separate(track.mixture, track.sample_rate_hz)
+        for method, directory in work.models.items()
+    }
+    return replace(loaded, estimates={**loaded.estimates, **separated})
+
+
+@functools.lru_cache(maxsize=2)
+def _separator(directory: Path) -> LocalModel:
+    """The model and its baseline, loaded once in every process; they run as `stemline separate` runs them."""
+    from serving.local import LocalModel
+
+    return LocalModel(directory)
+
+
+def _shown(rank: str, each: Pair, work: Work) -> Shown:
+    """A track that the report plays, read or separated once more: to keep all estimates would take too much room."""
+    loaded = _load(each, work)
+    return Shown(rank, loaded.track, loaded.estimates["model"])

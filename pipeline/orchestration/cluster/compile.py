@@ -1,0 +1,180 @@
+"""The graph as Kubeflow's pipeline specification (schema 2.1): a YAML document, and one of what is Kubernetes' own.
+
+A compiled graph holds the shape of the graph and what its pods get. All else is one parameter, the configuration as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.dsl.components.base import base_component, base_node, executor_spec
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.orchestration import data_types
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as dag_runner
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from pipeline.common import files
+from pipeline.components import graph
+from pipeline.config.cluster import TaskConfig
+from pipeline.config.config import Config, to_json
+from pipeline.orchestration.cluster.executor import NODE, ConfiguredExecutor, workdir
+from pipeline.orchestration.cluster.package import CONFIG, pipeline_name
+
+Platform = Literal["kfp", "vertex"]
+ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
+_BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+
+
+def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
+    """The documents of a pipeline file: the PipelineSpec and, for `kfp`, the PlatformSpec.
+
+    The parameter `config` has this configuration as its default.
+
+    Raises:
+      ValueError: the recipe needs what the platform does not have, or `cluster.tasks` names a task that is none.
+    """
+    _check(config, platform)
+    spec = _specification(config, platform)
+    spec["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"] = to_json(config)
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        retries = config.cluster.pod(name).retries
+        if retries and "container" in spec["deploymentSpec"]["executors"][_label(spec, name)]:
+            task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
+    if platform == "vertex":
+        return [spec]
+    executors = {
+        _label(spec, name): kubernetes
+        for name in spec["root"]["dag"]["tasks"]
+        if (kubernetes := _kubernetes(config.cluster.pod(name)))
+    }
+    return [spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}]
+
+
+def write(documents: list[dict[str, Any]], path: Path) -> None:
+    """Writes a pipeline file; complete or not at all."""
+    files.write_text(path, yaml.safe_dump_all(documents, sort_keys=True, width=120))
+
+
+def _check(config: Config, platform: Platform) -> None:
+    if platform == "vertex" and config.serve.validator != "embedded":
+        raise ValueError(f"serve.validator is {config.serve.validator!r}: on Vertex only 'embedded' runs")
+    if platform == "vertex" and not config.cluster.pipeline_root.startswith("gs://"):
+        raise ValueError(
+            f"cluster.pipeline_root is {config.cluster.pipeline_root!r}: Vertex needs a bucket, as in gs://bucket/runs"
+        )
+    if platform == "vertex" and config.cluster.workers > 1:
+        raise ValueError(f"cluster.workers is {config.cluster.workers}: on Vertex legal is 1, for it has no TFJobs")
+
+
+# --- the nodes -------------------------------------------------------------------------------------------------------
+
+
+def _specification(config: Config, platform: Platform) -> dict[str, Any]:
+    """The PipelineSpec as TFX compiles it."""
+    parameter = data_types.RuntimeParameter(name=CONFIG, ptype=str)
+    tasks: dict[str, base_node.BaseNode] = {}
+    alone = dataclasses.replace(config, train=dataclasses.replace(config.train, teacher=None))  # the executor finds it
+    for node in graph.components(alone, workdir(config), resolve=platform == "vertex"):
+        task = _resolver() if isinstance(node, Resolver) else _task(node, tasks, parameter)
+        if isinstance(task, base_component.BaseComponent):
+            task.with_platform_config(_resources(config.cluster.pod(node.id)))
+        for upstream in node.upstream_nodes:
+            task.add_upstream_node(tasks[upstream.id])
+        tasks[node.id] = task.with_id(node.id)
+    unknown = sorted(set(config.cluster.tasks) - set(tasks))
+    if unknown:
+        raise ValueError(f"cluster.tasks names {unknown[0]!r}: legal are {', '.join(tasks)}")
+    pipeline = Pipeline(
+        pipeline_name=pipeline_name(config.name),
+        pipeline_root=config.cluster.pipeline_root,
+        components=list(tasks.values()),
+        enable_cache=False,  # Kubeflow's key knows neither the files of a corpus nor what is served
+    )
+    settings = dag_runner.KubeflowV2DagRunnerConfig(default_image=config.cluster.image, use_pipeline_spec_2_1=True)
+    return dag_runner.KubeflowV2DagRunner(settings).run(pipeline, write_out=False)["pipelineSpec"]
+
+
+def _task(
+    node: base_component.BaseComponent, tasks: Mapping[str, base_node.BaseNode], parameter: data_types.RuntimeParameter
+) -> base_component.BaseComponent:
+    """A component with the channels of `node`, whose parameters are the configuration and the name of the node."""
+    inputs = {
+        name: tasks[channel.producer_component_id].outputs[channel.output_key] for name, channel in node.inputs.items()
+    }
+    specification = type(
+        f"{node.id}Spec",
+        (ComponentSpec,),
+        {
+            "PARAMETERS": {name: ExecutionParameter(type=str) for name in (CONFIG, NODE)},
+            "INPUTS": {name: ChannelParameter(type=channel.type) for name, channel in inputs.items()},
+            "OUTPUTS": {name: ChannelParameter(type=channel.type) for name, channel in node.outputs.items()},
+        },
+    )
+    component = type(
+        node.id,
+        (base_component.BaseComponent,),
+        {"SPEC_CLASS": specification, "EXECUTOR_SPEC": executor_spec.BeamExecutorSpec(ConfiguredExecutor)},
+    )
+    outputs = {name: Channel(type=channel.type) for name, channel in node.outputs.items()}
+    return component(specification(**inputs, **outputs, **{CONFIG: parameter, NODE: node.id}))
+
+
+def _resolver() -> Resolver:
+    """Vertex's own look-up of the last blessed model: it knows no strategies but TFX's."""
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    )
+
+
+# --- what a pod gets -------------------------------------------------------------------------------------------------
+
+
+def _resources(task: TaskConfig) -> ResourceSpec:
+    """Requests equal to limits: a pod that has its resources keeps them."""
+    spec = ResourceSpec()
+    if task.cpu:
+        spec.cpu_request = spec.cpu_limit = task.cpu
+    if task.memory_gb:
+        spec.memory_request = spec.memory_limit = task.memory_gb
+    if task.gpus:
+        spec.accelerator.type = task.gpu_type or ""
+        spec.accelerator.count = task.gpus
+    return spec
+
+
+def _kubernetes(task: TaskConfig) -> dict[str, Any]:
+    """A KubernetesExecutorConfig of kfp-kubernetes as JSON. Older servers read a claim as `constant`, newer the parameter."""
+    config: dict[str, Any] = {}
+    if task.node_selector:
+        config["nodeSelector"] = {"labels": dict(task.node_selector)}
+    if task.tolerations:
+        config["tolerations"] = [
+            {name: value for name, value in vars(toleration).items() if value} for toleration in task.tolerations
+        ]
+    if task.volumes:
+        config["pvcMount"] = [
+            {
+                "constant": volume.claim,
+                "pvcNameParameter": {"runtimeValue": {"constant": volume.claim}},
+                "mountPath": volume.mount_path,
+            }
+            for volume in task.volumes
+        ]
+    return config
+
+
+def _label(spec: Mapping[str, Any], task: str) -> str:
+    """The executor of a task of the root."""
+    component = spec["root"]["dag"]["tasks"][task]["componentRef"]["name"]
+    return spec["components"][component]["executorLabel"]

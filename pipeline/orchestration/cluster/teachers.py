@@ -1,0 +1,54 @@
+"""The models that other recipes may learn from, in the working directory of the cluster.
+
+Kubeflow's metadata cannot be asked for the newest model of another pipeline, and its artifacts lie where only the pods of
+their own run see them. So every run leaves its trained model in `models/<recipe>/trained` and, once it is blessed, in
+`models/<recipe>/blessed`: numbered directories, the last of which counts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from tfx.utils import path_utils
+
+from pipeline.common import files, versions
+
+TRAINED, BLESSED = "trained", "blessed"
+_KEPT = 2  # the newest, and the one that another run may be reading
+
+
+def keep(model_uri: str, workdir: Path, recipe: str, state: str) -> None:
+    """Copies the SavedModel of a Model artifact to where `find` looks; it appears there when it is complete.
+
+    state: TRAINED or BLESSED. Raises OSError where it cannot be written.
+    """
+    place = _place(workdir, recipe, state)
+    new = place / str(versions.newest(place) + 1)
+    partial = files.beside(new)
+    try:
+        shutil.copytree(path_utils.serving_model_dir(model_uri), path_utils.serving_model_dir(str(partial)))
+        os.rename(partial, new)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in sorted(versions.numbers(place))[:-_KEPT]:
+        shutil.rmtree(place / str(old), ignore_errors=True)
+
+
+def find(workdir: Path, recipe: str) -> str:
+    """The directory of the newest blessed model of a recipe as an artifact has it, or of its newest trained one.
+
+    Raises ValueError where no run has left one.
+    """
+    for place in (_place(workdir, recipe, BLESSED), _place(workdir, recipe, TRAINED)):
+        if newest := versions.newest(place):
+            return str(place / str(newest))
+    raise ValueError(
+        f"train.teacher is {recipe!r}, of which {workdir} holds no trained model; this makes one, with a cluster.serving "
+        f"of its own: stemline kubeflow submit --recipe {recipe}"
+    )
+
+
+def _place(workdir: Path, recipe: str, state: str) -> Path:
+    return workdir / "models" / recipe / state

@@ -1,0 +1,117 @@
+"""Runs the graph on this machine: one process, no server, one writer of the metadata at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import absl.logging
+import filelock
+from rich.text import Text
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.proto.orchestration import pipeline_pb2
+
+from pipeline.common.progress import console
+from pipeline.components.graph import Stage, create_pipeline
+from pipeline.config.config import Config
+from pipeline.runs import history, metadata
+from pipeline.runs.workdir import Workdir
+
+
+def run_local(config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None) -> history.Run:
+    """Runs the pipeline, saying which component is at work, and returns what MLMD recorded of this run.
+
+    Finished components of an earlier run with equal inputs come from the cache; a killed run continues that way.
+    ingested: see `create_pipeline`.
+
+    Raises:
+      ValueError: bad data or configuration, from any component.
+      OSError: the workdir cannot be written, another run holds it, or the metadata server does not let us in; the message
+        says which.
+    """
+    metadata.check(config.metadata, workdir)
+    workdir.root.mkdir(parents=True, exist_ok=True)
+    shared = config.metadata.backend == "mysql"
+    runner = _Runner()
+    with _locked(workdir.lock_of(config.name) if shared else workdir.lock, config.name), _narrated():
+        metadata.note(config.metadata, workdir)
+        runner.run(create_pipeline(config, workdir, until, ingested))
+    return next(run for run in history.runs(workdir, config.name) if run.run_id == runner.run_id)
+
+
+class _Runner(LocalDagRunner):
+    """Keeps the id of its run: of several at a time, the newest on a server may be another's."""
+
+    run_id = ""
+
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
+        super().run_with_ir(pipeline, run_options)
+        self.run_id = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
+
+
+@contextlib.contextmanager
+def _locked(path: Path, recipe: str) -> Iterator[None]:
+    """A second run that wants the lock is refused at once: sqlite takes one writer, and a recipe's checkpoints do."""
+    lock, holder = filelock.FileLock(path), path.with_name(f"{path.name}.holder")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise BlockingIOError(
+            f"another stemline run{_told(holder)} is at work in {path.parent}; wait for it or choose another --workdir"
+        ) from error
+    try:
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        holder.write_text(json.dumps({"pid": os.getpid(), "recipe": recipe, "since": since}) + "\n")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _told(holder: Path) -> str:
+    """Who holds the lock, in brackets; empty in the moment before the holder has said so."""
+    try:
+        told = json.loads(holder.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return ""
+    return f" (process {told['pid']}, recipe {told['recipe']}, since {told['since']})"
+
+
+@contextlib.contextmanager
+def _narrated() -> Iterator[None]:
+    """Turns the runner's log records into one line a component, with its time and whether it came from the cache."""
+    logger = absl.logging.get_absl_logger()
+    narrator, verbosity = _Narrator(), absl.logging.get_verbosity()
+    logger.addHandler(narrator)
+    # By absl's own verbosity: TensorFlow's SavedModel writer resets the logger's level to it.
+    absl.logging.set_verbosity(absl.logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        absl.logging.set_verbosity(verbosity)
+        logger.removeHandler(narrator)
+
+
+class _Narrator(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.started, self.cached = time.monotonic(), False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Component %s is running.":
+            self.started, self.cached = time.monotonic(), False
+            console.print(Text(f"{record.args[0]} …", style="dim"))
+        elif record.msg == "A cached execution %d is used.":
+            self.cached = True
+        elif record.msg == "Component %s is finished.":
+            seconds = time.monotonic() - self.started
+            how = "unchanged, from the cache" if self.cached else f"done in {seconds:.1f} s"
+            console.print(f"[green]{record.args[0]}[/green]: {how}")

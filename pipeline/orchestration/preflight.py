@@ -1,0 +1,71 @@
+"""What can be known to be wrong before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+from models import losses
+from models.separator import Separator
+from pipeline.config.cluster import TRAINER
+from pipeline.config.config import Config
+from pipeline.data import batches, ingest
+from pipeline.orchestration import beam_runners
+from pipeline.runs import history, metadata
+from pipeline.runs.workdir import Workdir
+from pipeline.training import devices, stages
+
+# The smallest STFT: the network's sizes are checked without the memory of its real number of bins.
+SMALL_FRAME_LENGTH, SMALL_HOP = 4, 1
+
+
+def check(config: Config, workdir: Workdir | None = None) -> None:
+    """Raises ValueError or OSError for data, networks, losses, augmentations or Beam runners that would be refused later.
+
+    With `workdir`, the store of its runs must open, and the teacher is looked for.
+    """
+    beam_runners.check(config.beam.pipeline_args)
+    ingest.discover(ingest.plain(config.data))
+    check_recipe(config)
+    if workdir:
+        metadata.check(config.metadata, workdir)
+        check_teacher(config, workdir)
+
+
+def check_recipe(config: Config) -> None:
+    """Raises ValueError for networks, losses or augmentations that a later component would refuse; looks at no data."""
+    batches.augmentation_options(config.train)
+    for _, stage in stages.plan(config.recipe):
+        losses.check(stage.train.loss, stage.train.loss_options, teacher=stage.train.teacher is not None)
+        Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+
+
+def check_workers(config: Config) -> None:
+    """Raises ValueError for a training that `cluster.workers` cannot share, or a working directory that they do not see."""
+    cluster = config.cluster
+    devices.check(config.train, cluster.workers, cluster.task(TRAINER).gpus or 1)
+    if cluster.workers == 1:
+        return
+    for key, task in ((f"tasks.{TRAINER}", cluster.task(TRAINER)), ("every", cluster.every)):
+        paths = [volume.mount_path for volume in task.volumes]
+        if not any(Path(cluster.workdir).is_relative_to(path) for path in paths):
+            raise ValueError(
+                f"cluster.workers is {cluster.workers} and cluster.workdir {cluster.workdir}: cluster.{key} must mount the "
+                f"volume that holds it, but mounts {', '.join(paths) or 'none'}"
+            )
+
+
+def check_teacher(config: Config, workdir: Workdir) -> None:
+    """Raises ValueError where train.teacher names a recipe without a trained model in `workdir`, or an unfit model."""
+    recipe = config.train.teacher
+    if recipe is None:
+        return
+    model = history.trained_model(workdir, recipe, config.metadata)
+    if model is None:
+        data = ["--format", config.data.format, "--data", config.data.path] if config.data.path else []
+        command = shlex.join(["stemline", "run", "--recipe", recipe, *data, "--workdir", str(workdir.root)])
+        raise ValueError(
+            f"train.teacher is {recipe!r}, of which {workdir.root} holds no trained model; this makes one: {command}"
+        )
+    losses.check_teacher(history.saved_config(model.saved_model).model, config.model)

@@ -1,0 +1,218 @@
+"""What ran, what was blessed and pushed, with which scores: read from MLMD and from what its artifacts hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.runs import metadata
+from pipeline.config.config import Config, from_json
+from pipeline.runs.metadata import MetadataConfig
+from pipeline.runs.workdir import Workdir
+
+STATES = {
+    pb.Execution.COMPLETE: "done",
+    pb.Execution.CACHED: "cached",
+    pb.Execution.FAILED: "failed",
+    pb.Execution.RUNNING: "stopped",
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """An artifact that a component put out: its type, where it lies, and its custom properties as plain values."""
+
+    type_name: str
+    uri: str
+    properties: dict[str, int | float | str]
+
+    @property
+    def saved_model(self) -> str:
+        """The directory of the SavedModel, for an artifact of type Model."""
+        return f"{self.uri}/Format-Serving"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pipeline run: the state of every component and what each put out, in order of execution.
+
+    teacher: the model that the training looked through, None without one. judged_by: the configuration that the judge
+    was given, as JSON; empty when the run did not get there. number: counts the runs of a workdir from 1. trained_by: the
+    earlier run whose model this one took from the cache, because neither data nor configuration had changed.
+    """
+
+    pipeline: str
+    run_id: str
+    states: dict[str, str]
+    outputs: dict[str, Output] = field(default_factory=dict)
+    teacher: Output | None = None
+    judged_by: str = ""
+    number: int = 0
+    trained_by: Run | None = None
+
+    @property
+    def started(self) -> datetime:
+        """Start in local time: TFX names a run by it."""
+        return datetime.fromisoformat(self.run_id)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Scores of the candidate, such as `vocals/v3/GNSDR`, in dB."""
+        evaluation = self.outputs.get("ModelEvaluation")
+        properties = evaluation.properties if evaluation else {}
+        return {key: float(value) for key, value in properties.items() if key.count("/") == 2}
+
+    @cached_property
+    def blessed(self) -> bool | None:
+        """The judge's verdict; None when the run did not get there."""
+        return _flag(self.outputs.get("ModelBlessing"), "blessed")
+
+    @cached_property
+    def infra_blessed(self) -> bool | None:
+        """The serving check's verdict; None when the run did not get there."""
+        return _flag(self.outputs.get("InfraBlessing"), "blessed")
+
+    @cached_property
+    def pushed(self) -> str | None:
+        """The directory of the version that this run pushed or had pushed before."""
+        output = self.outputs.get("PushedModel")
+        return str(output.properties["pushed_destination"]) if output and output.properties.get("pushed") else None
+
+    @property
+    def overtaken(self) -> str:
+        """Why the Pusher left alone a version that is newer than the one judged against; empty when it did not."""
+        output = self.outputs.get("PushedModel")
+        return str(output.properties.get("reason", "")) if output else ""
+
+    @property
+    def accepted(self) -> bool:
+        """Both verdicts were given and both are good, and no other run has pushed in the meantime."""
+        return bool(self.blessed) and self.infra_blessed is not False and not self.overtaken
+
+    @property
+    def report(self) -> str | None:
+        """The HTML report of the evaluation."""
+        evaluation = self.outputs.get("ModelEvaluation")
+        return f"{evaluation.uri}/report.html" if evaluation else None
+
+    @property
+    def model(self) -> str | None:
+        """The SavedModel that was trained."""
+        model = self.outputs.get("Model")
+        return model.saved_model if model else None
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """The figures of `training.json` beside the model: `steps`, `dev_loss`, `cpu_minutes`, `stopped_early` and, for
+        each of `stages`, these with its `name` and `network`. Empty when the run trained nothing.
+        """
+        path = Path(self.model, "assets.extra", "training.json") if self.model else None
+        return json.loads(path.read_text()) if path and path.is_file() else {}
+
+    @property
+    def reasons(self) -> list[str]:
+        """Every check with its verdict in words, then the reason of the serving check or the Pusher where it refused."""
+        blessing = self.outputs.get("ModelBlessing")
+        words = json.loads(str(blessing.properties.get("reasons", "[]"))) if blessing else []
+        infra = self.outputs.get("InfraBlessing")
+        words += [str(infra.properties.get("reason", ""))] if infra and not self.infra_blessed else []
+        return [*words, self.overtaken] if self.overtaken else words
+
+
+def runs(workdir: Workdir, pipeline: str | None = None) -> list[Run]:
+    """All runs that the metadata of `workdir` knows, newest first; of one pipeline when it is named."""
+    store = metadata.store(workdir)
+    if store is None:
+        return []
+    found = (_run(store, context) for context in store.get_contexts_by_type("pipeline_run"))
+    trained: dict[str, Run] = {}
+    numbered: list[Run] = []
+    for number, run in enumerate(sorted(found, key=lambda run: run.run_id), 1):
+        cached = run.model if run.states.get("Trainer") == "cached" else None
+        numbered.append(replace(run, number=number, trained_by=trained.get(cached) if cached else None))
+        if run.model and not cached:
+            trained[run.model] = numbered[-1]
+    return [run for run in reversed(numbered) if pipeline in (None, run.pipeline)]
+
+
+def trained_model(workdir: Workdir, pipeline: str, recorded: MetadataConfig | None = None) -> Output | None:
+    """`newest_model` of a pipeline as the metadata of `workdir` knows it, or a store that need not have been used here."""
+    store = metadata.store(workdir, recorded)
+    model = newest_model(store, pipeline) if store else None
+    return _output(model) if model else None
+
+
+def newest_model(store: mlmd.MetadataStore, pipeline: str) -> pb.Artifact | None:
+    """The model to build on: the newest blessed one that the pipeline's Trainer put out, else the newest one, else None.
+
+    The newest is what the latest run put out, also when that run took it from the cache.
+    """
+    models = _put_out(store, pipeline, "Trainer", "Model")
+    verdicts = _put_out(store, pipeline, "BssEvaluator", "ModelBlessing")
+    properties = [verdict.custom_properties for verdict in verdicts]
+    blessed = {each["current_model_id"].int_value for each in properties if each["blessed"].int_value == 1}
+    return next((model for model in models if model.id in blessed), next(iter(models), None))
+
+
+def saved_config(saved_model: str) -> Config:
+    """The configuration that a SavedModel was trained with: its sections data, model and train.
+
+    Raises OSError when it is not beside the model, ConfigError when it cannot be read.
+    """
+    return from_json(Path(saved_model, "assets.extra", "config.json").read_text())
+
+
+def _put_out(store: mlmd.MetadataStore, pipeline: str, node: str, type_name: str) -> list[pb.Artifact]:
+    """The artifacts of a type that a component of a pipeline put out in any run, those of its latest execution first."""
+    context = store.get_context_by_type_and_name("node", f"{pipeline}.{node}")
+    executions = store.get_executions_by_context(context.id) if context else []
+    events = store.get_events_by_execution_ids([execution.id for execution in executions]) if executions else []
+    latest: dict[int, int] = {}
+    for event in events:
+        if event.type == pb.Event.OUTPUT:
+            latest[event.artifact_id] = max(event.execution_id, latest.get(event.artifact_id, 0))
+    found = store.get_artifacts_by_id(list(latest)) if latest else []
+    live = [each for each in found if each.type == type_name and each.state == pb.Artifact.LIVE]
+    return sorted(live, key=lambda artifact: latest[artifact.id], reverse=True)
+
+
+def _run(store: mlmd.MetadataStore, context: pb.Context) -> Run:
+    executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
+    states, outputs, pipeline, teacher, judged_by = {}, {}, "", None, ""
+    for execution in executions:
+        contexts = {c.type: c.name for c in store.get_contexts_by_execution(execution.id)}
+        pipeline = contexts.get("pipeline", pipeline)
+        node = contexts.get("node", "").removeprefix(f"{pipeline}.")
+        states[node] = STATES.get(execution.last_known_state, "unknown")
+        artifacts = _artifacts(store, execution, pb.Event.OUTPUT)
+        outputs.update({each.type: _output(each) for each in artifacts if each.state == pb.Artifact.LIVE})
+        if node == "Trainer":
+            inputs = _artifacts(store, execution, pb.Event.INPUT)
+            teacher = next((_output(each) for each in inputs if each.type == "Model"), None)
+        if node == "BssEvaluator":
+            judged_by = execution.custom_properties["config"].string_value
+    return Run(pipeline, context.name, states, outputs, teacher, judged_by)
+
+
+def _artifacts(store: mlmd.MetadataStore, execution: pb.Execution, kind: pb.Event.Type) -> list[pb.Artifact]:
+    """What the execution took in or put out."""
+    events = store.get_events_by_execution_ids([execution.id])
+    ids = [event.artifact_id for event in events if event.type == kind]
+    return store.get_artifacts_by_id(ids) if ids else []
+
+
+def _output(artifact: pb.Artifact) -> Output:
+    values = artifact.custom_properties.items()
+    properties = {key: getattr(value, value.WhichOneof("value")) for key, value in values}
+    return Output(artifact.type, artifact.uri, properties)
+
+
+def _flag(output: Output | None, key: str) -> bool | None:
+    return None if output is None else bool(output.properties.get(key))

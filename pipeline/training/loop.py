@@ -1,0 +1,395 @@
+"""The training loop: any loss and network of models/, resumable, on one device or on many (pipeline.training.devices)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models import losses, spectral
+from models.separator import Separator
+from models.spec import Recipe, TrainSpec
+from pipeline.data import batches
+from pipeline.training import devices, lbfgs, stages
+
+# How many dev-free batches of mixtures measure the per-bin mean and deviation of the network's input.
+ADAPT_BATCHES = 16
+
+# Pairs that L-BFGS keeps (Huang et al. 2014), and batches that its objective is summed over.
+LBFGS = {"history": 50, "batches": 8}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop says after every step; `dev_loss` is the last one measured, NaN before the first.
+
+    `fraction` is the part of the stage's steps, or of its CPU minutes, that is done.
+    """
+
+    stage: str
+    step: int
+    fraction: float
+    loss: float
+    dev_loss: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The figures of one finished stage; `dev_loss` is that of the stage's own loss.
+
+    start_loss: the dev loss before the first step of a training that began with given weights; None of any other.
+    """
+
+    name: str
+    network: str
+    steps: int
+    dev_loss: float
+    cpu_minutes: float
+    stopped_early: bool
+    start_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training: the float32 separator of the recipe's network, and the figures of all stages in their order."""
+
+    separator: Separator
+    stages: tuple[StageResult, ...]
+
+    @property
+    def own(self) -> StageResult:
+        """The last stage, which trains the recipe's own network."""
+        return self.stages[-1]
+
+    @property
+    def cpu_minutes(self) -> float:
+        """CPU minutes of all stages."""
+        return sum(stage.cpu_minutes for stage in self.stages)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up over steps; then constant, or constant for a fraction of the training and a cosine to 1 % of the peak.
+
+    `fraction` holds how much of the training is done, 0 to 1.
+    """
+
+    def __init__(self, train: TrainSpec, fraction: tf.Variable) -> None:
+        self.train, self.fraction = train, fraction
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        train = self.train
+        warm = tf.minimum((tf.cast(step, tf.float32) + 1) / max(train.warmup_steps, 1), 1.0)
+        if train.schedule == "constant":
+            return train.learning_rate * warm
+        done = (self.fraction - train.constant_fraction) / max(1 - train.constant_fraction, 1e-6)
+        progress = tf.clip_by_value(done, 0.0, 1.0)
+        return train.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * progress)))
+
+
+def train(
+    recipe: Recipe,
+    train_files: Sequence[str],
+    dev_files: Sequence[str],
+    checkpoint_dir: str,
+    log_dir: str,
+    report: Callable[[Progress], None] = lambda progress: None,
+    teacher: Separator | None = None,
+    start: Separator | None = None,
+) -> Result:
+    """Trains `recipe`, its stages first, on TFRecords and returns the separator with its best (patience set) or last weights.
+
+    The loop saves itself to `checkpoint_dir` every `checkpoint_minutes` and continues from there when called again; the
+    step count at the end is the same. With stages each has a directory of its own in `checkpoint_dir` and in `log_dir`,
+    which gets the TensorBoard events. `teacher`: what the loss `deep_features` looks through.
+
+    `start`: of the recipe's spec. The training begins with its weights and keeps the standardisation that they were learnt
+    with; stages are left out, for all they give is weights to begin with.
+
+    Raises:
+      ValueError: a split without a single excerpt, a loss that is not finite, or stages whose layers do not fit.
+    """
+    if not train_files:
+        raise ValueError("the train split holds no TFRecords: nothing to learn from")
+    devices.check(recipe.train)
+    trained: list[Separator] = []
+    figures: list[StageResult] = []
+    for name, stage in stages.plan(recipe)[-1 if start else 0 :]:
+        place = f"/{name}" if recipe.train.stages else ""
+        guide = teacher if stage.train.teacher else None
+        loop = _Loop(name, stage, train_files, dev_files, checkpoint_dir + place, log_dir + place, guide, start)
+        given = start or stages.hand_over(trained, loop.separator)
+        if recipe.train.stages and name == stages.OWN and not given:
+            raise ValueError(f"no stage of train.stages has a layer that network {recipe.model.network!r} has")
+        separator, figure = loop.run(report)
+        trained.append(separator)
+        figures.append(figure)
+    return Result(trained[-1], tuple(figures))
+
+
+class _Loop:
+    """State of the training of one stage: separator, optimiser, counters; all of it in the checkpoint."""
+
+    def __init__(
+        self,
+        name: str,
+        recipe: Recipe,
+        train_files: Sequence[str],
+        dev_files: Sequence[str],
+        checkpoint_dir: str,
+        log_dir: str,
+        teacher: Separator | None,
+        start: Separator | None,
+    ) -> None:
+        self.name, self.recipe, self.spec = name, recipe, recipe.train
+        self.warm = start is not None
+        self.train_files, self.dev_files = train_files, dev_files
+        self.strategy = devices.strategy()
+        keras.utils.set_random_seed(self.spec.seed)
+        # Counters of this process, not of a replica.
+        self.steps = tf.Variable(0, dtype=tf.int64)
+        self.fraction = tf.Variable(0.0)
+        self.cpu_seconds = tf.Variable(0.0, dtype=tf.float64)
+        self.best_loss = tf.Variable(math.inf)
+        self.dev_loss = tf.Variable(math.nan)
+        self.start_loss = tf.Variable(math.nan)
+        self.bad_evaluations = tf.Variable(0, dtype=tf.int64)
+        counters = {name: value for name, value in vars(self).items() if isinstance(value, tf.Variable)}
+        with self.strategy.scope():
+            self.separator = Separator(recipe.model, precision=self.spec.precision)
+            if start:  # before the optimiser begins its moving average with the weights
+                self.separator.set_weights(start.get_weights())
+            self.optimizer = _optimizer(self.spec, self.fraction)
+            self.optimizer.build(self.separator.trainable_variables)
+        self.loss = _loss(self.spec, teacher)
+        state = tf.train.Checkpoint(separator=self.separator, optimizer=self.optimizer, **counters)
+        place = devices.own(checkpoint_dir)
+        self.latest = tf.train.CheckpointManager(state, f"{place}/latest", max_to_keep=2)
+        self.begun = tf.train.latest_checkpoint(f"{checkpoint_dir}/latest")
+        best = tf.train.Checkpoint(separator=self.separator)
+        self.best = tf.train.CheckpointManager(best, f"{place}/best", max_to_keep=1)
+        self.writer = tf.summary.create_file_writer(devices.own(log_dir))
+
+    @property
+    def step(self) -> int:
+        return int(self.steps.numpy())
+
+    @property
+    def done(self) -> bool:
+        return float(self.fraction) >= 1 or self._out_of_patience()
+
+    def run(self, report: Callable[[Progress], None]) -> tuple[Separator, StageResult]:
+        if self.begun:
+            self.latest.checkpoint.restore(self.begun)
+        if not self.done:
+            self.clock, self.saved = _Clock(float(self.fraction)), time.monotonic()
+            if self.step == 0:
+                self._begin()
+            descend = {"adam": self._adam, "lbfgs": self._lbfgs}[self.spec.optimizer]
+            descend(report)
+            self._count()
+            self.latest.save()
+        self.writer.close()
+        return self._trained(), self._figures()
+
+    def _adam(self, report: Callable[[Progress], None]) -> None:
+        # Resuming, other batches than those that were seen already.
+        seed = self.spec.seed + self.step
+        batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, seed)
+        iterator = iter(self.strategy.experimental_distribute_dataset(devices.shared(batched)))
+        while not self.done:
+            self._after_step(float(self._train_step(next(iterator))), report)
+
+    def _lbfgs(self, report: Callable[[Progress], None]) -> None:
+        """Always the same batches, also when resumed: the objective is their sum."""
+        options = {**LBFGS, **self.spec.optimizer_options}
+        batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, self.spec.seed)
+        objective = list(batched.take(options["batches"]))
+
+        def after_iteration(_: int, loss: float) -> bool:
+            self._after_step(loss, report)
+            return self.done
+
+        left = self.spec.steps - self.step if self.spec.cpu_minutes is None else sys.maxsize
+        variables = self.separator.trainable_variables
+        summed = lbfgs.over_batches(self._gradients, objective)
+        lbfgs.minimise(summed, variables, left, options["history"], after_iteration)
+        if not self.done:  # a minimum was reached before all iterations were made
+            self.fraction.assign(1.0)
+            self._evaluate()
+
+    def _after_step(self, loss: float, report: Callable[[Progress], None]) -> None:
+        self.steps.assign_add(1)
+        self._count()
+        self._check(loss)
+        if self.step % self.spec.evaluate_every_steps == 0 or float(self.fraction) >= 1:
+            self._evaluate()
+        self._log(loss)
+        fraction = float(self.fraction)
+        report(Progress(self.name, self.step, fraction, loss, float(self.dev_loss), self.clock.left(fraction)))
+        if time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes:
+            self.latest.save()
+            self.saved = time.monotonic()
+
+    def _count(self) -> None:
+        """Adds the CPU time since the last count, and says how much of the training that makes."""
+        self.cpu_seconds.assign_add(self.clock.cpu_seconds())
+        budget = self.spec.cpu_minutes
+        spent = self.step / self.spec.steps if budget is None else float(self.cpu_seconds) / (60 * budget)
+        self.fraction.assign(max(min(spent, 1.0), float(self.fraction)))
+
+    @tf.function
+    def _train_step(self, batch: tf.Tensor) -> tf.Tensor:
+        per_replica = self.strategy.run(self._replica_step, args=(batch,))
+        return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, per_replica, axis=None)
+
+    def _replica_step(self, batch: tf.Tensor) -> tf.Tensor:
+        variables = self.separator.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._loss_of(batch)
+            scaled = loss / self.strategy.num_replicas_in_sync
+        self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+        return loss
+
+    @tf.function
+    def _gradients(self, batch: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        variables = self.separator.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._loss_of(batch)
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    @tf.function
+    def _dev_step(self, batch: tf.Tensor) -> tf.Tensor:
+        return self._loss_of(batch)
+
+    def _loss_of(self, batch: tf.Tensor) -> tf.Tensor:
+        references = spectrograms(batch, self.recipe)
+        mixture = tf.reduce_sum(references, axis=-1)
+        return self.loss(mixture, references, self.separator.network_outputs(mixture))
+
+    def _begin(self) -> None:
+        """Measures where given weights stand; new ones get the standardisation that they are going to learn with."""
+        if self.warm:
+            self._evaluate()
+            self.start_loss.assign(self.dev_loss)
+        elif self.recipe.model.standardise:
+            self._adapt()
+
+    def _adapt(self) -> None:
+        """Measures the network's input on training mixtures as they are, which is quicker than augmented ones."""
+        plain = dataclasses.replace(self.spec, augment=(), augment_options={})
+        first = batches.training_batches(self.train_files, self.recipe.model, plain, self.spec.seed).take(ADAPT_BATCHES)
+        self.separator.adapt(first.map(lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1)))
+
+    def _evaluate(self) -> None:
+        """Dev loss with the averaged weights; keeps the best weights and counts evaluations without improvement."""
+        dev = batches.dev_batches(self.dev_files, self.recipe.model, self.spec)
+        with self._averaged():
+            total = [(float(self._dev_step(batch)), int(batch.shape[0])) for batch in dev]
+            if not total:  # a corpus may have no dev split: then there is nothing to stop early by
+                return
+            mean = sum(loss * size for loss, size in total) / sum(size for _, size in total)
+            mean = devices.agreed(mean)  # all workers stop at the same step
+            improved = mean < float(self.best_loss)
+            if improved:
+                self.best.save()
+        self.dev_loss.assign(mean)
+        self.best_loss.assign(min(mean, float(self.best_loss)))
+        self.bad_evaluations.assign(0 if improved else self.bad_evaluations + 1)
+
+    def _out_of_patience(self) -> bool:
+        return self.spec.patience is not None and int(self.bad_evaluations) >= self.spec.patience
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving average of the weights in place of the weights, where the recipe keeps one."""
+        if not self.optimizer.use_ema:
+            yield
+            return
+        kept = [variable.numpy() for variable in self.separator.trainable_variables]
+        self.optimizer.finalize_variable_values(self.separator.trainable_variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.separator.trainable_variables, kept, strict=True):
+                variable.assign(value)
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the training loss became {loss} at step {self.step}: lower train.learning_rate "
+                f"(now {self.spec.learning_rate}) or set train.clip_norm (now {self.spec.clip_norm})"
+            )
+
+    def _log(self, loss: float) -> None:
+        with self.writer.as_default(step=self.step):
+            tf.summary.scalar("loss/train", loss)
+            tf.summary.scalar("learning_rate", self.optimizer.learning_rate)
+            if math.isfinite(float(self.dev_loss)):
+                tf.summary.scalar("loss/dev", self.dev_loss)
+
+    def _trained(self) -> Separator:
+        if self.spec.patience is not None and self.best.latest_checkpoint:
+            tf.train.Checkpoint(separator=self.separator).restore(self.best.latest_checkpoint).expect_partial()
+            return self.separator.with_precision("float32")
+        with self._averaged():
+            return self.separator.with_precision("float32")
+
+    def _figures(self) -> StageResult:
+        return StageResult(
+            self.name,
+            self.recipe.model.network,
+            self.step,
+            float(self.dev_loss),
+            float(self.cpu_seconds) / 60,
+            self._out_of_patience(),
+            float(self.start_loss) if self.warm else None,
+        )
+
+
+class _Clock:
+    """CPU seconds since the last look, and an estimate of the time left from what this process did."""
+
+    def __init__(self, fraction: float) -> None:
+        self.cpu, self.started, self.first = time.process_time(), time.monotonic(), fraction
+
+    def cpu_seconds(self) -> float:
+        now = time.process_time()
+        spent, self.cpu = now - self.cpu, now
+        return spent
+
+    def left(self, fraction: float) -> float:
+        return (time.monotonic() - self.started) / max(fraction - self.first, 1e-9) * (1 - fraction)
+
+
+def spectrograms(batch: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """Stems `[batch, samples, channels, targets]` -> complex `[batch, frames, bins, channels, targets]`."""
+    model = recipe.model
+    waveforms = tf.transpose(batch, [0, 2, 3, 1])
+    spectra = spectral.stft(waveforms, model.frame_length, model.hop, model.window)
+    return tf.transpose(spectra, [0, 3, 4, 1, 2])
+
+
+def _optimizer(spec: TrainSpec, fraction: tf.Variable) -> keras.optimizers.Optimizer:
+    """Adam; for L-BFGS, which keeps no state between calls, the smallest optimiser there is, never applied."""
+    if spec.optimizer == "lbfgs":
+        return keras.optimizers.SGD(jit_compile=False)
+    return keras.optimizers.Adam(
+        learning_rate=Schedule(spec, fraction),
+        global_clipnorm=spec.clip_norm,
+        use_ema=spec.ema is not None,
+        ema_momentum=spec.ema if spec.ema is not None else 0.99,
+        jit_compile=False,
+    )
+
+
+def _loss(spec: TrainSpec, teacher: Separator | None) -> losses.Loss:
+    return losses.build(spec.loss, **spec.loss_options, **({"teacher": teacher} if teacher else {}))

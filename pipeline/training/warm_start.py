@@ -1,0 +1,80 @@
+"""Warm start: the weights of the served model as the beginning of its recipe's next training.
+
+The served model is looked up when a training begins, not when the graph is made, and no key of a cache or of a
+checkpoint knows of it: another version alone is no reason to train again, only new data or another configuration is. A
+training that was begun before goes on as it began, even if its version is served no more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models import weights
+from models.separator import Separator
+from pipeline.common import files, versions
+from pipeline.config.config import Config
+from pipeline.runs import history
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with: the separator of the version at `model`, or new weights, and `reason` says why."""
+
+    model: str
+    separator: Separator | None = None
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"from scratch: {self.reason}" if self.reason else f"from the weights of {self.model}"
+
+
+def begin(config: Config, serving_directory: str, checkpoint_dir: Path) -> Start | None:
+    """The start of the training of `config` that keeps its checkpoints in `checkpoint_dir`, where it is written down.
+
+    None where `train.warm_start` does not ask for one.
+    """
+    if not config.train.warm_start:
+        return None
+    note, copy = checkpoint_dir / "start.json", checkpoint_dir / "start"
+    if note.is_file():
+        told = json.loads(note.read_text())
+        return Start(**told) if told["reason"] else Start(**told, separator=_restored(copy, config))
+    start = find(config, serving_directory)
+    checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    if start.separator:
+        shutil.copytree(start.model, copy, dirs_exist_ok=True)
+    files.write_text(note, json.dumps({"model": start.model, "reason": start.reason}) + "\n")
+    return start
+
+
+def find(config: Config, serving_directory: str) -> Start:
+    """What the newest version in `serving_directory` allows; the separator computes in the precision of the training."""
+    version = versions.newest(serving_directory)
+    if not version:
+        return Start("", reason=f"no version is served from {serving_directory} yet")
+    model = str(Path(serving_directory, str(version)))
+    try:
+        served = history.saved_config(model).model
+        if changed := _changed(served, config.model):
+            return Start(
+                model, reason=f"version {version}, which is served, has another model.{', model.'.join(changed)}"
+            )
+        return Start(model, _restored(model, config))
+    except (ValueError, OSError) as error:
+        return Start(model, reason=f"version {version}, which is served, cannot be read: {error}")
+
+
+def _restored(directory: str | Path, config: Config) -> Separator:
+    return weights.restore(directory, config.model, config.train.precision)
+
+
+def _changed(served: Any, wanted: Any) -> list[str]:
+    """The fields in which two specs differ."""
+    theirs, ours = dataclasses.asdict(served), dataclasses.asdict(wanted)
+    return [name for name in ours if theirs[name] != ours[name]]

@@ -1,0 +1,99 @@
+"""A gRPC connection to a model server, plain or with TLS, and which of its failures pass by themselves."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+
+from serving.client.signals import SeparationError
+
+Pem = Path | bytes  # a file, or what is in it
+
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 2.0
+
+# How gRPC reports a connection that broke under a request: the server died or drained, or a proxy between let go.
+_BROKEN = ("RST_STREAM", "Stream removed", "Socket closed", "Connection reset", "Broken pipe", "GOAWAY")
+_BROKEN_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
+# RESOURCE_EXHAUSTED by a gRPC server's limit of requests at a time; else the status is of the request itself.
+_TOO_MANY = "Concurrent RPC limit exceeded"
+# UNAVAILABLE, and no better the next time: the other side is not who it should be, or does not speak TLS.
+_REFUSED = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification", "Peer name")
+
+
+def connect(
+    address: str,
+    max_message_bytes: int,
+    tls: bool = False,
+    ca: Pem | None = None,
+    certificate: Pem | None = None,
+    key: Pem | None = None,
+    server_name: str | None = None,
+    options: Mapping[str, str | int] | None = None,
+) -> grpc.Channel:
+    """A channel; it connects with the first request.
+
+    Args:
+      max_message_bytes: largest request and response; gRPC's own limit is 4 MiB.
+      tls: encrypt. `ca`, `certificate` and `server_name` imply it.
+      ca: PEM of the authorities that may have signed the server's certificate; None is those that gRPC brings.
+      certificate, key: PEM of the client's own, for a server that asks for one (mTLS).
+      server_name: what the server's certificate says, where that is not the address.
+      options: further channel arguments of gRPC, by name.
+
+    Raises:
+      SeparationError: what is no PEM, or a certificate without its key.
+      OSError: a file cannot be read.
+    """
+    if (certificate is None) != (key is None):
+        missing = "key" if key is None else "certificate"
+        raise SeparationError(f"{missing} is missing; a client's certificate and its key come together")
+    arguments = _arguments(max_message_bytes) | dict(options or {})
+    if not (tls or ca or certificate or server_name):
+        return grpc.insecure_channel(address, list(arguments.items()))
+    if server_name:
+        arguments["grpc.ssl_target_name_override"] = server_name
+    credentials = grpc.ssl_channel_credentials(_pem("ca", ca), _pem("key", key), _pem("certificate", certificate))
+    return grpc.secure_channel(address, credentials, list(arguments.items()))
+
+
+def passes(error: grpc.RpcError) -> bool:
+    """Whether the same request may succeed a moment later: the server is away, overloaded, or was lost on the way."""
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return _TOO_MANY in details
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return not any(words in details for words in _REFUSED)
+    return code in _BROKEN_CODES and any(words in details for words in _BROKEN)
+
+
+def wait_seconds(failures: int) -> float:
+    """How long to wait after so many failures in a row: 0.1, 0.2, 0.4 ... 2 s, each shortened by up to a half.
+
+    By chance, so that the clients that a server lost together do not come back together.
+    """
+    longest = min(FIRST_WAIT_SECONDS * 2 ** min(failures - 1, 16), LONGEST_WAIT_SECONDS)
+    return longest * random.uniform(0.5, 1.0)
+
+
+def _arguments(max_message_bytes: int) -> dict[str, str | int]:
+    return {
+        "grpc.max_receive_message_length": max_message_bytes,
+        "grpc.max_send_message_length": max_message_bytes,
+        "grpc.initial_reconnect_backoff_ms": 100,  # a server that restarts is found again within a retry
+        "grpc.min_reconnect_backoff_ms": 100,
+        "grpc.max_reconnect_backoff_ms": 1000,
+    }
+
+
+def _pem(name: str, pem: Pem | None) -> bytes | None:
+    if pem is None:
+        return None
+    content = pem if isinstance(pem, bytes) else Path(pem).read_bytes()
+    if b"-----BEGIN" not in content:
+        where = "the bytes given" if isinstance(pem, bytes) else str(pem)
+        raise SeparationError(f"{name} is {where}, which holds no PEM; legal is text with -----BEGIN")
+    return content

@@ -1,0 +1,353 @@
+"""JSON of the REST API to tensors and back, as tensorflow_serving/util/json_tensor.cc reads and writes it.
+
+Rows (`{"instances": [...]}` -> `{"predictions": [...]}`) and columns (`{"inputs": ...}` -> `{"outputs": ...}`); bytes are
+`{"b64": "..."}`. Bodies are bytes on the wire and latin-1 text in here: the real server writes the bytes of a string
+tensor as they are, whether they are UTF-8 or not.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from serving.wire.status import Code, StatusError
+
+BYTES_SUFFIX = "_bytes"  # of outputs that are written as base64
+
+Arrays = dict[str, np.ndarray]
+_INTEGERS = {
+    tf.int8: (-(2**31), 2**31 - 1),  # the narrow ones wrap around, as in the real server
+    tf.int16: (-(2**31), 2**31 - 1),
+    tf.uint8: (-(2**31), 2**31 - 1),
+    tf.int32: (-(2**31), 2**31 - 1),
+    tf.int64: (-(2**63), 2**63 - 1),
+    tf.uint32: (0, 2**32 - 1),
+    tf.uint64: (0, 2**64 - 1),
+}
+_REALS = {tf.float32: "float", tf.float64: "double"}
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The request's JSON object.
+
+    Raises:
+      StatusError: INVALID_ARGUMENT, it is none.
+    """
+    if not body:
+        raise _invalid("JSON Parse error: The document is empty")
+    try:
+        document = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise _invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, a number too long, or nested too deeply
+        raise _invalid(f"JSON Parse error: {type(error).__name__}") from error
+    if not isinstance(document, dict):
+        raise _invalid(f"JSON Value: {_text(document)} Is not object")
+    return document
+
+
+def signature_name(document: Mapping[str, Any]) -> str:
+    """The signature a request asks for; empty for the default one."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise _invalid(
+            f"JSON Value: {_text(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return name.encode("utf-8", "replace").decode()  # a lone surrogate is legal in JSON, not in a proto
+
+
+def inputs(document: Mapping[str, Any], dtypes: Mapping[str, tf.DType]) -> tuple[Arrays, bool]:
+    """The input arrays by alias, and whether the request came in rows.
+
+    Args:
+      dtypes: of the signature's inputs.
+
+    Raises:
+      StatusError: INVALID_ARGUMENT in the real server's words.
+    """
+    if "instances" in document and "inputs" in document:
+        raise _invalid(
+            f"JSON Value: {_text(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
+            "keys to exist "
+        )
+    if "instances" in document:
+        rows = document["instances"]
+        if not isinstance(rows, list):
+            raise _invalid(f"JSON Value: {_text(document)} Excepting 'instances' to be an list/array")
+        if not rows:
+            raise _invalid(f"JSON Value: {_text(document)} No values in 'instances' array")
+        return _from_rows(rows, dtypes), True
+    if "inputs" in document:
+        return _from_columns(document["inputs"], dtypes), False
+    raise _invalid("Missing 'inputs' or 'instances' key")
+
+
+def outputs(arrays: Mapping[str, np.ndarray], rows: bool) -> bytes:
+    """The response's body.
+
+    Raises:
+      StatusError: INVALID_ARGUMENT, outputs without a common batch axis cannot be rows, or a dtype JSON has no form for.
+    """
+    if not arrays:
+        raise _invalid("Cannot convert empty tensor map to JSON")
+    if not rows:
+        texts = {alias: _written(alias, array) for alias, array in arrays.items()}
+        return _document("outputs", next(iter(texts.values())) if len(texts) == 1 else _object(texts))
+    _check_batch(arrays)
+    columns = {alias: [_written(alias, row) for row in array] for alias, array in arrays.items()}
+    if len(columns) == 1:
+        items = next(iter(columns.values()))
+    else:
+        items = [_object(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    return _document("predictions", "[" + ",\n".join(items) + "]")
+
+
+def results(items: Sequence[str]) -> bytes:
+    """The body of a classification or regression, from the texts of its items."""
+    return _document("results", "[" + ", ".join(items) + "]")
+
+
+def error(message: str) -> bytes:
+    """The body of every answer that is not 200."""
+    return _document("error", json.dumps(message, ensure_ascii=False).encode("utf-8", "replace").decode("latin-1"))
+
+
+def decimals(array: np.ndarray) -> list[str]:
+    """6 significant digits, or all where those do not give the number back; whole ones with a trailing `.0`."""
+    flat = array.ravel()
+    texts = np.array(_formatted("%.6g", flat), object)
+    with np.errstate(over="ignore"):
+        inexact = (np.fromstring(" ".join(texts), sep=" ").astype(flat.dtype) != flat) & np.isfinite(flat)
+    texts[inexact] = _formatted("%.9g" if flat.dtype == np.float32 else "%.17g", flat[inexact])
+    return [_decimal(text) for text in texts]
+
+
+def string(data: bytes) -> str:
+    """A JSON string of these very bytes, as latin-1 text."""
+    return json.dumps(data.decode("latin-1"), ensure_ascii=False)
+
+
+# ---- reading
+
+
+def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> Arrays:
+    if not isinstance(value, dict) or is_base64(value):
+        if len(dtypes) > 1:
+            raise _invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        return {alias: _array(value, dtype) for alias, dtype in dtypes.items()}
+    for alias in dtypes:
+        if alias not in value:
+            raise _invalid(f"Missing named input: {alias} in 'inputs' object.")
+    return {alias: _array(value[alias], dtype) for alias, dtype in dtypes.items()}
+
+
+def _from_rows(rows: list, dtypes: Mapping[str, tf.DType]) -> Arrays:
+    named = isinstance(rows[0], dict) and not is_base64(rows[0])
+    if not isinstance(rows[0], dict) and len(dtypes) > 1:
+        raise _invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    columns: dict[str, list[np.ndarray]] = {alias: [] for alias in dtypes}
+    for index, row in enumerate(rows):
+        if (isinstance(row, dict) and not is_base64(row)) != named:
+            raise _invalid(
+                f"Expecting object but got list at item {index} of input list"
+                if named
+                else f"Expecting value/list but got object at item {index} of input list"
+            )
+        for alias, value in row.items() if named else [(next(iter(dtypes)), row)]:
+            _add_row(columns, alias, value, dtypes, index, named)
+        if named and set(row) != set(dtypes):
+            raise _invalid(
+                f"Failed to process element: {index} of 'instances' list. JSON object: {_text(row)} "
+                f"keys must be equal to: {','.join(sorted(dtypes))}"
+            )
+    return {alias: np.stack(column) for alias, column in columns.items()}
+
+
+def _add_row(columns: dict[str, list], alias: str, value: Any, dtypes: Mapping, index: int, named: bool) -> None:
+    key = f" key: {alias}" if named else ""
+    prefix = f"Failed to process element: {index}{key} of 'instances' list. Error: INVALID_ARGUMENT: "
+    if alias not in dtypes:
+        raise _invalid(f"{prefix}JSON object: does not have named input: {alias}")
+    try:
+        array = _array(value, dtypes[alias])
+    except StatusError as failure:
+        raise _invalid(prefix + failure.message) from failure
+    first = columns[alias][0] if columns[alias] else array
+    if array.size != first.size:
+        raise _invalid(f"{prefix}Expecting tensor size: {first.size} but got: {array.size}")
+    if array.shape != first.shape:
+        raise _invalid(f"{prefix}Expecting shape {_shape(first)} but got: {_shape(array)}")
+    columns[alias].append(array)
+
+
+def _array(value: Any, dtype: tf.DType) -> np.ndarray:
+    """Nested lists of one length per level; the shape follows from the first element of each."""
+    shape, probe = [], value
+    while isinstance(probe, list):
+        shape.append(len(probe))
+        probe = probe[0] if probe else None
+    flat = [value]
+    for level, size in enumerate(shape):
+        for item in flat:
+            if not isinstance(item, list):
+                raise _at_wrong_level(item, level, len(shape))
+            if len(item) != size:
+                raise _invalid(
+                    f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {size}"
+                )
+        flat = list(itertools.chain.from_iterable(flat))
+    if any(isinstance(item, list) for item in flat):
+        raise _invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
+    return _leaves(flat, dtype).reshape(shape)
+
+
+def _at_wrong_level(item: Any, level: int, rank: int) -> StatusError:
+    return _invalid(
+        f"JSON Value: {_text(item)} found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {rank}"
+    )
+
+
+def _leaves(values: list, dtype: tf.DType) -> np.ndarray:
+    kinds = set(map(type, values))
+    if dtype in _REALS:
+        if not kinds <= {int, float}:
+            raise _type_error(next(value for value in values if type(value) not in (int, float)), dtype)
+        return _reals(values, dtype)
+    if dtype in _INTEGERS:
+        low, high = _INTEGERS[dtype]
+        for value in values:
+            if type(value) is not int or not low <= value <= high:
+                raise _type_error(value, dtype)
+        wide = np.uint64 if dtype == tf.uint64 else np.int64
+        return np.array(values, wide).astype(dtype.as_numpy_dtype)
+    if dtype == tf.bool:
+        if not kinds <= {bool}:
+            raise _type_error(next(value for value in values if type(value) is not bool), dtype)
+        return np.array(values, bool)
+    if dtype == tf.string:
+        flat = np.empty(len(values), object)
+        flat[:] = [_bytes(value) for value in values]
+        return flat
+    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {_text(values[:1])} to type: {dtype.name}")
+
+
+def _reals(values: list, dtype: tf.DType) -> np.ndarray:
+    """Whole numbers beyond the mantissa, and numbers beyond the range, are refused: they would lose precision."""
+    numpy_dtype = dtype.as_numpy_dtype
+    largest, whole = float(np.finfo(numpy_dtype).max), 2 ** (np.finfo(numpy_dtype).nmant + 1) - 1
+    for value in values:
+        if (type(value) is int and abs(value) > whole) or (type(value) is float and largest < abs(value) < np.inf):
+            raise _invalid(f"Cannot convert JSON value: {_text(value)} to {_REALS[dtype]} without loss of precision.")
+    return np.array(values, numpy_dtype)
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if not isinstance(value, dict):
+        raise _type_error(value, tf.string)
+    if not is_base64(value):
+        raise _invalid(f"JSON Value: {_text(value)} not formatted correctly for base64 data")
+    return decode_base64(value["b64"])
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of a base64 text, with or without its padding."""
+    try:
+        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
+    except (binascii.Error, ValueError) as failure:
+        raise _invalid("Unable to base64 decode") from failure
+
+
+def is_base64(value: Any) -> bool:
+    """Whether a JSON value is an object that stands for bytes."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+# ---- writing
+
+
+def _check_batch(arrays: Mapping[str, np.ndarray]) -> None:
+    batch = None
+    for alias, array in arrays.items():
+        if array.ndim == 0:
+            raise _invalid(f"Tensor name: {alias} has no shape information ")
+        if batch is not None and len(array) != batch:
+            raise _invalid(f"Tensor name: {alias} has inconsistent batch size: {len(array)} expecting: {batch}")
+        batch = len(array)
+
+
+def _written(alias: str, value: Any) -> str:
+    array = np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)
+    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
+        texts = decimals(array)
+    elif array.dtype.kind == "b":
+        texts = ["true" if item else "false" for item in array.ravel().tolist()]
+    elif array.dtype.kind in "iu":
+        texts = list(map(str, array.ravel().tolist()))
+    elif array.dtype == object:
+        as_bytes = alias.endswith(BYTES_SUFFIX)
+        texts = [_base64(item) if as_bytes else string(item) for item in array.ravel().tolist()]
+    else:
+        raise _invalid(f"Failed to write JSON value for tensor type: {tf.as_dtype(array.dtype).name}")
+    for size in reversed(array.shape):
+        starts = range(0, len(texts), size) if size else range(0)
+        texts = ["[" + ", ".join(texts[start : start + size]) + "]" for start in starts] or ["[]"]
+    return texts[0]
+
+
+def _formatted(form: str, flat: np.ndarray) -> list[str]:
+    """All numbers in one go: a second of audio has tens of thousands."""
+    return (f"{form} " * len(flat) % tuple(flat.tolist())).split()
+
+
+def _base64(data: bytes) -> str:
+    return _object({"b64": json.dumps(base64.b64encode(data).decode())})
+
+
+def _decimal(text: str) -> str:
+    if text in ("nan", "inf", "-inf"):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[text]
+    return text if "." in text or "e" in text else f"{text}.0"
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{string(key.encode())}: {text}" for key, text in texts.items()) + "}"
+
+
+def _document(key: str, text: str) -> bytes:
+    return f'{{\n    "{key}": {text}\n}}'.encode("latin-1")
+
+
+def _text(value: Any) -> str:
+    """A value in an error's words; cut, a message is at most that long anyway."""
+    return json.dumps(value, indent=4)[:1024]
+
+
+def _type_error(value: Any, dtype: tf.DType) -> StatusError:
+    kinds = {type(None): "Null", bool: str(value), dict: "Object", list: "Array", str: "String"}
+    name = _REALS.get(dtype, dtype.name)
+    return _invalid(
+        f"JSON Value: {_text(value)} Type: {kinds.get(type(value), 'Number')} is not of expected type: {name}"
+    )
+
+
+def _shape(array: np.ndarray) -> str:
+    return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _invalid(message: str) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, message)

@@ -1,0 +1,90 @@
+"""What a request may cost: limits of the embedded server's own, each a `--stemline_...` flag.
+
+TensorFlow Serving has none of them (an edge proxy caps size and rate there), so the defaults are wide: no chunk of a
+well-behaved client comes near one. 0 lifts a limit.
+
+| flag | what is over it is answered |
+|---|---|
+| `--stemline_max_message_bytes` | RESOURCE_EXHAUSTED, by gRPC, before the message is read |
+| `--stemline_max_concurrent_requests` | RESOURCE_EXHAUSTED, by gRPC, at once |
+| `--stemline_max_batch_size` | INVALID_ARGUMENT, before anything runs |
+| `--stemline_max_request_values` | INVALID_ARGUMENT, before anything runs |
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from serving.wire.status import Code, StatusError
+
+PREFIX = "stemline_max_"
+LARGEST_MESSAGE = 2**31 - 1  # what the real server sets, and gRPC's own bound
+
+_HELP = {
+    "message_bytes": "largest request in bytes",
+    "concurrent_requests": "requests under way or waiting for a thread",
+    "batch_size": "largest first dimension of an input",
+    "request_values": "numbers, or strings, in all inputs of a request: for audio its duration",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """0 lifts a limit; the defaults are those of the flags."""
+
+    message_bytes: int = 256 * 2**20
+    concurrent_requests: int = 256
+    batch_size: int = 1024
+    request_values: int = 2**26  # 25 minutes of one 44.1 kHz channel, 256 MiB of float32
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuses a request by the shapes of its inputs.
+
+        Raises:
+          StatusError: INVALID_ARGUMENT that names the input, its size and the limit's flag.
+        """
+        for alias, shape in sorted(shapes.items()):
+            if self.batch_size and shape and shape[0] > self.batch_size:
+                raise _refused(f"input {alias} has batch size {shape[0]}", "batch_size", self.batch_size)
+        values = sum(math.prod(shape) for shape in shapes.values())
+        if self.request_values and values > self.request_values:
+            raise _refused(f"the inputs have {values} values", "request_values", self.request_values)
+
+    @property
+    def channel_options(self) -> list[tuple[str, int]]:
+        """For `grpc.server(options=...)`."""
+        return [("grpc.max_receive_message_length", self.message_bytes or LARGEST_MESSAGE)]
+
+    @property
+    def maximum_concurrent_rpcs(self) -> int | None:
+        """For `grpc.server(maximum_concurrent_rpcs=...)`."""
+        return self.concurrent_requests or None
+
+
+NO_LIMITS = Limits(**dict.fromkeys((field.name for field in fields(Limits)), 0))
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds one flag per limit."""
+    for field in fields(Limits):
+        words = f"{_HELP[field.name]}; 0: no limit (default: {field.default})"
+        parser.add_argument(f"--{PREFIX}{field.name}", type=_natural, default=field.default, metavar="N", help=words)
+
+
+def from_flags(flags: argparse.Namespace) -> Limits:
+    """The limits that flags added by `add_flags` were set to."""
+    return Limits(**{field.name: getattr(flags, PREFIX + field.name) for field in fields(Limits)})
+
+
+def _refused(what: str, limit: str, legal: int) -> StatusError:
+    return StatusError(Code.INVALID_ARGUMENT, f"{what}; legal is up to {legal} (--{PREFIX}{limit})")
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= LARGEST_MESSAGE:
+        raise argparse.ArgumentTypeError(f"{text} is no limit; legal is 1 to {LARGEST_MESSAGE}, or 0 for none")
+    return value

@@ -1,0 +1,270 @@
+"""One version of a SavedModel, loaded the way TensorFlow Serving loads it: a graph and a session of its own.
+
+A session (not `tf.saved_model.load`) because it is what the real server runs: the feeds and fetches of a SignatureDef,
+only the asked outputs computed, a time limit for every run, and all memory given back on close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import classification_pb2, inference_pb2, input_pb2, model_pb2, predict_pb2, regression_pb2
+
+from serving.server import monitoring
+from serving.server.api import classify
+from serving.server.limits import NO_LIMITS, Limits
+from serving.server.models import warmup
+from serving.server.models.batching import BatchingParameters, Scheduler
+from serving.wire import tensors
+from serving.wire.status import Code, StatusError
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How servables are loaded and run."""
+
+    tags: tuple[str, ...] = (tf.saved_model.SERVING,)
+    session: tf.compat.v1.ConfigProto = field(default_factory=tf.compat.v1.ConfigProto)
+    warmup_iterations: int = 1  # replays of each warm-up request; 0 leaves them alone
+    check_method_names: bool = False  # a request needs a signature of its own method
+    batching: BatchingParameters | None = None  # how requests share runs; None runs each alone
+    limits: Limits = NO_LIMITS
+
+
+class Servable:
+    """A loaded SavedModel.
+
+    Args:
+      directory: the version directory, holding saved_model.pb.
+
+    Raises:
+      StatusError: it cannot be loaded, or a warm-up request fails.
+    """
+
+    def __init__(self, directory: Path, options: Options | None = None) -> None:
+        self._options = options = options or Options()
+        if not is_complete(directory):
+            message = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {directory}"
+            raise StatusError(Code.NOT_FOUND, message)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=options.session)
+        self._scheduler = Scheduler(self._run, options.batching) if options.batching is not None else None
+        try:
+            with monitoring.loading(str(directory)):
+                self.signatures = _restore(self._session, directory, options.tags)
+            warmup.replay(self, directory, options.warmup_iterations)
+        except BaseException:
+            self.close()
+            raise
+
+    def predict(
+        self, request: predict_pb2.PredictRequest, timeout_seconds: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """The request's outputs by alias, or StatusError with TensorFlow Serving's code and message."""
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name not in self.signatures:
+            raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        signature = self.signatures[name]
+        if self._options.check_method_names:
+            _check_method(signature)
+        feeds = _feeds(signature, request)
+        outputs = _outputs(signature, request.output_filter)
+        _check_dtypes(signature, feeds)
+        self._options.limits.check({alias: feeds[info.name].shape for alias, info in signature.inputs.items()})
+        return self._timed_run(request.model_spec.name, "Predict", feeds, outputs, timeout_seconds)
+
+    def classify(
+        self, request: classification_pb2.ClassificationRequest, timeout_seconds: float | None = None
+    ) -> classification_pb2.ClassificationResult:
+        """Labels and scores of the request's examples, or StatusError."""
+        signature = self._example_signature(request.model_spec)
+        classify.check_classify(signature, self._options.check_method_names)
+        outputs, count = self._run_examples(
+            "Classify", request.model_spec.name, signature, request.input, timeout_seconds
+        )
+        return classify.classification(outputs, count)
+
+    def regress(
+        self, request: regression_pb2.RegressionRequest, timeout_seconds: float | None = None
+    ) -> regression_pb2.RegressionResult:
+        """Values of the request's examples, or StatusError."""
+        signature = self._example_signature(request.model_spec)
+        classify.check_regress(signature, self._options.check_method_names)
+        outputs, count = self._run_examples(
+            "Regress", request.model_spec.name, signature, request.input, timeout_seconds
+        )
+        return classify.regression(outputs, count)
+
+    def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, timeout_seconds: float | None = None
+    ) -> list[classification_pb2.ClassificationResult | regression_pb2.RegressionResult]:
+        """One result per task, all from one run over the same examples, or StatusError."""
+        signatures = self._task_signatures(request)
+        fetches = {
+            f"{index} {alias}": info.name
+            for index, signature in enumerate(signatures)
+            for alias, info in signature.outputs.items()
+        }
+        serialized = self._examples(request.input)
+        name = request.tasks[0].model_spec.name
+        feeds = {signatures[0].inputs[classify.INPUTS].name: serialized}
+        outputs = self._timed_run(name, "MultiInference", feeds, fetches, timeout_seconds)
+        monitoring.examples(name, len(serialized))
+        results = []
+        for index, (task, signature) in enumerate(zip(request.tasks, signatures, strict=True)):
+            own = {alias: outputs[f"{index} {alias}"] for alias in signature.outputs}
+            results.append(classify.RESULTS[task.method_name](own, len(serialized)))
+        return results
+
+    def close(self) -> None:
+        """Lets queued requests finish for a few seconds; what is still running then is cut short."""
+        if self._scheduler is not None:
+            self._scheduler.close(CLOSE_SECONDS)
+        self._session.close()
+
+    def _example_signature(self, spec: model_pb2.ModelSpec):
+        name = spec.signature_name or DEFAULT_SIGNATURE
+        if name not in self.signatures:
+            raise StatusError(Code.INVALID_ARGUMENT, f"No signature was found with the name: {name}")
+        return self.signatures[name]
+
+    def _task_signatures(self, request: inference_pb2.MultiInferenceRequest) -> list:
+        """One per task, all of the same model and with the same input."""
+        classify.check_tasks(request)
+        signatures = []
+        for task in request.tasks:
+            name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+            if name not in self.signatures:
+                message = f"Requested signature not found in model graph: {name}"
+                raise StatusError(Code.INVALID_ARGUMENT, message)
+            classify.check_task(task, self.signatures[name], self._options.check_method_names)
+            signatures.append(self.signatures[name])
+        if len({signature.inputs[classify.INPUTS].name for signature in signatures}) > 1:
+            raise StatusError(Code.INVALID_ARGUMENT, "Input tensor must be the same for all Signatures.")
+        return signatures
+
+    def _examples(self, request_input: input_pb2.Input) -> np.ndarray:
+        serialized = classify.examples(request_input)
+        self._options.limits.check({classify.INPUTS: serialized.shape})
+        return serialized
+
+    def _run_examples(
+        self, api: str, name: str, signature, request_input: input_pb2.Input, timeout_seconds: float | None
+    ) -> tuple[dict[str, np.ndarray], int]:
+        serialized = self._examples(request_input)
+        feeds = {signature.inputs[classify.INPUTS].name: serialized}
+        fetches = {alias: info.name for alias, info in signature.outputs.items() if alias in classify.KNOWN_OUTPUTS}
+        outputs = self._timed_run(name, api, feeds, fetches, timeout_seconds)
+        monitoring.examples(name, len(serialized))
+        return outputs, len(serialized)
+
+    def _timed_run(
+        self, name: str, api: str, feeds: Mapping, fetches: Mapping, timeout_seconds: float | None
+    ) -> dict[str, np.ndarray]:
+        run = self._run if self._scheduler is None else self._scheduler.predict
+        with monitoring.runtime(name, api):
+            return run(feeds, fetches, timeout_seconds)
+
+    def _run(self, feeds: Mapping, fetches: Mapping, timeout_seconds: float | None) -> dict[str, np.ndarray]:
+        if timeout_seconds is not None and timeout_seconds <= 0:
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        milliseconds = 0 if timeout_seconds is None else min(max(1, int(timeout_seconds * 1000)), 2**62)
+        options = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds)
+        try:
+            return self._session.run(fetches, feeds, options=options)
+        except tf.errors.OpError as error:
+            raise StatusError.from_tensorflow(error) from error
+        except ValueError as error:  # the shape does not fit the signature's
+            raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
+        except RuntimeError as error:  # closed while the request was on its way
+            raise StatusError(Code.UNAVAILABLE, str(error)) from error
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether the file that a copy writes last, saved_model.pb, is there."""
+    return (directory / "saved_model.pb").is_file() or (directory / "saved_model.pbtxt").is_file()
+
+
+def _restore(session: tf.compat.v1.Session, directory: Path, tags: Sequence[str]) -> dict:
+    try:
+        with session.graph.as_default():
+            loaded = tf.compat.v1.saved_model.load(session, list(tags), str(directory))
+    except tf.errors.OpError as error:
+        raise StatusError.from_tensorflow(error) from error
+    except Exception as error:  # a damaged file fails anywhere in TensorFlow's Python; the version ends with the reason
+        raise StatusError(Code.UNKNOWN, f"{type(error).__name__}: {error}") from error
+    return dict(loaded.signature_def)
+
+
+# ---- TensorFlow Serving's checks of a request against a signature (predict_util.cc, PreProcessPrediction)
+
+
+def _check_method(signature) -> None:
+    legal = (PREDICT_METHOD, *classify.CHECKS)
+    if signature.method_name not in legal:
+        message = f"Expected prediction signature method_name to be one of {{{', '.join(legal)}}}. "
+        raise StatusError(Code.INTERNAL, f"{message}Was: {signature.method_name}")
+
+
+def _braces(names) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def _feeds(signature, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
+    sent, wanted = set(request.inputs), set(signature.inputs)
+    if len(sent) != len(wanted):
+        raise StatusError(
+            Code.INVALID_ARGUMENT,
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({_braces(sent)}) != len({_braces(wanted)}). Sent extra: {_braces(sent - wanted)}. "
+            f"Missing but required: {_braces(wanted - sent)}.",
+        )
+    feeds = {}
+    for alias in sorted(sent):
+        if alias not in wanted:
+            raise StatusError(
+                Code.INVALID_ARGUMENT,
+                f"input tensor alias not found in signature: {alias}. "
+                f"Inputs expected to be in the set {_braces(wanted)}.",
+            )
+        try:
+            feeds[signature.inputs[alias].name] = tensors.from_proto(request.inputs[alias])
+        except ValueError as error:
+            raise StatusError(Code.INVALID_ARGUMENT, f"tensor parsing error: {alias}") from error
+    return feeds
+
+
+def _outputs(signature, output_filter) -> dict[str, str]:
+    chosen: dict[str, str] = {}
+    for alias in output_filter:
+        if alias not in signature.outputs:
+            raise StatusError(
+                Code.INVALID_ARGUMENT,
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {_braces(signature.outputs)}.",
+            )
+        if alias in chosen:
+            raise StatusError(Code.INVALID_ARGUMENT, f"duplicate output tensor alias: {alias}")
+        chosen[alias] = signature.outputs[alias].name
+    return chosen or {alias: info.name for alias, info in signature.outputs.items()}
+
+
+def _check_dtypes(signature, feeds: Mapping[str, np.ndarray]) -> None:
+    """The session would cast in silence where the real one refuses; arguments are numbered by tensor name."""
+    wanted = {info.name: tf.as_dtype(info.dtype) for info in signature.inputs.values()}
+    for index, name in enumerate(sorted(feeds)):
+        provided = tf.as_dtype(feeds[name].dtype)
+        if provided != wanted[name]:
+            message = f"Expects arg[{index}] to be {_name(wanted[name])} but {_name(provided)} is provided"
+            raise StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def _name(dtype: tf.DType) -> str:
+    return {"float32": "float", "float64": "double"}.get(dtype.name, dtype.name)

@@ -1,0 +1,219 @@
+"""Bad input: one sentence, exit code 2, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+RATE_HZ = 16000
+
+
+def track(directory: Path, vocals: np.ndarray, drums: np.ndarray, rate_hz: int = RATE_HZ) -> Path:
+    """A track of the layout `folder`."""
+    directory.mkdir(parents=True)
+    soundfile.write(directory / "vocals.wav", vocals, rate_hz, subtype="FLOAT")
+    soundfile.write(directory / "drums.wav", drums, rate_hz, subtype="FLOAT")
+    return directory
+
+
+def noise(samples: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(samples).normal(size=samples).astype(np.float32)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three good tracks, one a split."""
+    for split in ("train", "dev", "test"):
+        track(tmp_path / "corpus" / split / f"{split}-good", noise(RATE_HZ), noise(RATE_HZ + 1)[:RATE_HZ])
+    return tmp_path / "corpus"
+
+
+def check(outcome, words: tuple[str, ...]) -> None:
+    lines = outcome.err.strip().splitlines()
+    assert outcome.code == 2, outcome
+    assert "Traceback" not in outcome.err + outcome.out
+    assert lines
+    assert lines[-1].startswith("stemline: ")
+    assert [word for word in words if word not in lines[-1]] == [], lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--data", "/no/such/folder", "--format", "folder"], ("/no/such/folder",)),
+        (["--format", "mirk1"], ("mirk1", "mir1k")),
+        (["--recipe", "dem"], ("'dem'", "did you mean 'demo'")),
+        (["--set", "train.stesp=3"], ("train.stesp", "did you mean 'steps'")),
+        (["--set", "model.network=drn"], ("drn", "drnn")),
+        (["--set", "train.loss=csd"], ("csd", "csdr")),
+        (["--set", "model.sizes.unitss=3"], ("unitss", "units")),
+        (["--set", "train.augment=[gian]"], ("gian", "gain")),
+        (["--set", "train.augment_options={speed: {}}"], ("speed", "train.augment")),
+        (["--set", "data.options.secnds=3"], ("secnds", "seconds")),
+    ],
+)
+def test_bad_configuration_is_refused_before_anything_is_written(stemline, tmp_path: Path, args, words) -> None:
+    outcome = stemline("run", "--workdir", tmp_path / "runs", *args)
+    check(outcome, words)
+    assert not (tmp_path / "runs").exists()
+
+
+def spoil_with_text(corpus: Path) -> None:
+    (corpus / "train" / "train-good" / "vocals.wav").write_text("these are words, not samples\n" * 10)
+
+
+def spoil_with_nothing(corpus: Path) -> None:
+    (corpus / "train" / "train-good" / "vocals.wav").write_bytes(b"")
+
+
+def spoil_with_two_samples(corpus: Path) -> None:
+    for name in ("vocals", "drums"):
+        soundfile.write(corpus / "train" / "train-good" / f"{name}.wav", noise(2), RATE_HZ)
+
+
+def spoil_with_nan(corpus: Path) -> None:
+    bad = noise(RATE_HZ)
+    bad[100] = np.nan
+    soundfile.write(corpus / "train" / "train-good" / "vocals.wav", bad, RATE_HZ, subtype="FLOAT")
+
+
+def spoil_with_another_rate(corpus: Path) -> None:
+    soundfile.write(corpus / "train" / "train-good" / "vocals.wav", noise(RATE_HZ), 2 * RATE_HZ)
+
+
+def spoil_with_another_length(corpus: Path) -> None:
+    soundfile.write(corpus / "train" / "train-good" / "vocals.wav", noise(RATE_HZ // 2), RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_with_text, ("train-good", "vocals.wav")),
+        (spoil_with_nothing, ("train-good", "vocals.wav")),
+        (spoil_with_two_samples, ("train-good", "2 samples")),
+        (spoil_with_nan, ("train-good", "NaN")),
+        (spoil_with_another_rate, ("train-good", "32000")),
+        (spoil_with_another_length, ("train-good", "8000")),
+    ],
+)
+def test_a_bad_track_stops_the_run_with_its_reason(stemline, corpus: Path, tmp_path: Path, spoil, words) -> None:
+    spoil(corpus)
+    workdir = tmp_path / "runs"
+    outcome = stemline("ingest", "--data", corpus, "--format", "folder", "--workdir", workdir)
+    check(outcome, (*words, "ingest_report.json"))
+    assert [path for path in workdir.rglob("*") if path.name.endswith((".gz", ".partial"))] == []
+
+
+def test_separate_names_what_it_cannot_read(stemline, tmp_path: Path) -> None:
+    text = tmp_path / "song.wav"
+    text.write_text("words")
+    check(stemline("separate", text, "--workdir", tmp_path / "runs"), ("no model was pushed", "runs"))
+    check(stemline("separate", text, "--model", tmp_path, "-o", tmp_path / "out"), (str(tmp_path),))
+    soundfile.write(text, noise(100), RATE_HZ)
+    check(
+        stemline("separate", text, "--server", "localhost:1", "-o", tmp_path / "out"),
+        ("localhost:1", "no model server"),
+    )
+    assert not list(tmp_path.glob("out/**/*"))
+
+
+def test_serve_without_a_pushed_model(stemline, tmp_path: Path) -> None:
+    check(stemline("serve", "--workdir", tmp_path / "runs"), ("no model was pushed", "runs"))
+
+
+def test_serve_hands_flags_on_to_the_server(tmp_path: Path) -> None:
+    """In a process of its own, which the server takes over: it refuses a flag by name before it loads anything."""
+    version = tmp_path / "serving" / "demo" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    command = [sys.executable, "-m", "pipeline.cli.main", "serve", "-w", str(tmp_path), "--", "--rest_api_prot=8501"]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert outcome.returncode == 2
+    assert "rest_api_prot" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_second_run_on_the_same_workdir_is_refused_at_once(stemline, tmp_path: Path) -> None:
+    import filelock
+
+    (tmp_path / "runs").mkdir()
+    with filelock.FileLock(tmp_path / "runs" / ".lock"):
+        check(stemline("ingest", "--workdir", tmp_path / "runs"), ("another stemline run", "runs"))
+
+
+def test_runs_of_an_empty_workdir(stemline, tmp_path: Path) -> None:
+    outcome = stemline("runs", "--workdir", tmp_path)
+    assert outcome.code == 0
+    assert "no runs" in outcome.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_lists_every_system_with_its_parameters_and_latency(stemline, tmp_path: Path) -> None:
+    outcome = stemline("models", "--workdir", tmp_path)
+    assert outcome.code == 0
+    listed = "".join(outcome.out.split())
+    for told in ("5,569,026", "drnn_mir1k", "or_unet_df", "64ms", "Huang", "11.98"):
+        assert told in listed
+
+
+def test_models_answers_without_tensorflow(tmp_path: Path) -> None:
+    code = "import sys; from pipeline.cli import main; sys.argv = ['stemline', 'models']\ntry: main.main()\nfinally: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    loaded = done.stdout.splitlines()[-1]
+    assert "'pipeline.cli.tables'" in loaded
+    assert "'tensorflow'" not in loaded
+    assert "'ml_metadata'" not in loaded
+
+
+def test_the_installed_command_exits_with_two_and_no_traceback(tmp_path: Path) -> None:
+    command = [
+        str(Path(sys.executable).with_name("stemline")),
+        "run",
+        "--recipe",
+        "dem",
+        "--workdir",
+        str(tmp_path / "runs"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0
+    assert done.stderr.startswith("stemline: unknown recipe 'dem'")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("evaluate", "--references", "a", "--estimates", "b", "--data", "c"), "--data is of a pipeline run"),
+        (("evaluate", "--references", "absent", "--estimates", "b"), "is not a directory"),
+        (("runs", "diff", "1", "2", "--workdir", "absent"), "there are no runs in"),
+    ],
+)
+def test_the_installed_command_refuses_bad_input_of_its_tools(tmp_path: Path, args, words: str) -> None:
+    command = [str(Path(sys.executable).with_name("stemline")), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("stemline: ")
+    assert done.stderr.strip().count("\n") == 0
+    assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
+def test_a_full_disk_is_one_sentence(stemline, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("this machine does not allow mounts")
+    try:
+        tracks = "data.options={tracks: {train: 4, dev: 1, test: 1}, seconds: 10}"
+        outcome = stemline("ingest", "--workdir", disk / "runs", "--set", tracks)
+        check(outcome, ())
+        assert list((disk / "runs").rglob("*.partial")) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

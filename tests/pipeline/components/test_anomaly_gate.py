@@ -1,0 +1,127 @@
+"""The schema and the gate, on anomalies that TFX itself finds in ingested data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+
+from pipeline.data.schema import SCHEMA_PATH, metadata_features
+
+TARGETS = ["vocals", "accompaniment", "piano"]  # piano: a stem that the schema does not know
+
+
+def corpus(root: Path, ceiling: float) -> Path:
+    """A train and a test track (no dev); the train track's stems are cut off at `ceiling`."""
+    for split, limit in (("train", ceiling), ("test", 1.0)):
+        for index, stem in enumerate(("vocals", "piano", "bass")):
+            path = root / split / f"{split} song" / f"{stem}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            signal = np.random.default_rng(index).normal(0, 0.1, 8000)
+            soundfile.write(path, np.clip(signal, -limit, limit), 16000)
+    return root
+
+
+def validate(path: Path, workdir: Path) -> None:
+    """StemsExampleGen -> StatisticsGen and ImportSchemaGen -> ExampleValidator -> AnomalyGate."""
+    import tensorflow_data_validation as tfdv
+    from tfx.components import ExampleValidator, StatisticsGen
+    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import Pipeline
+
+    from pipeline.components.anomaly_gate import AnomalyGate
+    from pipeline.components.stems_example_gen import stems_example_gen
+
+    options = {"allow_empty_splits": ["dev"]}
+    data = {"format": "folder", "path": str(path), "sample_rate_hz": 16000, "targets": TARGETS, "options": options}
+    ingest = stems_example_gen(data, str(workdir / "reports"))
+    allowed = tfdv.StatsOptions(feature_allowlist=metadata_features(TARGETS))
+    statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=allowed)
+    schema = ImportSchemaGen(schema_file=str(SCHEMA_PATH))
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    LocalDagRunner().run(
+        Pipeline(
+            "validation",
+            str(workdir / "artifacts"),
+            metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite")),
+            [ingest, statistics, schema, validator, gate],
+            beam_pipeline_args=["--runner=FnApiRunner"],
+        )
+    )
+
+
+def test_clipped_tracks_stop_the_run_in_words_and_the_other_splits_pass(tmp_path):
+    from pipeline.components.anomaly_gate import AnomalyError, check
+
+    with pytest.raises(AnomalyError) as caught:
+        validate(corpus(tmp_path / "stems", ceiling=0.15), tmp_path / "work")
+    (anomalies,) = (tmp_path / "work" / "artifacts" / "ExampleValidator" / "anomalies").iterdir()
+    check(str(anomalies), ["dev", "test"])  # no track at all, and a clean one
+    message = str(caught.value)
+    assert message.startswith("The ingested data has 1 anomaly: clipping_ratio in train: ")
+    assert "0.02" in message
+    assert "\n" not in message
+
+
+def test_the_schema_knows_every_scalar_and_nothing_else():
+    schema = text_format.Parse(SCHEMA_PATH.read_text(), schema_pb2.Schema())
+    known = [feature.name for feature in schema.feature]
+    assert sorted(known) == sorted(metadata_features(["vocals", "accompaniment", "drums", "bass", "other"]))
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "words"),
+    [
+        ("sample_rate_hz", [100], "small value: 100"),
+        ("samples", [0], "small value: 0"),
+        ("gain_db", [-40.0], "-20"),
+        ("residual_db", [10.0], "-3"),
+        ("silence_ratio", [1.5], "1"),
+        ("rms_db/vocals", [6.0], "0"),
+        ("channels", None, "missing"),
+    ],
+)
+def test_values_out_of_range_are_anomalies_in_words(feature, values, words):
+    import tensorflow_data_validation as tfdv
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    from pipeline.components.anomaly_gate import describe
+
+    statistics = tfdv.generate_statistics_from_dataframe(_frame(feature, values))
+    assert isinstance(statistics, statistics_pb2.DatasetFeatureStatisticsList)
+    found = describe(tfdv.validate_statistics(statistics, tfdv.load_schema_text(str(SCHEMA_PATH))), "dev")
+    assert len(found) == 1
+    assert found[0].startswith(f"{feature} in dev: ")
+    assert words in found[0]
+
+
+def _frame(feature: str, values: list | None):
+    import pandas
+
+    legal = {name: [-20.0] for name in metadata_features(["vocals", "accompaniment"])}
+    legal |= {"segment": [0], "segments": [1], "sample_rate_hz": [16000], "samples": [160000], "channels": [1]}
+    legal |= {"gain_db": [0.0], "clipping_ratio": [0.0], "silence_ratio": [0.1]}
+    changed = {**legal, feature: values}
+    return pandas.DataFrame({name: value for name, value in changed.items() if value is not None})
+
+
+def test_warnings_and_unknown_stems_do_not_stop_the_run():
+    from pipeline.components.anomaly_gate import describe
+
+    anomalies = anomalies_pb2.Anomalies()
+    warning, unknown = anomalies.anomaly_info["a"], anomalies.anomaly_info["rms_db/piano"]
+    warning.severity = anomalies_pb2.AnomalyInfo.WARNING
+    warning.reason.add(type=anomalies_pb2.AnomalyInfo.FLOAT_TYPE_BIG_FLOAT)
+    unknown.severity = anomalies_pb2.AnomalyInfo.ERROR
+    unknown.reason.add(type=anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN)
+    assert describe(anomalies, "train") == []
+    anomalies.dataset_anomaly_info.severity = anomalies_pb2.AnomalyInfo.ERROR
+    anomalies.dataset_anomaly_info.description = "Too few examples."
+    assert describe(anomalies, "train") == ["train: Too few examples"]

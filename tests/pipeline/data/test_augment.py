@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.spec import TrainSpec
+from pipeline.data import augment, batches
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_excerpt_is_a_stretch_of_the_segment(seed: int) -> None:
+    segment = np.arange(1000, dtype=np.int16)[:, None, None]
+    piece = augment.excerpt(tf.constant(segment), 100, tf.constant([seed, 0])).numpy()[:, 0, 0]
+    assert len(piece) == 100
+    assert np.all(np.diff(piece) == 1)
+
+
+def test_excerpts_of_different_seeds_differ_and_cover_the_segment() -> None:
+    segment = tf.reshape(tf.range(1000), [1000, 1, 1])
+    starts = {int(augment.excerpt(segment, 999, tf.constant([seed, 1]))[0, 0, 0]) for seed in range(40)}
+    assert starts == {0, 1}
+
+
+def test_short_segment_is_padded_with_silence() -> None:
+    piece = augment.excerpt(tf.ones([10, 1, 2]), 16, tf.constant([0, 0])).numpy()
+    assert piece[:10].min() == 1.0
+    assert np.all(piece[10:] == 0)
+
+
+def test_circular_shift_rolls_only_the_first_target_by_whole_steps() -> None:
+    segment = noise(1000, 1, 2)
+    shifts = set()
+    for seed in range(20):
+        shifted = augment.circular_shift(tf.constant(segment), 300, tf.constant([seed, 0])).numpy()
+        np.testing.assert_array_equal(shifted[..., 1], segment[..., 1])
+        shift = next(s for s in range(1000) if np.array_equal(np.roll(segment[..., 0], s, axis=0), shifted[..., 0]))
+        shifts.add(shift)
+    assert shifts == {0, 300, 600, 900}
+
+
+@pytest.mark.parametrize("factor", [*batches.SPEED_FACTORS, 1.0])
+def test_speed_moves_pitch_and_length_by_the_factor(factor: float) -> None:
+    rate, hz = 8000, 500.0
+    tone = np.sin(2 * np.pi * hz * np.arange(rate) / rate).astype(np.float32)
+    faster = augment.speed(tf.constant(tone[:, None, None]), factor).numpy()[:, 0, 0]
+    assert len(faster) == round(rate / factor)
+    peak_hz = np.argmax(np.abs(np.fft.rfft(faster))) * rate / len(faster)
+    assert peak_hz == pytest.approx(hz * factor, abs=1.5)
+    middle = faster[len(faster) // 4 : -len(faster) // 4]
+    assert np.abs(middle).max() == pytest.approx(1.0, abs=0.02)
+
+
+def test_remix_moves_whole_stems_between_excerpts_and_keeps_every_sample() -> None:
+    batch = noise(32, 50, 1, 2)
+    mixed = augment.remix(tf.constant(batch), 1.0, tf.constant([3, 4])).numpy()
+    np.testing.assert_array_equal(mixed[..., 0], batch[..., 0])
+    origin = [int(np.argmin(np.abs(batch[..., 1] - stem).sum((1, 2)))) for stem in mixed[..., 1]]
+    np.testing.assert_array_equal(mixed[..., 1], batch[origin][..., 1])
+    assert sorted(origin) == list(range(32))
+    assert sum(index != place for place, index in enumerate(origin)) > 20
+    np.testing.assert_array_equal(augment.remix(tf.constant(batch), 0.0, tf.constant([3, 4])).numpy(), batch)
+
+
+def test_gain_has_the_stated_deviation_and_is_one_number_a_stem() -> None:
+    ones = tf.ones([4000, 2, 1, 2])
+    gains_db = 20 * np.log10(augment.gain(ones, 1.5, tf.constant([1, 2])).numpy())
+    np.testing.assert_array_equal(gains_db[:, 0], gains_db[:, 1])
+    assert gains_db[:, 0].std() == pytest.approx(1.5, abs=0.1)
+    assert np.corrcoef(gains_db[:, 0, 0, 0], gains_db[:, 0, 0, 1])[0, 1] == pytest.approx(0, abs=0.1)
+
+
+def test_channel_swap_moves_all_stems_of_an_excerpt_together() -> None:
+    batch = noise(64, 5, 2, 2)
+    swapped = augment.channel_swap(tf.constant(batch), 0.5, tf.constant([5, 6])).numpy()
+    kinds = [np.array_equal(after, before[:, ::-1]) for before, after in zip(batch, swapped, strict=True)]
+    same = [np.array_equal(after, before) for before, after in zip(batch, swapped, strict=True)]
+    assert all(a != b for a, b in zip(kinds, same, strict=True))
+    assert 10 < sum(kinds) < 54
+
+
+def test_options_of_an_augmentation_that_is_off_or_unknown_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'gain', which is not in train\.augment"):
+        batches.augmentation_options(TrainSpec(augment=("remix",), augment_options={"gain": {"deviation_db": 1}}))
+    with pytest.raises(ValueError, match=r"no option 'chance': legal are probability"):
+        batches.augmentation_options(TrainSpec(augment=("remix",), augment_options={"remix": {"chance": 1}}))
+    merged = batches.augmentation_options(
+        TrainSpec(augment=("remix",), augment_options={"remix": {"probability": 0.1}})
+    )
+    assert merged == {"remix": {"probability": 0.1}}

@@ -1,0 +1,232 @@
+"""The report: one file, no network, verdict first, every track in the table, small enough to mail."""
+
+import base64
+import html.parser
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from models.spec import ModelSpec
+from pipeline.config.config import Config, DataConfig, EvaluateConfig
+from pipeline.config.gate import GateConfig, Threshold
+from pipeline.evaluation import judge, report
+from pipeline.evaluation.report import page, tables
+from pipeline.evaluation.report.excerpts import AUDIO_BUDGET_BYTES, Shown, excerpts, liveliest
+from pipeline.evaluation.scores import VERSIONS, Figure
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+RATE_HZ = 8000
+NAMES = ["<b>bold & co</b>", "plain song", "zulu"]
+
+
+def track(name: str, seed: int, seconds: float = 3.0, rate: int = RATE_HZ, channels: int = 1) -> SimpleNamespace:
+    generator = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate))[:, np.newaxis] / rate
+    sung = np.sin(2 * np.pi * 2 * time) > -0.5
+    voice = 0.3 * sung * np.sin(2 * np.pi * 440 * time + 4 * np.sin(35 * time)) * np.ones(channels)
+    stems = {"vocals": voice, "accompaniment": 0.1 * generator.standard_normal((len(time), channels))}
+    return SimpleNamespace(name=name, sample_rate_hz=rate, mixture=sum(stems.values()), stems=stems, metadata={})
+
+
+def leaky(each: SimpleNamespace, leak: float):
+    return lambda mixture, _: {target: stem + leak * (mixture - stem) for target, stem in each.stems.items()}
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[judge.Evaluation, list[Shown]]:
+    setup = Config(
+        "demo <recipe>",
+        data=DataConfig(sample_rate_hz=RATE_HZ),
+        model=ModelSpec(sample_rate_hz=RATE_HZ, frame_length=256, hop=128),
+        evaluate=EvaluateConfig(metrics=("v3", "v4")),
+        gate=GateConfig((Threshold("vocals", "v3/SDR", 3.0, "mixture"), Threshold("vocals", "v4/SDR", 90.0))),
+    )
+    tracks = [track(name, seed, seconds=2.0 + seed) for seed, name in enumerate(NAMES)]
+    results, shown = [], []
+    for leak, each in zip((0.5, 0.02, 0.1), tracks, strict=True):
+        separators = {"model": leaky(each, leak), "baseline": leaky(each, 0.3)}
+        results += judge.evaluate_tracks([each], separators, setup.model, setup.evaluate)
+        shown.append(Shown("best", each, separators["model"](each.mixture, RATE_HZ)))
+    return judge.conclude(results, setup), shown
+
+
+class Page(html.parser.HTMLParser):
+    """Title, table cells, and every attribute of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self._open and data.strip():
+            self.text.setdefault(self._open[-1], []).append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def written(judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    report.write(*judged, path, caption="Model /somewhere/7")
+    return path
+
+
+def test_says_the_verdict_and_its_reasons_first(written: Path) -> None:
+    parsed = Page(written.read_text())
+    assert parsed.text["title"] == ["demo <recipe>: not blessed"]
+    assert parsed.text["strong"] == ["Not blessed"]
+    assert parsed.text["li"][0].startswith("vocals v4/SDR is ")
+    assert parsed.text["li"][0].endswith("misses the required 90.00 dB")
+    assert parsed.text["li"][-1].endswith("meets the required 3.00 dB")
+    assert parsed.text["span"][0] == "floor"
+    passed = ["passed" in attributes.get("class", "") for tag, attributes in parsed.tags if tag == "li"]
+    assert passed == sorted(passed), "what failed comes first"
+    assert passed.count(False) == 1
+    text = written.read_text()
+    assert text.index('id="verdict"') < text.index("<table")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(9.4, "9 s"), (252, "4.2 min"), (9100, "2.53 h")])
+def test_says_how_much_was_judged_in_a_fitting_unit(seconds: float, words: str) -> None:
+    assert page._duration(seconds) == words
+
+
+def test_every_track_and_method_is_in_the_tables(written: Path, judged) -> None:
+    cells = Page(written.read_text()).text["td"]
+    for name in NAMES:
+        assert cells.count(name) == 2, "once for each version"
+    for method in ("mixture (no separation)", "model", "last blessed model", "oracle: ideal ratio mask"):
+        assert cells.count(method) == 2
+    for name in ("vocals/v3/GNSDR", "accompaniment/v4/SIR"):
+        assert page._db(judged[0].scores["model"][name]) in cells
+    assert (
+        "BSS Eval v3 (sources, 512-tap filters), whole track, mean over tracks weighted by length"
+        in written.read_text()
+    )
+
+
+def test_needs_no_network_and_is_small(written: Path) -> None:
+    text = written.read_text()
+    assert re.findall(r"https?://|//cdn|@import|url\((?!#)", text) == []
+    links = [value for _, attributes in Page(text).tags for key, value in attributes.items() if key in ("src", "href")]
+    assert links
+    assert all(value.startswith(("data:", "#")) for value in links)
+    assert written.stat().st_size < 15_000_000
+
+
+def test_plays_what_was_separated(written: Path, judged) -> None:
+    players = [attributes for tag, attributes in Page(written.read_text()).tags if tag == "audio"]
+    assert len(players) == len(NAMES) * (1 + 2 * 2)
+    kind, data = players[1]["src"].split(",")
+    assert kind == "data:audio/flac;base64"
+    audio, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
+    expected = judged[1][0].track.stems["vocals"][:, 0]
+    assert rate == RATE_HZ
+    np.testing.assert_allclose(audio, expected, atol=2 / 32768)
+
+
+def test_same_evaluation_same_bytes(written: Path, judged) -> None:
+    assert page.render(*judged, caption="Model /somewhere/7") == written.read_text()
+
+
+def test_many_long_stereo_tracks_stay_within_the_budget() -> None:
+    tracks = [track(str(seed), seed, seconds=11.0, rate=44100, channels=2) for seed in range(2)]
+    shown = [Shown("best", each, each.stems) for each in tracks]
+    made = excerpts(shown, ("vocals", "accompaniment"))
+    audio = [clip.audio for excerpt in made for row in excerpt.rows for clip in row]
+    assert len(audio) == 10
+    assert all(uri.startswith("data:audio/mpeg;base64,") for uri in audio)
+    assert sum(map(len, audio)) < AUDIO_BUDGET_BYTES
+    assert all(5 < excerpt.seconds <= 10 for excerpt in made)
+
+
+def test_plays_the_part_in_which_all_targets_sound() -> None:
+    stems = {"vocals": np.zeros((1000, 1)), "accompaniment": np.ones((1000, 1))}
+    stems["vocals"][600:700] = 1
+    assert 500 <= liveliest(stems, ("vocals", "accompaniment"), 200) <= 600
+    assert liveliest(stems, ("vocals",), 1000) == 0
+
+
+def test_chooses_best_median_and_worst(judged) -> None:
+    chosen = report.choose(judged[0], "v3/GSDR", "vocals", 3)
+    assert chosen == {"best": "plain song", "median": "zulu", "worst": NAMES[0]}
+    assert report.choose(judged[0], "v4/SDR", "vocals", 1) == {"best": "plain song"}
+    assert report.choose(judged[0], "v4/NONE", "vocals", 3) == {}
+
+
+def test_without_a_gate_there_is_no_verdict(judged) -> None:
+    text = page.render(replace(judged[0], gated=False), [], labels={"model": "their estimates"})
+    parsed = Page(text)
+    assert parsed.text["title"] == ["demo <recipe>"]
+    assert parsed.text["strong"] == ["Scores, without a gate"]
+    assert "li" not in parsed.text
+    assert "their estimates" in parsed.text["td"]
+    assert "refused" not in text
+
+
+def test_compares_with_the_baseline_track_by_track(judged) -> None:
+    told = tables.version(judged[0], "v3", page.METHOD_NAMES)
+    plot, words = told["differences"]["vocals"]
+    gains = [track["gains"][0] for track in told["tracks"]]
+    assert words.startswith(f"mean {np.mean(gains):+.2f} dB, better on 2 and worse on 1 of 3".replace("-", "−"))
+    assert plot.startswith("<svg")
+
+
+def test_groups_only_by_what_groups(judged) -> None:
+    singers = ("Ani", "Bob", "Ani")
+    tracks = tuple(
+        replace(track, metadata={"singer": singer, "title": track.track, "year": "2000"})
+        for track, singer in zip(judged[0].tracks, singers, strict=True)
+    )
+    told = tables.version(replace(judged[0], tracks=tracks), "v4", page.METHOD_NAMES)
+    assert told["keys"] == ["singer", "title", "year"]
+    assert [group["key"] for group in told["groups"]] == ["singer"]
+    rows = {name: (count, scores) for name, count, scores in told["groups"][0]["rows"]}
+    assert {name: count for name, (count, _) in rows.items()} == {"Ani": 2, "Bob": 1}
+    own = [track["scores"] for track in told["tracks"]]
+    np.testing.assert_allclose(rows["Bob"][1], own[1])
+    np.testing.assert_allclose(rows["Ani"][1], np.median([own[0], own[2]], axis=0))
+
+
+@pytest.mark.slow
+def test_any_number_of_long_tracks_stays_below_15_megabytes(judged) -> None:
+    """More tracks than rows, in four targets, and 150 of them to be shown."""
+    targets = ("vocals", "drums", "bass", "other")
+    long = vars(track("long", 1, seconds=60.0))
+    stems = {target: np.random.default_rng(i).normal(0, 0.1, long["mixture"].shape) for i, target in enumerate(targets)}
+    long |= {"stems": stems, "mixture": sum(stems.values())}
+    values = {
+        Figure(method, target, version, metric): tuple(np.random.default_rng(3).normal(5, 3, 5))
+        for method in ("mixture", "model", "baseline", "irm")
+        for target in targets
+        for version, metrics in VERSIONS.items()
+        for metric in metrics
+    }
+    names = [f"{place:04d} {'a long name ' * 4}" for place in range(1200)]
+    one = replace(judged[0].tracks[0], values=values, metadata={"genre": "Pop"})
+    many = replace(judged[0], targets=targets, tracks=tuple(replace(one, track=name) for name in names))
+    shown = [Shown(f"rank {place}", SimpleNamespace(**{**long, "name": names[place]}), stems) for place in range(150)]
+    text = page.render(many, shown)
+    assert len(text.encode()) < 15_000_000
+    parsed = Page(text)
+    assert parsed.text["h3"][0].startswith("rank 0:")
+    assert parsed.text["h3"][-1].startswith("rank 149:")
+    assert (
+        len([name for name in parsed.text["td"] if name.strip() in set(map(str.strip, names))]) == 2 * tables.MOST_ROWS
+    )
+    assert "The 1000 worst of them; scores.csv has all." in text

@@ -1,0 +1,57 @@
+"""Robust PCA: matrices whose parts are known, mixtures whose parts are a loop and a glide."""
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import rpca
+from pipeline.evaluation.bss_eval import v3
+from pipeline.evaluation.spectrograms import Stft
+
+STFT = Stft(512, 128, "hann")
+
+
+@pytest.mark.parametrize("shape", [(200, 120), (90, 150)])
+def test_recovers_a_low_rank_and_a_sparse_matrix_from_their_sum(shape: tuple[int, int]) -> None:
+    """Candes et al. (2011): exact recovery of rank 5 under gross errors in 5 % of the entries."""
+    generator = np.random.default_rng(0)
+    low_rank = generator.normal(size=(shape[0], 5)) @ generator.normal(size=(5, shape[1]))
+    sparse = np.where(generator.random(shape) < 0.05, 10 * generator.normal(size=shape), 0)
+    found = rpca.decompose(low_rank + sparse)
+    np.testing.assert_allclose(found[0], low_rank, atol=1e-4)
+    np.testing.assert_allclose(found[1], sparse, atol=1e-4)
+    assert np.linalg.matrix_rank(found[0], 1e-3) == 5
+
+
+@pytest.mark.parametrize("matrix", [np.random.default_rng(1).normal(size=(60, 40)), np.zeros((7, 3)), np.ones((1, 9))])
+def test_the_parts_add_up_to_the_matrix(matrix: np.ndarray) -> None:
+    low_rank, sparse = rpca.decompose(matrix)
+    assert np.linalg.norm(matrix - low_rank - sparse) <= 1e-7 * np.linalg.norm(matrix)
+
+
+def test_a_large_weight_leaves_nothing_sparse_and_a_small_one_nothing_of_low_rank() -> None:
+    matrix = np.random.default_rng(2).normal(size=(30, 20))
+    assert not rpca.decompose(matrix, sparsity=10.0)[1].any()
+    assert np.abs(rpca.decompose(matrix, sparsity=1e-3)[0]).max() < 1e-6
+
+
+@pytest.mark.parametrize("mask", ["soft", "binary"])
+def test_a_voice_that_glides_is_lifted_off_music_that_repeats(mask) -> None:
+    """The voice gains 6 dB and more over the mixture; the parts add up to the mixture; channels do not mix."""
+    time = np.arange(4 * 8000) / 8000
+    beat = sum(np.sin(2 * np.pi * f * time) for f in (110, 220, 330, 440)) * (1 + np.sign(np.sin(4 * np.pi * time))) / 8
+    voice = 0.5 * np.sin(2 * np.pi * (900 * time + 120 * time**2 + 40 * np.sin(5 * time)))
+    stems = {"vocals": np.stack([voice, 0 * voice], 1), "accompaniment": np.stack([beat, beat], 1)}
+    mixture = stems["vocals"] + stems["accompaniment"]
+    parts = rpca.separate(mixture, STFT, mask)
+    np.testing.assert_allclose(sum(parts.values()), mixture, atol=1e-9)
+    references, estimates = (np.stack([each[t][:, 0] for t in stems]) for each in (stems, parts))
+    before = v3.sources(references, np.stack([mixture[:, 0]] * 2), 32)["SDR"]
+    assert (v3.sources(references, estimates, 32)["SDR"] - before)[0] > 6
+    np.testing.assert_allclose(rpca.separate(mixture[:, 1:], STFT, mask)["vocals"][:, 0], parts["vocals"][:, 1])
+
+
+@pytest.mark.parametrize("samples", [1, 100, 5000])
+def test_any_length_and_silence(samples: int) -> None:
+    for mixture in (np.zeros((samples, 1)), np.random.default_rng(3).normal(size=(samples, 1))):
+        parts = rpca.separate(mixture, STFT)
+        assert all(part.shape == mixture.shape and np.isfinite(part).all() for part in parts.values())

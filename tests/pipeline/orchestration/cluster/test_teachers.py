@@ -1,0 +1,137 @@
+"""A recipe that learns from another one's model where nothing can look that up: what runs leave, and what the Trainer takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import Artifact, artifact_utils, standard_artifacts
+
+from models import exported
+from pipeline.config.config import Config, load, to_json
+from pipeline.data import ingest
+from pipeline.orchestration.cluster import emulate, executor, teachers
+
+SMALL = [
+    "data.options={tracks: {train: 2, dev: 1, test: 1}, seconds: 2}",
+    *("data.segment_seconds=2", "model.frame_length=256", "model.hop=128", "train.batch=4", "train.segment_frames=20"),
+    *("train.steps=4", "train.evaluate_every_steps=4", "train.shuffle_buffer=8"),
+]
+GUIDE = [*SMALL, "name=guide", "model.network=unet", "model.sizes={filters: [4, 4, 8, 8]}", "train.loss=l1"]
+STUDENT = [
+    *(*SMALL, "name=student", "model.network=or_unet", "model.sizes={filters: [4, 8], units: 8}"),
+    *("train.loss=deep_features", "train.teacher=guide"),
+]
+
+
+def model(root: Path, words: str) -> str:
+    """A directory as a Model artifact has it."""
+    directory = root / words / "Format-Serving"
+    directory.mkdir(parents=True)
+    (directory / "saved_model.pb").write_text(words)
+    return str(directory.parent)
+
+
+def found(root: Path, recipe: str = "guide") -> str:
+    return Path(teachers.find(root, recipe), "Format-Serving", "saved_model.pb").read_text()
+
+
+def test_the_newest_blessed_model_comes_before_the_newest(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^train\.teacher is 'guide', of which .* holds no trained model; this makes one"
+    ):
+        teachers.find(tmp_path, "guide")
+    for words, state in (("a", "trained"), ("b", "trained"), ("c", "blessed"), ("d", "trained")):
+        teachers.keep(model(tmp_path / "made", words), tmp_path, "guide", state)
+        assert found(tmp_path) == {"a": "a", "b": "b", "c": "c", "d": "c"}[words]
+    teachers.keep(model(tmp_path / "made", "e"), tmp_path, "other", "blessed")
+    assert found(tmp_path) == "c"
+    assert sorted(path.name for path in (tmp_path / "models/guide/trained").iterdir()) == ["2", "3"]
+
+
+def test_what_could_not_be_copied_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        teachers.keep(str(tmp_path / "nowhere"), tmp_path, "guide", "trained")
+    assert list((tmp_path / "models/guide/trained").glob("*")) == []
+
+
+def records(config: Config, root: Path) -> Artifact:
+    """The Examples of a configuration's rendered songs."""
+    data = ingest.plain(config.data)
+    for shard in ingest.plan(ingest.discover(data)):
+        Path(shard.path(str(root))).parent.mkdir(parents=True, exist_ok=True)
+        ingest.write_shard(shard, data, str(root))
+    examples = standard_artifacts.Examples()
+    examples.uri, examples.split_names = str(root), artifact_utils.encode_split_names(["train", "dev", "test"])
+    return examples
+
+
+def train(config: Config, examples: Artifact, root: Path) -> Path:
+    """What the task Trainer of a compiled graph does; the directory of its SavedModel."""
+    trained, log = standard_artifacts.Model(), standard_artifacts.ModelRun()
+    trained.uri, log.uri = str(root / config.name / "model"), str(root / config.name / "model_run")
+    context = base_beam_executor.BaseBeamExecutor.Context(tmp_dir=str(root / "tmp"), unique_id="1")
+    executor.ConfiguredExecutor(context).Do(
+        {"examples": [examples]},
+        {"model": [trained], "model_run": [log]},
+        {"config": to_json(config), "node": "Trainer"},
+    )
+    return Path(trained.uri, "Format-Serving")
+
+
+@pytest.fixture
+def guide(tmp_path: Path) -> Config:
+    return emulate.placed(load("demo", GUIDE), tmp_path)
+
+
+def test_a_training_takes_the_model_that_another_recipe_left(guide: Config, tmp_path: Path) -> None:
+    student = emulate.placed(load("demo", STUDENT), tmp_path)
+    examples = records(guide, tmp_path / "examples")
+    with pytest.raises(ValueError, match=r"^train\.teacher is 'guide', of which .* holds no trained model"):
+        train(student, examples, tmp_path)
+    made = train(guide, examples, tmp_path)
+    kept = Path(teachers.find(executor.workdir(guide).root, "guide"), "Format-Serving")
+    assert {path.name: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == {
+        path.name: path.read_bytes() for path in made.rglob("*") if path.is_file()
+    }
+    learnt = exported.load(train(student, examples, tmp_path))
+    assert learnt.description["network"] == "or_unet"
+    told = json.loads((tmp_path / "student/model/Format-Serving/assets.extra/config.json").read_text())
+    assert told["train"]["teacher"] == "guide"
+    first = fingerprints(tmp_path, "student")
+    teachers.keep(str(made.parent), executor.workdir(guide).root, "guide", teachers.BLESSED)
+    train(student, examples, tmp_path)
+    assert fingerprints(tmp_path, "student") == first, "the same teacher, now blessed, is no reason to train again"
+
+
+def fingerprints(root: Path, recipe: str) -> list[str]:
+    """The trainings that a recipe keeps checkpoints of."""
+    return sorted(path.name for path in (root / "pipeline/checkpoints" / recipe).iterdir())
+
+
+def test_a_blessed_model_is_kept_as_such(guide: Config, tmp_path: Path) -> None:
+    judged, verdict = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
+    judged.uri = model(tmp_path, "judged")
+    baseline = standard_artifacts.Model()
+    baseline.uri = model(tmp_path, "baseline")
+    inputs, outputs = {"model": [judged], "baseline_model": [baseline]}, {"blessing": [verdict]}
+    root = executor.workdir(guide).root
+    verdict.set_int_custom_property("blessed", 0)
+    executor._keep(guide, inputs, outputs)
+    assert not root.exists()
+    verdict.set_int_custom_property("blessed", 1)
+    executor._keep(guide, inputs, {**outputs, "other": [standard_artifacts.InfraBlessing()]})
+    assert found(root) == "judged"
+    assert [path.name for path in (root / "models/guide").iterdir()] == ["blessed"]
+
+
+def test_the_graph_of_a_recipe_with_a_teacher_has_no_node_for_it() -> None:
+    from pipeline.orchestration.cluster import compile as compiler
+
+    with_teacher, without = (compiler.compile(load("demo", overrides)) for overrides in (STUDENT, STUDENT[:-1]))
+    tasks = [set(documents[0]["root"]["dag"]["tasks"]) for documents in (with_teacher, without)]
+    assert tasks[0] == tasks[1]
+    assert dataclasses.asdict(load("demo", STUDENT))["train"]["teacher"] == "guide"

@@ -22,7 +22,6 @@ OTHER = "(other)"
 
 MICROSECONDS = 1_000_000
 _LATENCY_BUCKETS = [10 * 1.8**power for power in range(33)]  # monitoring::Buckets::Exponential(10, 1.8, 33)
-_COUNT_BUCKETS = [2.0**power for power in range(15)]
 
 REGISTRY = CollectorRegistry()
 
@@ -50,16 +49,6 @@ _warmup_latency = Histogram(
     buckets=_LATENCY_BUCKETS,
     registry=REGISTRY,
 )
-_example_counts = Histogram(
-    ":tensorflow:serving:request_example_counts",
-    "tf.Examples in a request.",
-    ["model"],
-    buckets=_COUNT_BUCKETS,
-    registry=REGISTRY,
-)
-_example_count_total = Counter(
-    ":tensorflow:serving:request_example_count", "tf.Examples so far.", ["model"], registry=REGISTRY
-)
 _load_attempts = Counter(
     ":tensorflow:cc:saved_model:load_attempt_count", "Loads by outcome.", ["model_path", "status"], registry=REGISTRY
 )
@@ -76,12 +65,6 @@ def request(name: str, api: str, entrypoint: str, code: grpc.StatusCode, started
     _request_count.labels(name, code.name).inc()
     if code is grpc.StatusCode.OK:
         _request_latency.labels(name, api, entrypoint).observe(_since(started))
-
-
-def examples(name: str, count: int) -> None:
-    """Counts the tf.Examples of one request."""
-    _example_counts.labels(name).observe(count)
-    _example_count_total.labels(name).inc(count)
 
 
 @contextmanager
@@ -119,26 +102,20 @@ def page() -> str:
     Not by `prometheus_client.generate_latest`: it would rename `request_count` to `request_count_total` and write the
     buckets' limits with all their digits, and dashboards made for the real server ask for its names and limits.
     """
-    return "".join(_lines(metric) for metric in sorted(REGISTRY.collect(), key=lambda metric: metric.name))
+    lines = []
+    for metric in sorted(REGISTRY.collect(), key=lambda metric: metric.name):
+        lines.append(f"# TYPE {metric.name} {metric.type}\n")
+        lines += [_line(metric, sample) for sample in metric.samples if not sample.name.endswith("_created")]
+    return "".join(lines)
 
 
-def _lines(metric: Metric) -> str:
-    name = _REAL_NAMES.get(metric.name, metric.name)
-    samples = (sample for sample in metric.samples if not sample.name.endswith("_created"))
-    return "".join([f"# TYPE {name} {metric.type}\n", *(_line(metric, name, sample) for sample in samples)])
-
-
-def _line(metric: Metric, name: str, sample: Sample) -> str:
+def _line(metric: Metric, sample: Sample) -> str:
     labels = {**sample.labels}
     if "le" in labels and labels["le"] != "+Inf":
         labels["le"] = f"{float(labels['le']):.6g}"  # absl::StrCat
     text = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
     value = int(sample.value) if float(sample.value).is_integer() else sample.value
-    return f"{name if metric.type == 'counter' else sample.name}{{{text}}} {value}\n"
-
-
-# The client library strips and adds `_total`; this one metric has it in its name.
-_REAL_NAMES = {":tensorflow:serving:request_example_count": ":tensorflow:serving:request_example_count_total"}
+    return f"{metric.name if metric.type == 'counter' else sample.name}{{{text}}} {value}\n"
 
 
 def _escaped(text: str) -> str:

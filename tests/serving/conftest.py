@@ -78,34 +78,6 @@ def serve(serve_in_thread, free_ports) -> Serve:
     return serving
 
 
-@pytest.fixture(scope="session")
-def examples_model(tmp_path_factory) -> Path:
-    """A TF1 model with the methods of every API: of an example's `x`, scores x and 1-x of "yes" and "no"; 2x."""
-    import tensorflow as tf
-
-    v1 = tf.compat.v1
-    directory = tmp_path_factory.mktemp("saved_model") / "examples"
-    with v1.Session(graph=tf.Graph()) as session:
-        serialized = v1.placeholder(tf.string, [None], "serialized")
-        x = tf.io.parse_example(serialized, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
-        classes = tf.tile([["yes", "no"]], [tf.size(x), 1])
-        scores = tf.stack([x, 1 - x], axis=1)
-        utils = v1.saved_model.signature_def_utils
-        info = v1.saved_model.utils.build_tensor_info
-        signatures = {
-            "serving_default": utils.classification_signature_def(serialized, classes, scores),
-            "labels": utils.classification_signature_def(serialized, classes, None),
-            "regress": utils.regression_signature_def(serialized, 2 * x),
-            "flat": utils.regression_signature_def(serialized, scores),
-            "predict": utils.predict_signature_def({"inputs": serialized}, {"outputs": 2 * x}),
-            "none": utils.build_signature_def({"inputs": info(serialized)}, {"scores": info(scores)}, "my/method"),
-        }
-        builder = v1.saved_model.Builder(str(directory))
-        builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
-        builder.save()
-    return directory
-
-
 @pytest.fixture
 def channel(address):
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

@@ -1,6 +1,6 @@
 """TensorFlow Serving's services over a server core: PredictionService, ModelService and grpc.health.v1.
 
-Methods that are not here answer UNIMPLEMENTED, as gRPC does for a method no one registered.
+Of PredictionService, Classify, Regress and MultiInference answer UNIMPLEMENTED: no separator has a signature for them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    inference_pb2,
     model_management_pb2,
     model_pb2,
     predict_pb2,
-    regression_pb2,
 )
 
 from serving.server import monitoring
@@ -35,22 +32,25 @@ log = logging.getLogger(__name__)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+UNSERVED = ("Classify", "Regress", "MultiInference")
 
 Core = ServerCore[Servable]
 
 
 def add_prediction_service(server: grpc.Server, core: Core) -> None:
-    """Registers Predict, GetModelMetadata, Classify, Regress and MultiInference."""
+    """Registers Predict and GetModelMetadata, and what refuses the other methods."""
     service = PredictionService(core)
     methods = {
         "Predict": _counted("Predict", service.predict, predict_pb2.PredictRequest),
         "GetModelMetadata": _counted(
             "GetModelMetadata", service.metadata, get_model_metadata_pb2.GetModelMetadataRequest
         ),
-        "Classify": _counted("Classify", service.classify, classification_pb2.ClassificationRequest),
-        "Regress": _counted("Regress", service.regress, regression_pb2.RegressionRequest),
-        "MultiInference": _counted("MultiInference", service.multi_inference, inference_pb2.MultiInferenceRequest),
     }
+    for name in UNSERVED:
+        failure = unserved(name)
+        methods[name] = grpc.unary_unary_rpc_method_handler(
+            lambda _, context, failure=failure: context.abort(failure.code, failure.message)
+        )
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(PREDICTION_SERVICE, methods)])
 
 
@@ -84,38 +84,6 @@ class PredictionService:
         with self._core.acquire(request.model_spec) as (number, servable):
             outputs = servable.predict(request, timeout_seconds)
         return tensors.predict_response(_answer_spec(request.model_spec, number), outputs)
-
-    def classify(
-        self, request: classification_pb2.ClassificationRequest, timeout_seconds: float | None
-    ) -> classification_pb2.ClassificationResponse:
-        require_spec(request)
-        with self._core.acquire(request.model_spec) as (number, servable):
-            result = servable.classify(request, timeout_seconds)
-        spec = _answer_spec(request.model_spec, number)
-        return classification_pb2.ClassificationResponse(result=result, model_spec=spec)
-
-    def regress(
-        self, request: regression_pb2.RegressionRequest, timeout_seconds: float | None
-    ) -> regression_pb2.RegressionResponse:
-        require_spec(request)
-        with self._core.acquire(request.model_spec) as (number, servable):
-            result = servable.regress(request, timeout_seconds)
-        return regression_pb2.RegressionResponse(result=result, model_spec=_answer_spec(request.model_spec, number))
-
-    def multi_inference(
-        self, request: inference_pb2.MultiInferenceRequest, timeout_seconds: float | None
-    ) -> inference_pb2.MultiInferenceResponse:
-        spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
-        with self._core.acquire(spec) as (number, servable):
-            results = servable.multi_inference(request, timeout_seconds)
-        response = inference_pb2.MultiInferenceResponse()
-        for task, result in zip(request.tasks, results, strict=True):
-            added = response.results.add(model_spec=_answer_spec(task.model_spec, number))
-            if isinstance(result, classification_pb2.ClassificationResult):
-                added.classification_result.CopyFrom(result)
-            else:
-                added.regression_result.CopyFrom(result)
-        return response
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, _: float | None = None
@@ -173,6 +141,12 @@ class ModelService:
         return response
 
 
+def unserved(method: str) -> StatusError:
+    """UNIMPLEMENTED, in words that tell which method is served."""
+    message = f"{method} is not served: no signature of a separator classifies or regresses examples; legal is Predict"
+    return StatusError(Code.UNIMPLEMENTED, message)
+
+
 def require_spec(request) -> None:
     """StatusError INVALID_ARGUMENT unless the request has a model spec."""
     if not request.HasField("model_spec"):
@@ -193,15 +167,9 @@ def _counted(api: str, answer: Callable, request_type) -> grpc.RpcMethodHandler:
             code = error.code
             raise
         finally:
-            monitoring.request(_model_name(request), api, "GRPC", code, started)
+            monitoring.request(request.model_spec.name, api, "GRPC", code, started)
 
     return _unary(timed, request_type)
-
-
-def _model_name(request) -> str:
-    if isinstance(request, inference_pb2.MultiInferenceRequest):
-        return request.tasks[0].model_spec.name if request.tasks else ""
-    return request.model_spec.name
 
 
 def _unary(answer: Callable, request_type) -> grpc.RpcMethodHandler:

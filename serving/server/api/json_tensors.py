@@ -11,7 +11,7 @@ import base64
 import binascii
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -109,11 +109,6 @@ def outputs(arrays: Mapping[str, np.ndarray], rows: bool) -> bytes:
     return _document("predictions", "[" + ",\n".join(items) + "]")
 
 
-def results(items: Sequence[str]) -> bytes:
-    """The body of a classification or regression, from the texts of its items."""
-    return _document("results", "[" + ", ".join(items) + "]")
-
-
 def error(message: str) -> bytes:
     """The body of every answer that is not 200."""
     return _document("error", json.dumps(message, ensure_ascii=False).encode("utf-8", "replace").decode("latin-1"))
@@ -129,16 +124,11 @@ def decimals(array: np.ndarray) -> list[str]:
     return [_decimal(text) for text in texts]
 
 
-def string(data: bytes) -> str:
-    """A JSON string of these very bytes, as latin-1 text."""
-    return json.dumps(data.decode("latin-1"), ensure_ascii=False)
-
-
 # ---- reading
 
 
 def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> Arrays:
-    if not isinstance(value, dict) or is_base64(value):
+    if not isinstance(value, dict) or _is_base64(value):
         if len(dtypes) > 1:
             raise _invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
@@ -152,7 +142,7 @@ def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> Arrays:
 
 
 def _from_rows(rows: list, dtypes: Mapping[str, tf.DType]) -> Arrays:
-    named = isinstance(rows[0], dict) and not is_base64(rows[0])
+    named = isinstance(rows[0], dict) and not _is_base64(rows[0])
     if not isinstance(rows[0], dict) and len(dtypes) > 1:
         raise _invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -160,7 +150,7 @@ def _from_rows(rows: list, dtypes: Mapping[str, tf.DType]) -> Arrays:
         )
     columns: dict[str, list[np.ndarray]] = {alias: [] for alias in dtypes}
     for index, row in enumerate(rows):
-        if (isinstance(row, dict) and not is_base64(row)) != named:
+        if (isinstance(row, dict) and not _is_base64(row)) != named:
             raise _invalid(
                 f"Expecting object but got list at item {index} of input list"
                 if named
@@ -259,20 +249,16 @@ def _bytes(value: Any) -> bytes:
         return value.encode("utf-8", "surrogatepass")
     if not isinstance(value, dict):
         raise _type_error(value, tf.string)
-    if not is_base64(value):
+    if not _is_base64(value):
         raise _invalid(f"JSON Value: {_text(value)} not formatted correctly for base64 data")
-    return decode_base64(value["b64"])
-
-
-def decode_base64(text: str) -> bytes:
-    """The bytes of a base64 text, with or without its padding."""
+    text = value["b64"].rstrip("=")  # its padding may be there or not
     try:
-        return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as failure:
         raise _invalid("Unable to base64 decode") from failure
 
 
-def is_base64(value: Any) -> bool:
+def _is_base64(value: Any) -> bool:
     """Whether a JSON value is an object that stands for bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
@@ -300,7 +286,7 @@ def _written(alias: str, value: Any) -> str:
         texts = list(map(str, array.ravel().tolist()))
     elif array.dtype == object:
         as_bytes = alias.endswith(BYTES_SUFFIX)
-        texts = [_base64(item) if as_bytes else string(item) for item in array.ravel().tolist()]
+        texts = [_base64(item) if as_bytes else _string(item) for item in array.ravel().tolist()]
     else:
         raise _invalid(f"Failed to write JSON value for tensor type: {tf.as_dtype(array.dtype).name}")
     for size in reversed(array.shape):
@@ -324,8 +310,13 @@ def _decimal(text: str) -> str:
     return text if "." in text or "e" in text else f"{text}.0"
 
 
+def _string(data: bytes) -> str:
+    """A JSON string of these very bytes, as latin-1 text."""
+    return json.dumps(data.decode("latin-1"), ensure_ascii=False)
+
+
 def _object(texts: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{string(key.encode())}: {text}" for key, text in texts.items()) + "}"
+    return "{" + ", ".join(f"{_string(key.encode())}: {text}" for key, text in texts.items()) + "}"
 
 
 def _document(key: str, text: str) -> bytes:

@@ -12,7 +12,6 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -22,18 +21,15 @@ import tensorflow as tf
 from aiohttp import web
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    input_pb2,
     model_pb2,
     predict_pb2,
-    regression_pb2,
 )
 
 from serving.server import monitoring
-from serving.server.api import json_examples, json_tensors
-from serving.server.api.grpc_api import Core, ModelService, PredictionService
+from serving.server.api import json_tensors
+from serving.server.api.grpc_api import Core, ModelService, PredictionService, unserved
 from serving.server.flags import Flags
 from serving.server.limits import LARGEST_MESSAGE
 from serving.server.models.servable import DEFAULT_SIGNATURE
@@ -94,11 +90,6 @@ class RestApi:
         self._models = ModelService(core)
         self._timeout_seconds = timeout_seconds
         self._metrics_path = metrics_path
-        self._methods: dict[str, Callable[[model_pb2.ModelSpec, bytes], bytes]] = {
-            "predict": self._predict,
-            "classify": self._classify,
-            "regress": self._regress,
-        }
 
     def answer(self, http_method: str, path: str, body: bytes) -> Answer:
         """The answer to one request; never raises."""
@@ -118,7 +109,9 @@ class RestApi:
     def _outcome(self, http_method: str, path: str, groups: dict, body: bytes) -> tuple[Code, bytes]:
         try:
             if http_method == "POST" and groups:
-                return Code.OK, self._methods[groups["method"].lower()](_spec(groups), body)
+                if groups["method"].lower() != "predict":
+                    raise unserved(groups["method"].capitalize())
+                return Code.OK, self._predict(_spec(groups), body)
             if http_method == "GET" and groups:
                 return Code.OK, self._describe(groups)
             failure = StatusError(Code.INVALID_ARGUMENT, f"Malformed request: {http_method} {path}")
@@ -162,21 +155,6 @@ class RestApi:
             message = f'Serving signature name: "{name}" not found in signature def'
             raise StatusError(Code.INVALID_ARGUMENT, message)
         return {alias: tf.as_dtype(info.dtype) for alias, info in signatures[name].inputs.items()}
-
-    def _classify(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        request = classification_pb2.ClassificationRequest(model_spec=spec, input=self._examples(spec, body))
-        response = self._prediction.classify(request, self._timeout_seconds)
-        return json_examples.classifications(response.result)
-
-    def _regress(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        request = regression_pb2.RegressionRequest(model_spec=spec, input=self._examples(spec, body))
-        response = self._prediction.regress(request, self._timeout_seconds)
-        return json_examples.regressions(response.result)
-
-    def _examples(self, spec: model_pb2.ModelSpec, body: bytes) -> input_pb2.Input:
-        document = json_tensors.parse(body)
-        spec.signature_name = json_tensors.signature_name(document)
-        return json_examples.examples(document)
 
 
 class RestServer:

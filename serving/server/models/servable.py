@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import classification_pb2, inference_pb2, input_pb2, model_pb2, predict_pb2, regression_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.server import monitoring
-from serving.server.api import classify
 from serving.server.limits import NO_LIMITS, Limits
-from serving.server.models import warmup
 from serving.server.models.batching import BatchingParameters, Scheduler
 from serving.wire import tensors
 from serving.wire.status import Code, StatusError
 
 DEFAULT_SIGNATURE = "serving_default"
-PREDICT_METHOD = "tensorflow/serving/predict"
+METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")  # for Predict
 CLOSE_SECONDS = 5.0
+WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_WARM_UP_RECORDS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Servable:
         try:
             with monitoring.loading(str(directory)):
                 self.signatures = _restore(self._session, directory, options.tags)
-            warmup.replay(self, directory, options.warmup_iterations)
+            self._warm_up(directory)
         except BaseException:
             self.close()
             raise
@@ -72,105 +72,22 @@ class Servable:
         if name not in self.signatures:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         signature = self.signatures[name]
-        if self._options.check_method_names:
-            _check_method(signature)
+        if self._options.check_method_names and signature.method_name not in METHODS:
+            message = f"Expected prediction signature method_name to be one of {{{', '.join(METHODS)}}}. "
+            raise StatusError(Code.INTERNAL, f"{message}Was: {signature.method_name}")
         feeds = _feeds(signature, request)
         outputs = _outputs(signature, request.output_filter)
         _check_dtypes(signature, feeds)
         self._options.limits.check({alias: feeds[info.name].shape for alias, info in signature.inputs.items()})
-        return self._timed_run(request.model_spec.name, "Predict", feeds, outputs, timeout_seconds)
-
-    def classify(
-        self, request: classification_pb2.ClassificationRequest, timeout_seconds: float | None = None
-    ) -> classification_pb2.ClassificationResult:
-        """Labels and scores of the request's examples, or StatusError."""
-        signature = self._example_signature(request.model_spec)
-        classify.check_classify(signature, self._options.check_method_names)
-        outputs, count = self._run_examples(
-            "Classify", request.model_spec.name, signature, request.input, timeout_seconds
-        )
-        return classify.classification(outputs, count)
-
-    def regress(
-        self, request: regression_pb2.RegressionRequest, timeout_seconds: float | None = None
-    ) -> regression_pb2.RegressionResult:
-        """Values of the request's examples, or StatusError."""
-        signature = self._example_signature(request.model_spec)
-        classify.check_regress(signature, self._options.check_method_names)
-        outputs, count = self._run_examples(
-            "Regress", request.model_spec.name, signature, request.input, timeout_seconds
-        )
-        return classify.regression(outputs, count)
-
-    def multi_inference(
-        self, request: inference_pb2.MultiInferenceRequest, timeout_seconds: float | None = None
-    ) -> list[classification_pb2.ClassificationResult | regression_pb2.RegressionResult]:
-        """One result per task, all from one run over the same examples, or StatusError."""
-        signatures = self._task_signatures(request)
-        fetches = {
-            f"{index} {alias}": info.name
-            for index, signature in enumerate(signatures)
-            for alias, info in signature.outputs.items()
-        }
-        serialized = self._examples(request.input)
-        name = request.tasks[0].model_spec.name
-        feeds = {signatures[0].inputs[classify.INPUTS].name: serialized}
-        outputs = self._timed_run(name, "MultiInference", feeds, fetches, timeout_seconds)
-        monitoring.examples(name, len(serialized))
-        results = []
-        for index, (task, signature) in enumerate(zip(request.tasks, signatures, strict=True)):
-            own = {alias: outputs[f"{index} {alias}"] for alias in signature.outputs}
-            results.append(classify.RESULTS[task.method_name](own, len(serialized)))
-        return results
+        run = self._run if self._scheduler is None else self._scheduler.predict
+        with monitoring.runtime(request.model_spec.name, "Predict"):
+            return run(feeds, outputs, timeout_seconds)
 
     def close(self) -> None:
         """Lets queued requests finish for a few seconds; what is still running then is cut short."""
         if self._scheduler is not None:
             self._scheduler.close(CLOSE_SECONDS)
         self._session.close()
-
-    def _example_signature(self, spec: model_pb2.ModelSpec):
-        name = spec.signature_name or DEFAULT_SIGNATURE
-        if name not in self.signatures:
-            raise StatusError(Code.INVALID_ARGUMENT, f"No signature was found with the name: {name}")
-        return self.signatures[name]
-
-    def _task_signatures(self, request: inference_pb2.MultiInferenceRequest) -> list:
-        """One per task, all of the same model and with the same input."""
-        classify.check_tasks(request)
-        signatures = []
-        for task in request.tasks:
-            name = task.model_spec.signature_name or DEFAULT_SIGNATURE
-            if name not in self.signatures:
-                message = f"Requested signature not found in model graph: {name}"
-                raise StatusError(Code.INVALID_ARGUMENT, message)
-            classify.check_task(task, self.signatures[name], self._options.check_method_names)
-            signatures.append(self.signatures[name])
-        if len({signature.inputs[classify.INPUTS].name for signature in signatures}) > 1:
-            raise StatusError(Code.INVALID_ARGUMENT, "Input tensor must be the same for all Signatures.")
-        return signatures
-
-    def _examples(self, request_input: input_pb2.Input) -> np.ndarray:
-        serialized = classify.examples(request_input)
-        self._options.limits.check({classify.INPUTS: serialized.shape})
-        return serialized
-
-    def _run_examples(
-        self, api: str, name: str, signature, request_input: input_pb2.Input, timeout_seconds: float | None
-    ) -> tuple[dict[str, np.ndarray], int]:
-        serialized = self._examples(request_input)
-        feeds = {signature.inputs[classify.INPUTS].name: serialized}
-        fetches = {alias: info.name for alias, info in signature.outputs.items() if alias in classify.KNOWN_OUTPUTS}
-        outputs = self._timed_run(name, api, feeds, fetches, timeout_seconds)
-        monitoring.examples(name, len(serialized))
-        return outputs, len(serialized)
-
-    def _timed_run(
-        self, name: str, api: str, feeds: Mapping, fetches: Mapping, timeout_seconds: float | None
-    ) -> dict[str, np.ndarray]:
-        run = self._run if self._scheduler is None else self._scheduler.predict
-        with monitoring.runtime(name, api):
-            return run(feeds, fetches, timeout_seconds)
 
     def _run(self, feeds: Mapping, fetches: Mapping, timeout_seconds: float | None) -> dict[str, np.ndarray]:
         if timeout_seconds is not None and timeout_seconds <= 0:
@@ -185,6 +102,30 @@ class Servable:
             raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
         except RuntimeError as error:  # closed while the request was on its way
             raise StatusError(Code.UNAVAILABLE, str(error)) from error
+
+    def _warm_up(self, directory: Path) -> None:
+        """Replays the version's TFRecord of PredictionLog, if there is one, each request `warmup_iterations` times.
+
+        https://www.tensorflow.org/tfx/serving/saved_model_warmup
+
+        Raises:
+          StatusError: a request fails or is none of Predict's, or the file is no TFRecord.
+        """
+        path = directory / WARM_UP_FILE
+        if not self._options.warmup_iterations or not path.is_file():
+            return
+        try:
+            with monitoring.warming_up(str(directory)):
+                for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path)), 1):
+                    if count > MAX_WARM_UP_RECORDS:
+                        message = f"Number of warmup records exceeds the maximum ({MAX_WARM_UP_RECORDS}) at {path}"
+                        raise StatusError(Code.INVALID_ARGUMENT, message)
+                    request = _warm_up_request(record, path)
+                    for _ in range(self._options.warmup_iterations):
+                        self.predict(request)
+        except tf.errors.DataLossError as error:
+            message = f"{error.message}. Please verify your warmup data is in TFRecord format."
+            raise StatusError(Code.DATA_LOSS, message) from error
 
 
 def is_complete(directory: Path) -> bool:
@@ -203,14 +144,19 @@ def _restore(session: tf.compat.v1.Session, directory: Path, tags: Sequence[str]
     return dict(loaded.signature_def)
 
 
+def _warm_up_request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except Exception as error:  # DecodeError's module depends on the protobuf implementation
+        raise StatusError(Code.INVALID_ARGUMENT, f"Failed to parse warmup record from {path}") from error
+    kind = log.WhichOneof("log_type")
+    if kind != "predict_log":
+        message = f"Unsupported log_type for warmup: {kind} at {path}; legal is predict_log"
+        raise StatusError(Code.UNIMPLEMENTED, message)
+    return log.predict_log.request
+
+
 # ---- TensorFlow Serving's checks of a request against a signature (predict_util.cc, PreProcessPrediction)
-
-
-def _check_method(signature) -> None:
-    legal = (PREDICT_METHOD, *classify.CHECKS)
-    if signature.method_name not in legal:
-        message = f"Expected prediction signature method_name to be one of {{{', '.join(legal)}}}. "
-        raise StatusError(Code.INTERNAL, f"{message}Was: {signature.method_name}")
 
 
 def _braces(names) -> str:

@@ -8,7 +8,7 @@ import grpc
 import pytest
 import tensorflow as tf
 from prometheus_client.parser import text_string_to_metric_families
-from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.server import monitoring
 
@@ -38,9 +38,9 @@ class Scraper:
 
 
 @pytest.fixture(scope="module")
-def ports(serve, saved_model, examples_model, tmp_path_factory):
+def ports(serve, saved_model, tmp_path_factory):
     base = tmp_path_factory.mktemp("monitored")
-    shutil.copytree(examples_model, base / "m" / "1")
+    shutil.copytree(saved_model, base / "m" / "1")
     shutil.copytree(saved_model, base / "stems" / "1")
     entries = "".join(
         f'config {{ name: "{name}" base_path: "{base / name}" model_platform: "tensorflow" }}'
@@ -112,19 +112,6 @@ def test_rest_requests_are_counted_apart(scraper):
     assert change[(":tensorflow:serving:request_latency_count", *labels)] == 1
     assert change[(":tensorflow:serving:request_count_total", "model_name=stems", "status=OK")] == 1
     assert change[(":tensorflow:serving:request_count_total", "model_name=stems", "status=INVALID_ARGUMENT")] == 1
-
-
-def test_examples_are_counted(scraper, stub):
-    before = scraper.samples()
-    request = classification_pb2.ClassificationRequest()
-    request.model_spec.name = "m"
-    for _ in range(3):
-        request.input.example_list.examples.add().features.feature["x"].float_list.value.append(0.5)
-    stub.Classify(request, timeout=20)
-    change = grown(before, scraper.samples())
-    assert change[(":tensorflow:serving:request_example_count_total", "model=m")] == 3
-    assert change[(":tensorflow:serving:request_example_counts_bucket", "model=m", "le=4")] == 1
-    assert (":tensorflow:serving:request_example_counts_bucket", "model=m", "le=2") not in change
 
 
 def test_loads_are_counted(scraper):

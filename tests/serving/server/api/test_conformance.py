@@ -1,12 +1,13 @@
 """Every row of the contract with TensorFlow Serving, over a real socket: status code and words.
 
 Beside this table: states and versions on disk in test_versions.py, labels in test_labels.py, reloads that succeed in
-test_model_service.py, the rest of REST and of the metrics in test_rest.py and test_monitoring.py, warm-up in both
-test_versions.py and test_classify.py.
+test_model_service.py, the rest of REST and of the metrics in test_rest.py and test_monitoring.py, warm-up in
+test_versions.py.
 """
 
 import http.client
 import json
+import shutil
 import threading
 import time
 
@@ -16,6 +17,7 @@ import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -27,6 +29,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
     regression_pb2,
 )
+
+from serving.server.models.servable import Options, Servable
+from serving.wire.status import StatusError
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -381,50 +386,43 @@ def test_reload_refuses_in_tensorflow_servings_words(model_service, prediction, 
     assert prediction.Predict(predict_request(), timeout=20).model_spec.version.value == 1
 
 
-# ---- Classify, Regress, MultiInference: a separator's signatures are none of them; answers are in test_classify.py
-
-
-def of_examples(kind, signature="examples"):
-    request = kind()
-    request.model_spec.name, request.model_spec.signature_name = "stemline", signature
-    request.input.example_list.examples.add()
-    return request
-
-
-def multi_inference() -> inference_pb2.MultiInferenceRequest:
-    request = inference_pb2.MultiInferenceRequest()
-    task = request.tasks.add(method_name="tensorflow/serving/regress")
-    task.model_spec.name, task.model_spec.signature_name = "stemline", "examples"
-    return request
+# ---- Classify, Regress, MultiInference: no separator has a signature for them
 
 
 @pytest.mark.parametrize(
-    ("call", "request_", "code", "message"),
+    ("call", "request_"),
     [
-        ("Classify", classification_pb2.ClassificationRequest(), INVALID, "Missing ModelSpec"),
-        ("Regress", regression_pb2.RegressionRequest(), INVALID, "Missing ModelSpec"),
-        (
-            "Classify",
-            of_examples(classification_pb2.ClassificationRequest, "x"),
-            INVALID,
-            "No signature was found with the name: x",
-        ),
-        (
-            "Classify",
-            of_examples(classification_pb2.ClassificationRequest),
-            INVALID,
-            "No classification inputs found in SignatureDef: ",
-        ),
-        ("Regress", of_examples(regression_pb2.RegressionRequest), INVALID, "Expected one output Tensor."),
-        ("MultiInference", inference_pb2.MultiInferenceRequest(), INVALID, "ModelSpec has no name specified."),
-        ("MultiInference", multi_inference(), INVALID, "Expected one output Tensor."),
+        ("Classify", classification_pb2.ClassificationRequest()),
+        ("Regress", regression_pb2.RegressionRequest(model_spec={"name": "stemline", "signature_name": "examples"})),
+        ("MultiInference", inference_pb2.MultiInferenceRequest()),
     ],
 )
-def test_requests_with_examples_are_refused_in_tensorflow_servings_words(prediction, call, request_, code, message):
+def test_methods_of_no_separator_are_unimplemented_in_words(prediction, call, request_):
     with pytest.raises(grpc.RpcError) as caught:
         getattr(prediction, call)(request_, timeout=20)
-    details = caught.value.details()
-    assert (caught.value.code(), details[: len(message)]) == (code, message)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert caught.value.details().startswith(f"{call} is not served: ")
+    assert caught.value.details().endswith("legal is Predict")
+
+
+def test_predict_checks_the_signatures_method_where_the_flag_says_so(saved_model, tmp_path):
+    shutil.copytree(saved_model, tmp_path / "1")
+    path = tmp_path / "1" / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    saved.meta_graphs[0].signature_def["serving_default"].method_name = "my/method"
+    path.write_bytes(saved.SerializeToString())
+    servable = Servable(tmp_path / "1")
+    np.testing.assert_array_equal(servable.predict(predict_request())["vocals"], 0.25 * MIXTURE)
+    servable.close()
+    strict = Servable(tmp_path / "1", Options(check_method_names=True))
+    with pytest.raises(StatusError) as caught:
+        strict.predict(predict_request())
+    strict.close()
+    assert (caught.value.code, caught.value.message) == (
+        grpc.StatusCode.INTERNAL,
+        "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
+        "tensorflow/serving/classify, tensorflow/serving/regress}. Was: my/method",
+    )
 
 
 # ---- batching: one run at a time, one waiting

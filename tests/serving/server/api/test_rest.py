@@ -52,9 +52,9 @@ STEMS = "/v1/models/stems"
 
 
 @pytest.fixture(scope="module")
-def base(saved_model, louder_model, examples_model, tmp_path_factory) -> Path:
+def base(saved_model, louder_model, tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("rest")
-    for name, version, model in (("stems", 1, saved_model), ("stems", 2, louder_model), ("m", 1, examples_model)):
+    for name, version, model in (("stems", 1, saved_model), ("stems", 2, louder_model), ("m", 1, saved_model)):
         shutil.copytree(model, base / name / str(version))
     models = [
         f'name: "stems" base_path: "{base}/stems" model_version_policy {{ all {{ }} }} '
@@ -149,12 +149,11 @@ def test_status(rest):
     assert rest.get(f"{STEMS}/labels/stable") == (200, {"model_version_status": versions[1:]})
 
 
-def test_classify_and_regress(rest):
-    document = {"examples": [{"x": 0.25}, {"x": 1.0}]}
-    answer = {"results": [[["yes", 0.25], ["no", 0.75]], [["yes", 1.0], ["no", 0.0]]]}
-    assert rest.post("/v1/models/m:classify", document) == (200, answer)
-    document = {"signature_name": "regress", "context": {"x": 0.25}, "examples": [{}, {"x": [3.0]}]}
-    assert rest.post("/v1/models/m:regress", document) == (200, {"results": [0.5, 6.0]})
+@pytest.mark.parametrize("method", ["classify", "regress"])
+def test_methods_of_no_separator_are_not_implemented(rest, method):
+    status, answer = rest.post(f"{STEMS}:{method}", {"examples": [{"x": 0.5}]})
+    assert status == 501
+    assert answer["error"].startswith(f"{method.capitalize()} is not served: ")
 
 
 ROW = [[1.0]]
@@ -231,24 +230,6 @@ ERRORS = {
         {"signature_name": "two_seconds", "instances": ROW},
         504,
         None,
-    ),
-    "no examples": (
-        "/v1/models/m:classify",
-        {},
-        400,
-        "When method is classify, key 'examples' is expected and was not found",
-    ),
-    "mixed feature": (
-        "/v1/models/m:classify",
-        {"examples": [{"x": [0.5, "a"]}]},
-        400,
-        "Unexpected element type in feature: x expecting type: float",
-    ),
-    "regress of a classifier": (
-        "/v1/models/m:regress",
-        {"examples": [{"x": 0.5}]},
-        400,
-        "Expected one output Tensor.",
     ),
 }
 

@@ -198,9 +198,10 @@ def test_a_broken_version_never_serves(server, louder_model, version, damage, tm
         (51, warm_up_record("x"), 1, 3, "input tensor alias not found in signature: x"),
         (52, b"no PredictionLog", 1, 3, "Failed to parse warmup record"),
         (53, prediction_log_pb2.PredictionLog(session_run_log={}).SerializeToString(), 1, 12, "session_run_log"),
-        (54, warm_up_record(), 1001, 3, "Number of warmup records exceeds the maximum (1000)"),
+        (54, prediction_log_pb2.PredictionLog(classify_log={}).SerializeToString(), 1, 12, "classify_log"),
+        (55, warm_up_record(), 1001, 3, "Number of warmup records exceeds the maximum (1000)"),
     ],
-    ids=["failing", "unparsable", "unsupported", "too many"],
+    ids=["failing", "unparsable", "unsupported", "of no separator", "too many"],
 )
 def test_a_failing_warm_up_fails_the_load(server, louder_model, tmp_path, version, record, times, code, words):
     cold = tmp_path / "cold"
@@ -459,7 +460,7 @@ def send_secrets(port: str) -> None:
 def test_importing_serving_changes_nothing_global():
     code = (
         "import os, signal, logging; before = dict(os.environ), signal.getsignal(signal.SIGTERM), logging.root.level;"
-        "import serving.server, serving.client.chunking, serving.process;"
+        "import serving.server, serving.process;"
         "assert before == (dict(os.environ), signal.getsignal(signal.SIGTERM), logging.root.level);"
         "import sys; assert 'tensorflow' not in sys.modules"
     )

@@ -20,8 +20,7 @@ from tfx.types.channel import BaseChannel
 from models import exported, losses, weights
 from models.separator import Separator
 from pipeline.common import progress
-from pipeline.config.config import Config, from_json, to_json
-from pipeline.runs import history
+from pipeline.config.config import Config, from_json, saved_config, to_json
 from pipeline.training import devices, loop, warm_start
 from pipeline.training.warm_start import Start
 
@@ -113,7 +112,7 @@ def teacher_of(config: Config, base_model: str | None) -> Separator | None:
         return None
     if not base_model:
         raise ValueError(f"train.teacher is {config.train.teacher!r}, of which there is no trained model")
-    spec = history.saved_config(base_model).model
+    spec = saved_config(base_model).model
     losses.check_teacher(spec, config.model)
     return weights.restore(base_model, spec, config.train.precision)
 

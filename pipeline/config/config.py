@@ -18,10 +18,11 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
-from models.spec import ModelSpec, Recipe, TrainSpec
+from models.spec import ModelSpec
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gate import GateConfig
-from pipeline.runs.metadata import MetadataConfig
+from pipeline.config.metadata import MetadataConfig
+from pipeline.config.train import Recipe, TrainSpec
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -213,6 +214,14 @@ def from_json(text: str) -> Config:
     except json.JSONDecodeError as error:
         raise ConfigError(f"configuration is not JSON: {error}") from error
     return from_mapping(mapping)
+
+
+def saved_config(saved_model: str) -> Config:
+    """The configuration that a SavedModel was trained with: its sections data, model and train.
+
+    Raises OSError when it is not beside the model, ConfigError when it cannot be read.
+    """
+    return from_json(Path(saved_model, "assets.extra", "config.json").read_text())
 
 
 def nearest(word: str, legal: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from models.spec import ModelSpec, TrainSpec
+from models.spec import ModelSpec
+from pipeline.config.train import TrainSpec
 from pipeline.data import augment, tfrecords
 
 # Decoded segments are kept in memory when their TFRecords are smaller than this; larger sets are read again every epoch.

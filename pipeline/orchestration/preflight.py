@@ -9,7 +9,7 @@ from pathlib import Path
 from models import losses
 from models.separator import Separator
 from pipeline.config.cluster import TRAINER
-from pipeline.config.config import Config
+from pipeline.config.config import Config, saved_config
 from pipeline.data import batches, ingest
 from pipeline.orchestration import beam_runners
 from pipeline.runs import history, metadata
@@ -68,4 +68,4 @@ def check_teacher(config: Config, workdir: Workdir) -> None:
         raise ValueError(
             f"train.teacher is {recipe!r}, of which {workdir.root} holds no trained model; this makes one: {command}"
         )
-    losses.check_teacher(history.saved_config(model.saved_model).model, config.model)
+    losses.check_teacher(saved_config(model.saved_model).model, config.model)

@@ -13,8 +13,7 @@ import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.runs import metadata
-from pipeline.config.config import Config, from_json
-from pipeline.runs.metadata import MetadataConfig
+from pipeline.config.metadata import MetadataConfig
 from pipeline.runs.workdir import Workdir
 
 STATES = {
@@ -159,14 +158,6 @@ def newest_model(store: mlmd.MetadataStore, pipeline: str) -> pb.Artifact | None
     properties = [verdict.custom_properties for verdict in verdicts]
     blessed = {each["current_model_id"].int_value for each in properties if each["blessed"].int_value == 1}
     return next((model for model in models if model.id in blessed), next(iter(models), None))
-
-
-def saved_config(saved_model: str) -> Config:
-    """The configuration that a SavedModel was trained with: its sections data, model and train.
-
-    Raises OSError when it is not beside the model, ConfigError when it cannot be read.
-    """
-    return from_json(Path(saved_model, "assets.extra", "config.json").read_text())
 
 
 def _put_out(store: mlmd.MetadataStore, pipeline: str, node: str, type_name: str) -> list[pb.Artifact]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import socket
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.common import files
+from pipeline.config.metadata import MetadataConfig
 
 if TYPE_CHECKING:
     import ml_metadata as mlmd
@@ -25,49 +23,6 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 # Of processes that meet in an empty database one makes the tables; MLMD tells the others to come again.
 COME_AGAIN, ATTEMPTS, WAIT_SECONDS = "concurrent connection to the empty database", 30, 1.0
-
-
-@dataclass(frozen=True)
-class MetadataConfig:
-    """Where runs are recorded. host to user are of backend `mysql`.
-
-    password_env: the environment variable that holds the password; password_file: a file that does, instead. The password
-        itself stands in no configuration.
-    """
-
-    backend: Literal["sqlite", "mysql"] = "sqlite"
-    host: str = "127.0.0.1"
-    port: int = 3306
-    database: str = "stemline"
-    user: str = "stemline"
-    password_env: str = "STEMLINE_METADATA_PASSWORD"
-    password_file: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a server that cannot be."""
-        if not 0 < self.port < 65536:
-            raise ValueError(f"metadata.port is {self.port}: legal are 1 to 65535")
-        for name in ("host", "database", "user"):
-            if not getattr(self, name):
-                raise ValueError(f"metadata.{name} is empty: a name is needed")
-
-    @property
-    def place(self) -> str:
-        """Where that is, in words."""
-        if self.backend == "sqlite":
-            return "a file of sqlite in the working directory"
-        return f"database {self.database!r} of {self.host}:{self.port}"
-
-    def password(self) -> str:
-        """The password of `user`. Raises ValueError where there is none, OSError for a file that cannot be read."""
-        if self.password_file:
-            return Path(self.password_file).read_text().rstrip("\r\n")
-        if self.password_env not in os.environ:
-            raise ValueError(
-                f"metadata.backend is mysql, but the environment variable {self.password_env} with the password of "
-                f"{self.user!r} is not set; metadata.password_env names another one, metadata.password_file a file"
-            )
-        return os.environ[self.password_env]
 
 
 def connection(config: MetadataConfig, workdir: Workdir) -> pb.ConnectionConfig:

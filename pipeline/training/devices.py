@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from models.spec import TrainSpec
+from pipeline.config.train import TrainSpec
 
 Answer = TypeVar("Answer")
 

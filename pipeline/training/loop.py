@@ -15,7 +15,7 @@ import tf_keras as keras
 
 from models import losses, spectral
 from models.separator import Separator
-from models.spec import Recipe, TrainSpec
+from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import batches
 from pipeline.training import devices, lbfgs, stages
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tf_keras as keras
 
 from models.separator import Separator
-from models.spec import Recipe, StageSpec
+from pipeline.config.train import Recipe, StageSpec
 
 # The last stage, which trains the recipe's own network.
 OWN = "own"

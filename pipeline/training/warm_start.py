@@ -17,8 +17,7 @@ from typing import Any
 from models import weights
 from models.separator import Separator
 from pipeline.common import files, versions
-from pipeline.config.config import Config
-from pipeline.runs import history
+from pipeline.config.config import Config, saved_config
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def find(config: Config, serving_directory: str) -> Start:
         return Start("", reason=f"no version is served from {serving_directory} yet")
     model = str(Path(serving_directory, str(version)))
     try:
-        served = history.saved_config(model).model
+        served = saved_config(model).model
         if changed := _changed(served, config.model):
             return Start(
                 model, reason=f"version {version}, which is served, has another model.{', model.'.join(changed)}"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.spec import TrainSpec
+from pipeline.config.train import TrainSpec
 from pipeline.data import augment, batches
 
 

@@ -16,8 +16,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
-from models.spec import TrainSpec
 from pipeline.config.config import Config, ConfigError, DataConfig, load, recipe_names
+from pipeline.config.train import TrainSpec
 from pipeline.leaderboard import board as boards
 from pipeline.leaderboard import page, run
 from pipeline.leaderboard.board import Board, Entry

@@ -20,7 +20,7 @@ import pytest
 from pipeline.runs import metadata
 from pipeline.runs import history
 from pipeline.config.config import load, to_json
-from pipeline.runs.metadata import MetadataConfig
+from pipeline.config.metadata import MetadataConfig
 from pipeline.runs.workdir import Workdir
 
 PASSWORD = "it's a secret: 47"

@@ -29,7 +29,8 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from models.spec import ModelSpec, Recipe, TrainSpec
+from models.spec import ModelSpec
+from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import ingest, tfrecords
 from pipeline.training import devices, loop
 from pipeline.config.config import load
@@ -70,7 +71,8 @@ def test_two_replicas_give_the_losses_of_one(tmp_path: Path) -> None:
 WORKER = """
 import json, os, sys
 from pathlib import Path
-from models.spec import ModelSpec, Recipe, TrainSpec
+from models.spec import ModelSpec
+from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import tfrecords
 from pipeline.training import devices, loop
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.spec import ModelSpec, Recipe, TrainSpec
+from models.spec import ModelSpec
 from pipeline.components import trainer
 from pipeline.config.config import load
+from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import batches, ingest, tfrecords
 from pipeline.training import loop
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from models.separator import Separator
-from models.spec import ModelSpec, Recipe, StageSpec, TrainSpec
+from models.spec import ModelSpec
+from pipeline.config.train import Recipe, StageSpec, TrainSpec
 from pipeline.training import loop, stages
 
 FCN = {"filters": (4,), "kernels": ((3, 5),), "output_kernel": (3, 5), "segment_frames": 6}

@@ -1,7 +1,7 @@
 """The command line of tensorflow_model_server 2.16.1, and what this server makes of each flag.
 
-A flag is honoured (a field of `Flags`), accepted and without effect where that cannot change an answer (`WITHOUT_EFFECT`),
-or refused by name where it could (`REFUSED`). Forms as in TensorFlow's flag parser: `--flag=value`, and `--flag`,
+A flag is honoured (a field of `Flags`), said to have no effect where that cannot change an answer (`WITHOUT_EFFECT`), or
+refused by name where it could (`REFUSED`). Forms as in TensorFlow's flag parser: `--flag=value`, and `--flag`,
 `--flag=true` or `--flag=false` for booleans; the last mention counts.
 https://github.com/tensorflow/serving/blob/2.16.1/tensorflow_serving/model_servers/main.cc
 """
@@ -145,20 +145,17 @@ class Flags:
     limits: Limits = field(default_factory=Limits)
 
 
-WITHOUT_EFFECT: dict[str, Callable[[str], Any]] = {
-    # how models are loaded, not what they answer: here every model loads in a thread of its own
-    "num_load_threads": _count,
-    "num_unload_threads": _count,
-    "flush_filesystem_caches": _boolean,
-    "remove_unused_fields_from_bundle_metagraph": _boolean,
-    # TensorFlow's Python runtime decides by itself
-    "xla_cpu_compilation_enabled": _boolean,
-    "xla_gpu_compilation_enabled": _boolean,
-    "skip_initialize_tpu": _boolean,
-    # beside the models
-    "enable_profiler": _boolean,
-    "num_tflite_pools": _count,
-    "num_tflite_interpreters_per_pool": _count,
+WITHOUT_EFFECT: dict[str, tuple[Callable[[str], Any], str]] = {  # name -> (what it takes, why)
+    "num_load_threads": (_count, "every model loads in a thread of its own"),
+    "num_unload_threads": (_count, "every model unloads in a thread of its own"),
+    "flush_filesystem_caches": (_boolean, "the operating system keeps and drops what it has read"),
+    "remove_unused_fields_from_bundle_metagraph": (_boolean, "TensorFlow's Python runtime keeps the graph it needs"),
+    "xla_cpu_compilation_enabled": (_boolean, "TensorFlow's Python runtime decides what is compiled"),
+    "xla_gpu_compilation_enabled": (_boolean, "TensorFlow's Python runtime decides what is compiled"),
+    "skip_initialize_tpu": (_boolean, "no TPU is used"),
+    "enable_profiler": (_boolean, "there is no profiler"),
+    "num_tflite_pools": (_count, "TensorFlow Lite models are not served"),
+    "num_tflite_interpreters_per_pool": (_count, "TensorFlow Lite models are not served"),
 }
 
 REFUSED: dict[str, tuple[str, str]] = {  # name -> (the value that asks for nothing, why not)
@@ -173,7 +170,10 @@ REFUSED: dict[str, tuple[str, str]] = {  # name -> (the value that asks for noth
 
 
 def parse(argv: Sequence[str] | None) -> Flags:
-    """The flags of a command line; one that is wrong or unknown ends the process with a sentence and exit code 2."""
+    """The flags of a command line; one that is wrong or unknown ends the process with a sentence and exit code 2.
+
+    One that has no effect is named on standard error, with the reason.
+    """
     parser = argparse.ArgumentParser(
         "serving.server",
         description="TensorFlow Serving's protocol, flags and answers.",
@@ -193,16 +193,21 @@ def parse(argv: Sequence[str] | None) -> Flags:
     flags = Flags(**values, limits=limits.from_flags(known))
     if problem := _contradiction(flags):
         parser.error(problem)
+    for name, (_, reason) in WITHOUT_EFFECT.items():
+        if getattr(known, name) is not None:
+            print(f"--{name} has no effect here: {reason}", file=sys.stderr, flush=True)
     return flags
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--version", action="version", version=_version())
+    version = f"TensorFlow ModelServer: {SERVING_VERSION} (stemline, embedded)"
+    version += f"\nTensorFlow Library: {metadata.version('tensorflow')}"
+    parser.add_argument("--version", action="version", version=version)
     for name, (kind, words, default) in _honoured().items():
         _add(parser, name, kind, default, words)
     limits.add_flags(parser)
-    for name, kind in WITHOUT_EFFECT.items():
-        _add(parser, name, kind, None, "accepted, without effect here")
+    for name, (kind, reason) in WITHOUT_EFFECT.items():
+        _add(parser, name, kind, None, f"has no effect here: {reason}")
     for name, (nothing, reason) in REFUSED.items():
         _add(parser, name, _boolean_text if nothing == "false" else str, nothing, f"refused: {reason}")
 
@@ -224,11 +229,6 @@ def _add(parser: argparse.ArgumentParser, name: str, kind: Callable, default: An
 
 def _boolean_text(text: str) -> str:
     return str(_boolean(text)).lower()
-
-
-def _version() -> str:
-    tensorflow = metadata.version("tensorflow")
-    return f"TensorFlow ModelServer: {SERVING_VERSION} (stemline, embedded)\nTensorFlow Library: {tensorflow}"
 
 
 def _contradiction(flags: Flags) -> str:

@@ -1,4 +1,4 @@
-"""The command line: every flag of tensorflow_model_server 2.16.1 is honoured, without effect, or refused by name."""
+"""The command line: every flag of tensorflow_model_server 2.16.1 is honoured, said to have no effect, or refused."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -101,6 +101,22 @@ def test_values_become_what_they_mean():
 )  # fmt: skip
 def test_what_is_wrong_is_named_in_one_sentence(capsys, argv, words):
     assert refusal(capsys, BASE, *argv) == words
+
+
+@pytest.mark.parametrize("name", sorted(flags.WITHOUT_EFFECT))
+def test_flags_without_effect_are_announced_with_the_reason(capsys, name):
+    _, reason = flags.WITHOUT_EFFECT[name]
+    value = "4" if name.startswith("num_") else "true"
+    assert flags.parse([BASE, f"--{name}={value}"]) == flags.parse([BASE])
+    assert capsys.readouterr().err == f"--{name} has no effect here: {reason}\n"
+
+
+def test_only_the_flags_that_are_given_are_announced(capsys):
+    flags.parse([BASE, "--num_load_threads=4", "--port=1", "--enable_profiler"])
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == [
+        "--num_load_threads",
+        "--enable_profiler",
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(flags.REFUSED))

@@ -1,9 +1,10 @@
-"""What every test process needs before TensorFlow is imported, and where the research data lie."""
+"""What every test needs: an environment before TensorFlow is imported, a directory of its own, the research data."""
 
 from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,43 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).resolve().parent.parent
+CACHES = (".venv", ".tools", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis")
+UNTRACKED = pytest.StashKey[frozenset[str] | None]()
+
+
+def _untracked() -> frozenset[str] | None:
+    """Files of the checkout that git does not hold, ignored ones too, caches apart; None where this is no checkout."""
+    command = ["git", "-C", ROOT, "ls-files", "--others", "-z", *(f"--exclude={name}" for name in CACHES)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return frozenset(done.stdout.split("\0")) if done.returncode == 0 else None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[UNTRACKED] = _untracked()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run that leaves files in the checkout fails: the next one would meet them."""
+    before = session.config.stash.get(UNTRACKED, None)
+    if before is not None and (left := sorted((_untracked() or frozenset()) - before)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write_line(f"files appeared in the checkout during the tests: {', '.join(left[:3])}{more}", red=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For fixtures of a wider scope than a test: what lies in the checkout, as `runs/` of a demo, is nobody's input."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _working_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -60,5 +60,5 @@ def test_help_needs_no_tensorflow() -> None:
         "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0, result.output; "
         "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'museval') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

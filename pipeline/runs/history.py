@@ -12,8 +12,8 @@ from typing import Any
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.runs import metadata
 from pipeline.config.metadata import MetadataConfig
+from pipeline.runs import metadata
 from pipeline.runs.workdir import Workdir
 
 STATES = {

@@ -23,7 +23,6 @@ from pipeline.data.datasets.track import (
     split_by_hash,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 FRACTIONS = {"dev_fraction": 0.2, "test_fraction": 0.2}
 
 
@@ -72,7 +71,7 @@ def test_options_prefer_the_given_over_the_shared_over_the_default():
 
 def test_listing_formats_imports_nothing_heavy():
     code = "import sys; from pipeline.data import datasets; datasets.formats(); print(sorted({'numpy', 'soundfile', 'musdb'} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 
 

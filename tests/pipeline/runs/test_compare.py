@@ -14,8 +14,7 @@ import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.runs import history
-from pipeline.runs import compare
+from pipeline.runs import compare, history
 from pipeline.runs.compare import Row, Section
 from pipeline.runs.workdir import Workdir
 

@@ -17,10 +17,9 @@ from pathlib import Path
 import filelock
 import pytest
 
-from pipeline.runs import metadata
-from pipeline.runs import history
 from pipeline.config.config import load, to_json
 from pipeline.config.metadata import MetadataConfig
+from pipeline.runs import history, metadata
 from pipeline.runs.workdir import Workdir
 
 PASSWORD = "it's a secret: 47"

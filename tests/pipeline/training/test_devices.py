@@ -17,8 +17,6 @@ from pipeline.data import ingest
 from pipeline.orchestration import preflight
 from pipeline.training import devices
 
-ROOT = Path(__file__).resolve().parents[3]
-
 # Two logical CPUs stand for two GPUs; devices have to be set up before TensorFlow starts, hence a process of its own.
 SCRIPT = """
 import dataclasses, sys
@@ -62,7 +60,7 @@ print("equal", len(one))
 
 
 def test_two_replicas_give_the_losses_of_one(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("equal 6")
 
@@ -96,7 +94,7 @@ def start(root: Path, name: str, batch: int, config: dict | None = None) -> subp
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
     told = {"TF_CONFIG": json.dumps(config)} if config else {}
     command = [sys.executable, "-c", WORKER, str(root), name, str(batch)]
-    return subprocess.Popen(command, cwd=ROOT, env={**environment, **told}, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env={**environment, **told}, stderr=subprocess.PIPE, text=True)
 
 
 def finished(process: subprocess.Popen) -> None:

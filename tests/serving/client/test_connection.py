@@ -97,9 +97,7 @@ def test_the_command_line_takes_the_same_files(addresses, own, tmp_path):
         "--server",
         addresses[True],
     ]
-    done = subprocess.run(
-        [*command, *options], cwd=Path(process.__file__).parent.parent, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert soundfile.info(tmp_path / "out" / "a" / "vocals.wav").frames == 1000
 

@@ -21,7 +21,6 @@ from serving.local import LocalModel
 
 RATE_HZ, FRAME_LENGTH, HOP = 8000, 64, 32
 LATENCY = FRAME_LENGTH
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def saved(directory: Path, network: str, sizes: dict) -> Path:
@@ -69,7 +68,7 @@ def expected(local: LocalModel, mixture: np.ndarray, target: str) -> np.ndarray:
 def command(*args: object, **options) -> subprocess.Popen:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     words = [sys.executable, "-m", "pipeline.cli.main", "live", *map(str, args)]
-    return subprocess.Popen(words, cwd=ROOT, bufsize=0, **{**pipes, **options})
+    return subprocess.Popen(words, bufsize=0, **{**pipes, **options})
 
 
 @pytest.fixture

@@ -43,7 +43,6 @@ class Server:
         flags = [f"--port={self.port}", "--model_name=stemline", f"--model_base_path={self._base_path}"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "serving.server", *flags],
-            cwd=Path(process.__file__).parent.parent,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -31,7 +31,6 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from serving import process
 from serving.wire import tensors
 
-ROOT = Path(process.__file__).parent.parent
 PREDICTION, MODEL = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
 PREDICT = PREDICTION + "Predict"
 METHODS = [PREDICT, PREDICTION + "GetModelMetadata", PREDICTION + "Classify", PREDICTION + "Regress"]
@@ -62,7 +61,7 @@ def serving(base_path: Path, log: Path) -> Iterator[Server]:
     flags += [f"--stemline_max_message_bytes={MESSAGE_BYTES}", "--file_system_poll_wait_seconds=60"]
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "serving.server", *flags], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "serving.server", *flags], stdout=output, stderr=subprocess.STDOUT
         )
     try:
         deadline = time.monotonic() + 120

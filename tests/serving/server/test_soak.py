@@ -82,7 +82,7 @@ def export_all(folder: Path, versions: int) -> None:
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; import test_soak\n"
         f"for n in range(1, {versions} + 1): test_soak.export_version(Path({str(folder)!r}, str(n)), n)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(process.__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def publish(exported: Path, base: Path, version: int) -> bool:
@@ -223,7 +223,6 @@ def test_memory_of_client_and_server_is_bounded(stereo_model, tmp_path):
         started = time.monotonic()
         client = subprocess.Popen(
             [*command, address, str(tmp_path / "long.wav"), str(tmp_path / "out")],
-            cwd=Path(process.__file__).parent.parent,
         )
         with watching(server, psutil.Process(client.pid)) as largest:
             assert client.wait() == 0

@@ -1,6 +1,5 @@
 """Versions on disk against a running server: hot swap, broken and half-copied versions, warm-up, start and stop."""
 
-import os
 import re
 import shutil
 import signal
@@ -346,8 +345,7 @@ def test_directories_that_are_no_int64_are_no_versions(tmp_path):
 def program(*flags: str) -> Iterator[subprocess.Popen]:
     """A server in a process of its own, which is gone at the end whatever became of the test."""
     command = [sys.executable, "-m", "serving.server", *flags]
-    root = Path(process.__file__).parent.parent
-    server = subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    server = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield server
     finally:
@@ -464,5 +462,4 @@ def test_importing_serving_changes_nothing_global():
         "assert before == (dict(os.environ), signal.getsignal(signal.SIGTERM), logging.root.level);"
         "import sys; assert 'tensorflow' not in sys.modules"
     )
-    root = Path(process.__file__).parent.parent
-    subprocess.run([sys.executable, "-c", code], cwd=root, env={**os.environ}, check=True)
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -19,7 +19,6 @@ import yaml
 
 from kubeflow import training as operator_sdk
 
-ROOT = Path(__file__).resolve().parents[5]
 PATH = "/apis/kubeflow.org/v1/namespaces/kubeflow/tfjobs"
 Object = dict[str, Any]
 
@@ -48,7 +47,7 @@ class Pod:
         assert python == "python"
         environment = {**os.environ, "TF_CONFIG": json.dumps(tf_config), "TF_USE_LEGACY_KERAS": "1"}
         self._start = lambda file: subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=file, stderr=file
+            [sys.executable, *arguments], env=environment, stdout=file, stderr=file
         )
         self.log, self.restarts, self.phase, self.process = log, 0, "Running", None
         self._gone = threading.Event()

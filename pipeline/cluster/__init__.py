@@ -1,1 +1,0 @@
-"""The graph on Kubeflow Pipelines: compiled, submitted, scheduled, and emulated on one machine."""

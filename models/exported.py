@@ -9,7 +9,7 @@
   `channels` and `sample_rate_hz` -> float32 [batch, values] per target, interleaved as the mixture is and padded with
   zeros to the longest of the batch.
 - `describe`: `query` string [batch], ignored -> `sample_rate_hz` and `period_samples` (see Separator) int64 [batch], and
-  with `stream` also `hop` and `latency_samples`: what a client of a remote server cannot read from `assets.extra`.
+  with `stream` also `hop` and `latency_samples`: what a client of a remote server cannot read from the model's directory.
 - `stream`, of a separator that works block by block (see models.streaming): `mixture` as in serving_default, a multiple
   of `hop` samples, and `state_0`, `state_1`, ... float32 [batch, ...] -> as many samples per target, `latency_samples` -
   `hop` late, and the state after them under the same names. A stream begins with zeros in the signature's shapes.
@@ -23,6 +23,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,39 +31,38 @@ import numpy as np
 import tensorflow as tf
 
 from models import streaming
+from models.directory import ModelDirectory
 from models.separator import Separator
 from models.spec import ModelSpec, nearest
 from models.streaming import StreamingSeparator
-
-DESCRIPTION = os.path.join("assets.extra", "stemline.json")
 
 
 def save(separator: Separator, directory: str | os.PathLike, recipe_name: str = "") -> None:
     """Writes the SavedModel with its signatures; `directory` appears, or is replaced, when all of it is written.
 
-    `assets.extra/stemline.json` beside it says what was exported, see `description`.
+    Its `ModelDirectory.description_file` says what was exported, see `description`.
     Raises OSError or tf.errors.OpError when it cannot be written.
     """
-    final = os.fspath(directory).rstrip("/")
-    partial = f"{final}.partial"
-    _remove(partial)
+    final = Path(directory)
+    partial = final.with_name(f"{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     module = tf.Module()
     # The module holds variables and traced functions only: nothing of Keras, of an optimiser or of a loss is saved.
     module.separator_weights = separator.weights
     try:
-        tf.saved_model.save(module, partial, signatures=signatures(separator))
-        path = os.path.join(partial, DESCRIPTION)
-        tf.io.gfile.makedirs(os.path.dirname(path))
-        with tf.io.gfile.GFile(path, "w") as file:
-            file.write(json.dumps(description(separator, recipe_name), indent=2) + "\n")
-        _remove(final)
-        tf.io.gfile.rename(partial, final)
+        tf.saved_model.save(module, str(partial), signatures=signatures(separator))
+        file = ModelDirectory(partial).description_file
+        file.parent.mkdir()
+        file.write_text(json.dumps(description(separator, recipe_name), indent=2) + "\n")
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
     finally:
-        _remove(partial)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def description(separator: Separator, recipe_name: str = "") -> dict:
-    """What a client needs to know of a model, as stored in `assets.extra/stemline.json`.
+    """What a client needs to know of a model, as stored in its `ModelDirectory.description_file`.
 
     `identity`: equal of two models that answer alike, see `identity`.
     `streams`: whether it has the signature `stream`; `latency_samples`, `latency_ms`: the algorithmic latency of that
@@ -135,15 +135,11 @@ def signatures(separator: Separator) -> dict:
 class Exported:
     """A SavedModel that `save` wrote, loaded into this process.
 
-    Attributes: `description` (the dict of `stemline.json`), `targets`, `sample_rate_hz`, `channels`.
+    Attributes: `description` (that of its `ModelDirectory`), `targets`, `sample_rate_hz`, `channels`.
     """
 
     def __init__(self, directory: str | os.PathLike):
-        path = os.path.join(os.fspath(directory), DESCRIPTION)
-        if not tf.io.gfile.exists(path):
-            raise ValueError(f"{os.fspath(directory)} is no exported separator; legal: a directory with {DESCRIPTION}.")
-        with tf.io.gfile.GFile(path) as file:
-            self.description = json.loads(file.read())
+        self.description = ModelDirectory(directory).description
         self.targets: list[str] = self.description["targets"]
         self.sample_rate_hz: int = self.description["sample_rate_hz"]
         self.channels: int = self.description["channels"]
@@ -237,8 +233,3 @@ def _separate_item(spec: ModelSpec, separate: Callable, waveform: tf.Tensor) -> 
 def _assert_legal(name: str, received: tf.Tensor, required: int, unit: str) -> None:
     message = tf.strings.format(f"{name} received: {{}} {unit}; required: {required} {unit}", received)
     tf.debugging.Assert(tf.equal(received, required), [message])
-
-
-def _remove(directory: str) -> None:
-    if tf.io.gfile.exists(directory):
-        tf.io.gfile.rmtree(directory)

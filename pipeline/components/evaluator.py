@@ -20,7 +20,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from pipeline.common import files, process, versions
+from models.directory import ModelDirectory
+from pipeline.common import files, process
 from pipeline.common.progress import console
 from pipeline.components.pusher import SERVED_VERSION
 from pipeline.config import config as configuration
@@ -60,8 +61,8 @@ def BssEvaluator(
     The baseline is judged again on the tracks of today, whatever it scored on others.
 
     `config` is `pipeline.config.config.to_json` of the resolved configuration. `evaluations` is a directory that outlives
-    executions: a killed one continues from there. `served_elsewhere` is `pipeline.common.versions.newest_foreign` of the
-    serving directory: a verdict from the cache holds only while nobody else has pushed.
+    executions: a killed one continues from there. `served_elsewhere` is the newest version that another
+    pipeline pushed to the serving directory: a verdict from the cache holds only while nobody else has pushed.
 
     `evaluation` gets report.html, drift.json, summary.json, scores.csv and museval's JSON, and the model's finite scores
     as custom properties `<target>/<version>/<metric>` (those of the other methods with the method in front); `blessing`
@@ -72,11 +73,11 @@ def BssEvaluator(
     """
     del served_elsewhere
     settings = configuration.from_json(config)
-    served = versions.newest(serving_directory)
+    served = ModelDirectory.newest(serving_directory)
     tracks = _chosen(examples.uri, settings)
     model_dir = _serving_dir(model)
     _check(model_dir, settings)
-    baseline, described = _baseline(model, baseline_model, serving_directory, served)
+    baseline, described = _baseline(model, baseline_model, served)
     unfit = _unfit(baseline, settings) if baseline else ""
     models = {"model": model_dir, "baseline": baseline} if baseline and not unfit else {"model": model_dir}
     task = Task(examples.uri, tracks, models, settings)
@@ -90,7 +91,7 @@ def BssEvaluator(
     files.write_text(directory / drift.FILE, drift.to_json(data))
     report.write(result, _shown(result, task), directory / REPORT, f"Model {model.uri}", data=data)
     _publish_scores(evaluation, result)
-    _bless(blessing, result, model, {**described, SERVED_VERSION: served})
+    _bless(blessing, result, model, {**described, SERVED_VERSION: served.version if served else 0})
     shutil.rmtree(state)
 
 
@@ -129,8 +130,7 @@ def _serving_dir(model: standard_artifacts.Model) -> str:
 def _baseline(
     model: standard_artifacts.Model,
     last_blessed: standard_artifacts.Model | None,
-    serving_directory: str,
-    served: int,
+    served: ModelDirectory | None,
 ) -> tuple[str, dict[str, str | int]]:
     """The directory of the model to compare with, empty if there is none, and what a blessing tells about it.
 
@@ -139,11 +139,9 @@ def _baseline(
     """
     uri, number = constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY
     own = os.path.dirname(model.uri)
-    itself = versions.holds(serving_directory, served, model.uri, _serving_dir(model))
-    unknown = last_blessed is None and served
-    if not itself and (unknown or versions.is_foreign(serving_directory, served, own)):
-        directory = os.path.join(serving_directory, str(served))
-        return directory, {uri: directory}
+    rival = served if served and not served.holds(model.uri, _serving_dir(model)) else None
+    if rival and (last_blessed is None or rival.is_foreign(own)):
+        return str(rival.path), {uri: str(rival.path)}
     if last_blessed is None:
         return "", {}
     return _serving_dir(last_blessed), {uri: last_blessed.uri, number: last_blessed.id}
@@ -180,8 +178,7 @@ def _facts(directory: str, config: Config) -> ModelFacts:
     if config.gate.budgets.real_time_factor is not None:
         [factor] = process.call(speed.factors, [directory])
     size = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
-    described = json.loads(Path(directory, "assets.extra", "stemline.json").read_text())
-    return ModelFacts(factor, size / 1e6, described["parameters"])
+    return ModelFacts(factor, size / 1e6, ModelDirectory(directory).description["parameters"])
 
 
 def _told_of_drift(result: Evaluation, data: DataFacts, config: Config) -> Evaluation:

@@ -12,7 +12,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 from tfx.types.channel import OutputChannel
 
-from pipeline.common import versions
+from models.directory import ModelDirectory
 from pipeline.components.anomaly_gate import AnomalyGate
 from pipeline.components.baseline import baseline
 from pipeline.components.evaluator import BaselinesEvaluator, BssEvaluator
@@ -83,6 +83,8 @@ def components(
     incumbents = [baseline()] if resolve else []
     for incumbent in incumbents:
         incumbent.add_upstream_node(train)
+    own = str(workdir.artifacts(config.name))
+    foreign = [number for number, version in ModelDirectory.versions(serving).items() if version.is_foreign(own)]
     evaluator = BssEvaluator(
         examples=examples,
         model=model,
@@ -90,7 +92,7 @@ def components(
         config=to_json(config.only("data", "model", "evaluate", "gate")),
         evaluations=str(workdir.evaluations(config.name)),
         serving_directory=serving,
-        served_elsewhere=versions.newest_foreign(serving, str(workdir.artifacts(config.name))),
+        served_elsewhere=max(foreign, default=0),
     )
     nodes += [*incumbents, evaluator]
     if until == "evaluate":

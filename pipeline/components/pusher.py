@@ -17,7 +17,8 @@ from tfx.types import Artifact, artifact_utils, standard_component_specs
 from tfx.types.channel import BaseChannel
 from tfx.utils import proto_utils
 
-from pipeline.common import progress, versions
+from models.directory import ModelDirectory
+from pipeline.common import progress
 
 # Neither is an int64, so no model server looks into them.
 STAGING = ".staging"
@@ -71,10 +72,9 @@ class RenamingExecutor(pusher_executor.Executor):
 
     def _served_as(self, input_dict: dict[str, list[Artifact]], base: str) -> int:
         """The newest version if it is the model to push, with the same warm-up; else 0."""
-        blessing, model, newest = _blessing(input_dict), self.GetModelPath(input_dict), versions.newest(base)
+        blessing, model, newest = _blessing(input_dict), self.GetModelPath(input_dict), ModelDirectory.newest(base)
         uri = _model_uri(blessing) if blessing else ""
-        same = versions.holds(base, newest, uri, model) and versions.warms_up_alike(base, newest, model)
-        return newest if same else 0
+        return newest.version if newest and newest.holds(uri, model) and newest.warms_up_as(model) else 0
 
     def _push(
         self,
@@ -92,9 +92,10 @@ class RenamingExecutor(pusher_executor.Executor):
         if pushed.get_int_custom_property("pushed"):
             staged = pushed.get_string_custom_property("pushed_destination")
             if blessing := _blessing(input_dict):
-                versions.write_origin(staged, _model_uri(blessing))
+                ModelDirectory(staged).write_origin(_model_uri(blessing))
             # TFX counts in seconds: a second push within one, or after the clock was set back, must be newer all the same.
-            version = max(int(pushed.get_string_custom_property("pushed_version")), versions.newest(base) + 1)
+            taken = ModelDirectory.versions(base)
+            version = max([int(pushed.get_string_custom_property("pushed_version")), *(number + 1 for number in taken)])
             final = os.path.join(base, str(version))
             fileio.rename(staged, final)
             pushed.set_string_custom_property("pushed_destination", final)
@@ -134,11 +135,11 @@ def _overtaken(blessing: Artifact | None, base: str) -> str:
     """
     if blessing is None:
         return ""
-    newest, judged = versions.newest(base), blessing.get_int_custom_property(SERVED_VERSION)
-    if newest <= judged or versions.origin(base, newest) == _model_uri(blessing):
+    newest, judged = ModelDirectory.newest(base), blessing.get_int_custom_property(SERVED_VERSION)
+    if newest is None or newest.version <= judged or newest.origin == _model_uri(blessing):
         return ""
     rival = f"version {judged} was served" if judged else "no version was served"
     return (
-        f"refused: the model was judged while {rival}, but version {newest} has been pushed to {base} since; "
+        f"refused: the model was judged while {rival}, but version {newest.version} has been pushed to {base} since; "
         "run again to have it judged against that"
     )

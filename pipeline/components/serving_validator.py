@@ -25,6 +25,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from models.directory import ModelDirectory
 from pipeline.config import config as config_module
 from pipeline.data import tfrecords as examples_module
 from serving import process
@@ -215,7 +216,7 @@ def _stamp(model: Path, stamped: Path, chunk_samples: int) -> None:
     """A copy of the model with warm-up requests: serving_default at the chunk length, stream with one hop."""
     partial = stamped.with_name(f".{stamped.name}.partial")
     shutil.copytree(model, partial, dirs_exist_ok=True)
-    warm_up = Path(path_utils.warmup_file_path(str(partial)))
+    warm_up = ModelDirectory(partial).warm_up_file
     warm_up.parent.mkdir(exist_ok=True)
     with LocalModel(model) as local, tf.io.TFRecordWriter(str(warm_up)) as writer:
         alias = next(iter(local.signatures[DEFAULT_SIGNATURE].inputs))

@@ -18,6 +18,7 @@ from tfx.proto import trainer_pb2
 from tfx.types.channel import BaseChannel
 
 from models import exported, losses, weights
+from models.directory import ModelDirectory
 from models.separator import Separator
 from pipeline.common import progress
 from pipeline.config.config import Config, from_json, saved_config, to_json
@@ -79,7 +80,7 @@ def run_fn(fn_args: FnArgs) -> None:
     if not devices.is_chief():
         return
     exported.save(result.separator, fn_args.serving_model_dir, recipe_name=config.name)
-    _write_record(Path(fn_args.serving_model_dir) / "assets.extra", config, result, start)
+    _write_record(ModelDirectory(fn_args.serving_model_dir), config, result, start)
     _forget_others(checkpoint_dir, config.name)
 
 
@@ -133,10 +134,9 @@ def files(patterns: Sequence[str]) -> list[str]:
     return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
 
 
-def _write_record(directory: Path, config: Config, result: loop.Result, start: Start | None) -> None:
-    """`config.json` and `training.json`: what TF Serving ignores and people look for."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.json").write_text(to_json(config) + "\n")
+def _write_record(directory: ModelDirectory, config: Config, result: loop.Result, start: Start | None) -> None:
+    """Configuration and figures: what TF Serving ignores and people look for."""
+    directory.config_file.write_text(to_json(config) + "\n")
     figures = {**_figures(result.own), "cpu_minutes": round(result.cpu_minutes, 3)}
     figures["stages"] = [{"name": stage.name, "network": stage.network, **_figures(stage)} for stage in result.stages]
     if start:
@@ -145,7 +145,7 @@ def _write_record(directory: Path, config: Config, result: loop.Result, start: S
             "reason": start.reason,
             "dev_loss": _finite(result.own.start_loss),
         }
-    (directory / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
+    directory.training_file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def _figures(stage: loop.StageResult) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
+from models.directory import ModelDirectory
 from models.spec import ModelSpec
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gate import GateConfig
@@ -221,7 +222,7 @@ def saved_config(saved_model: str) -> Config:
 
     Raises OSError when it is not beside the model, ConfigError when it cannot be read.
     """
-    return from_json(Path(saved_model, "assets.extra", "config.json").read_text())
+    return from_json(ModelDirectory(saved_model).config_file.read_text())
 
 
 def nearest(word: str, legal: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.directory import ModelDirectory
 from pipeline.config.config import Config
 
 if TYPE_CHECKING:
@@ -114,8 +115,7 @@ def entry(config: Config, fingerprint: str, problem: str = "") -> Entry:
 
 def finished(before: Entry, run: Run, root: Path) -> Entry:
     """The entry with what its run put out; a model that was not pushed is a problem."""
-    directory = Path(run.pushed or run.model or "")
-    description = json.loads((directory / "assets.extra" / "stemline.json").read_text())
+    description = ModelDirectory(run.pushed or run.model or "").description
     refused = [reason for reason in run.reasons if not reason.startswith("ok")]
     return dataclasses.replace(
         before,

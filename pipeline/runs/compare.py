@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from models.directory import ModelDirectory
 from pipeline.config.gate import PairedConfig
 from pipeline.evaluation.gate import paired
 from pipeline.runs.history import Run
@@ -106,8 +107,8 @@ def _configuration(a: Run, b: Run) -> Section:
 def _config(run: Run) -> dict[str, Any]:
     """The resolved configuration: what the model was trained with, and what it was judged by."""
     judged = json.loads(run.judged_by) if run.judged_by else {}
-    path = Path(run.model, "assets.extra", "config.json") if run.model else None
-    trained = json.loads(path.read_text()) if path and path.is_file() else {}
+    file = ModelDirectory(run.model).config_file if run.model else None
+    trained = json.loads(file.read_text()) if file and file.is_file() else {}
     return {**judged, **trained, **{section: judged[section] for section in _BY_METADATA if section in judged}}
 
 

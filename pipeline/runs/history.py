@@ -12,6 +12,7 @@ from typing import Any
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from models.directory import ModelDirectory
 from pipeline.config.metadata import MetadataConfig
 from pipeline.runs import metadata
 from pipeline.runs.workdir import Workdir
@@ -112,8 +113,8 @@ class Run:
         """The figures of `training.json` beside the model: `steps`, `dev_loss`, `cpu_minutes`, `stopped_early` and, for
         each of `stages`, these with its `name` and `network`. Empty when the run trained nothing.
         """
-        path = Path(self.model, "assets.extra", "training.json") if self.model else None
-        return json.loads(path.read_text()) if path and path.is_file() else {}
+        file = ModelDirectory(self.model).training_file if self.model else None
+        return json.loads(file.read_text()) if file and file.is_file() else {}
 
     @property
     def reasons(self) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.directory import ModelDirectory
+
 
 @dataclass(frozen=True)
 class Workdir:
@@ -61,11 +63,11 @@ class Workdir:
         Raises:
           FileNotFoundError: nothing was pushed yet.
         """
-        versions = self.root.glob(f"serving/{name or '*'}/*/saved_model.pb")
-        numbered = [path.parent for path in versions if path.parent.name.isdigit()]
-        if not numbered:
+        bases = [self.serving(name)] if name else (self.root / "serving").glob("*")
+        found = [version for base in bases if (version := ModelDirectory.newest(base))]
+        if not found:
             what = f"no version of {name!r}" if name else "no model"
             raise FileNotFoundError(
                 f"{what} was pushed in {self.root} yet; `stemline demo` or `stemline run` pushes one"
             )
-        return max(numbered, key=lambda path: int(path.name))
+        return max(found, key=lambda each: each.version).path

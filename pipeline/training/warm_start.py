@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from models import weights
+from models.directory import ModelDirectory
 from models.separator import Separator
-from pipeline.common import files, versions
+from pipeline.common import files
 from pipeline.config.config import Config, saved_config
 
 
@@ -54,10 +55,10 @@ def begin(config: Config, serving_directory: str, checkpoint_dir: Path) -> Start
 
 def find(config: Config, serving_directory: str) -> Start:
     """What the newest version in `serving_directory` allows; the separator computes in the precision of the training."""
-    version = versions.newest(serving_directory)
-    if not version:
+    newest = ModelDirectory.newest(serving_directory)
+    if newest is None:
         return Start("", reason=f"no version is served from {serving_directory} yet")
-    model = str(Path(serving_directory, str(version)))
+    model, version = str(newest.path), newest.version
     try:
         served = saved_config(model).model
         if changed := _changed(served, config.model):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from models import directory
 from models import exported as export
 from models.separator import Separator
 from models.spec import ModelSpec
@@ -131,7 +132,7 @@ def test_export_replaces_a_model_and_leaves_nothing_else(tmp_path):
 def test_a_failed_export_leaves_the_old_model(tmp_path, monkeypatch):
     separator = Separator(spec_of())
     export.save(separator, tmp_path / "1", recipe_name="old")
-    monkeypatch.setattr(export, "DESCRIPTION", "saved_model.pb/stemline.json")  # a file where a folder must be made
+    monkeypatch.setattr(directory, "EXTRA", "saved_model.pb")  # a file where a folder must be made
     with pytest.raises((OSError, tf.errors.OpError)):
         export.save(separator, tmp_path / "1", recipe_name="new")
     monkeypatch.undo()

@@ -11,9 +11,10 @@ import os
 import shutil
 from pathlib import Path
 
-from tfx.utils import path_utils
+from tfx.utils import path_constants, path_utils
 
-from pipeline.common import files, versions
+from models.directory import ModelDirectory
+from pipeline.common import files
 
 TRAINED, BLESSED = "trained", "blessed"
 _KEPT = 2  # the newest, and the one that another run may be reading
@@ -25,14 +26,14 @@ def keep(model_uri: str, workdir: Path, recipe: str, state: str) -> None:
     state: TRAINED or BLESSED. Raises OSError where it cannot be written.
     """
     place = _place(workdir, recipe, state)
-    new = place / str(versions.newest(place) + 1)
+    new = place / str(max(_kept(place), default=0) + 1)
     partial = files.beside(new)
     try:
         shutil.copytree(path_utils.serving_model_dir(model_uri), path_utils.serving_model_dir(str(partial)))
         os.rename(partial, new)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for old in sorted(versions.numbers(place))[:-_KEPT]:
+    for old in [*_kept(place)][:-_KEPT]:
         shutil.rmtree(place / str(old), ignore_errors=True)
 
 
@@ -42,12 +43,17 @@ def find(workdir: Path, recipe: str) -> str:
     Raises ValueError where no run has left one.
     """
     for place in (_place(workdir, recipe, BLESSED), _place(workdir, recipe, TRAINED)):
-        if newest := versions.newest(place):
-            return str(place / str(newest))
+        if numbers := [*_kept(place)]:
+            return str(place / str(numbers[-1]))
     raise ValueError(
         f"train.teacher is {recipe!r}, of which {workdir} holds no trained model; this makes one, with a cluster.serving "
         f"of its own: stemline kubeflow submit --recipe {recipe}"
     )
+
+
+def _kept(place: Path) -> dict[int, ModelDirectory]:
+    """The models in a place by number, the oldest first."""
+    return ModelDirectory.versions(place, path_constants.SERVING_MODEL_DIR)
 
 
 def _place(workdir: Path, recipe: str, state: str) -> Path:

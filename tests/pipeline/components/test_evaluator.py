@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.directory import ModelDirectory
 from models.spec import ModelSpec
-from pipeline.common import versions
 from pipeline.config.config import Config, DataConfig, EvaluateConfig, to_json
 from pipeline.config.gate import Budgets, GateConfig, PairedConfig, Threshold
 from pipeline.data import catalogue, leaks, tfrecords
@@ -288,7 +288,7 @@ def test_the_baseline_is_judged_again_on_the_test_set_of_today(run, tmp_path: Pa
 def test_a_served_version_of_another_pipeline_is_the_baseline(run, tmp_path: Path) -> None:
     """What a better run pushed in the meantime is what has to be beaten, not what this pipeline blessed last."""
     save(tmp_path / "serving" / "17", 0.97)
-    versions.write_origin(tmp_path / "serving" / "17", "/elsewhere/Trainer/model/4")
+    ModelDirectory(tmp_path / "serving" / "17").write_origin("/elsewhere/Trainer/model/4")
     judged = run(model=0.9, baseline=0.5, setup=config(max_tracks=1), serving=tmp_path / "serving")
     assert judged.blessing["served_version"] == 17
     assert judged.blessing["baseline_model"] == str(tmp_path / "serving" / "17")

@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from pipeline.common import versions
+from models.directory import ModelDirectory
 from pipeline.config.config import Config, load
 from pipeline.orchestration.local_runner import _locked, run_local
 from pipeline.runs.history import Output, Run
@@ -111,7 +111,7 @@ def test_one_of_two_wins_and_the_other_says_why_not(raced: tuple[Path, list[Path
     [version] = listed(serving)
     assert outcome(winner)["pushed_destination"] == str(serving / version)
     assert (serving / version / "saved_model.pb").read_text() == winner.name
-    assert versions.origin(serving, int(version)) == str(winner / "Trainer/model/1")
+    assert ModelDirectory(serving / version).origin == str(winner / "Trainer/model/1")
     refused = outcome(loser)
     assert refused["pushed"] == 0
     assert "pushed_destination" not in refused
@@ -126,7 +126,7 @@ def test_the_loser_wins_when_it_was_judged_against_the_winner(raced: tuple[Path,
     [served] = [int(name) for name in listed(serving)]
     again = push(loser, serving, served)
     assert again["pushed"] == 1
-    assert int(str(again["pushed_version"])) == versions.newest(serving) > served
+    assert int(str(again["pushed_version"])) == max(ModelDirectory.versions(serving)) > served
     assert len(listed(serving)) == 2
 
 
@@ -135,9 +135,9 @@ def test_a_push_that_was_killed_leaves_nothing_that_is_served_and_stops_nobody(t
     (tmp_path / "go").touch()
     assert start(model, serving, die_before_rename=True).wait() == -signal.SIGKILL
     assert listed(serving) == [".staging"]
-    assert versions.newest(serving) == 0
+    assert ModelDirectory.newest(serving) is None
     assert push(model, serving, 0)["pushed"] == 1
-    assert listed(serving) == [str(versions.newest(serving))]
+    assert listed(serving) == [str(max(ModelDirectory.versions(serving)))]
 
 
 def test_a_rollback_and_the_same_model_again_are_no_race(tmp_path: Path) -> None:
@@ -159,12 +159,11 @@ def test_an_equal_model_of_another_run_stays_the_version_that_it_is(tmp_path: Pa
     assert push(models[1], serving, served_version=version) == first
     assert push(models[1], serving, served_version=0) == first  # nor has another overtaken it
     assert listed(serving) == [str(version)]
-    assert (
-        push(models[2], serving, served_version=version)["pushed_version"]
-        == str(versions.newest(serving))
-        != str(version)
-    )
-    assert push(models[1], serving, versions.newest(serving))["pushed_version"] == str(versions.newest(serving))
+    other = push(models[2], serving, served_version=version)["pushed_version"]
+    newest = max(ModelDirectory.versions(serving))
+    assert other == str(newest) != str(version)
+    newer = push(models[1], serving, newest)["pushed_version"]
+    assert newer == str(max(ModelDirectory.versions(serving))) != other
     assert len(listed(serving)) == 3
 
 
@@ -179,25 +178,18 @@ def warm_up(root: Path, requests: bytes) -> None:
     (root / "infra/stamped_model/assets.extra/tf_serving_warmup_requests").write_bytes(requests)
 
 
+def publish(version: Path, origin: str = "") -> None:
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    if origin:
+        ModelDirectory(version).write_origin(origin)
+
+
 def test_versions_grow_when_the_clock_is_set_back(tmp_path: Path) -> None:
     ahead = 2 * int(time.time())
-    (tmp_path / "serving" / str(ahead)).mkdir(parents=True)
+    publish(tmp_path / "serving" / str(ahead))
     pushed = push(blessed_model(tmp_path / "model"), tmp_path / "serving", ahead)
     assert pushed["pushed_version"] == str(ahead + 1)
-
-
-def test_foreign_versions_are_those_of_another_pipeline(tmp_path: Path) -> None:
-    assert versions.newest(tmp_path / "absent") == versions.newest_foreign(tmp_path / "absent", "/mine") == 0
-    for number, model in ((3, "/theirs/Trainer/model/9"), (4, "/mine/Trainer/model/1"), (5, "")):
-        (tmp_path / str(number)).mkdir()
-        if model:
-            versions.write_origin(tmp_path / str(number), model)
-    for name in ("notes", ".staging", "7.old"):
-        (tmp_path / name).mkdir()
-    assert versions.newest(tmp_path) == 5
-    assert versions.newest_foreign(tmp_path, "/mine") == 3
-    assert versions.newest_foreign(tmp_path, "/theirs") == 4
-    assert not versions.is_foreign(tmp_path, 5, "/mine")  # nobody wrote down where it is from
 
 
 def test_a_second_run_on_a_workdir_is_told_who_holds_it(tmp_path: Path) -> None:
@@ -223,16 +215,15 @@ def test_a_version_that_somebody_else_pushed_makes_the_judge_run_again(tmp_path:
         nodes = {node.id: node for node in create_pipeline(config, workdir).components}
         return nodes["BssEvaluator"].exec_properties["served_elsewhere"]
 
-    def publish(version: int, model: Path) -> None:
-        (workdir.serving("demo") / str(version)).mkdir(parents=True)
-        versions.write_origin(workdir.serving("demo") / str(version), str(model))
+    def push_from(model: Path, number: int) -> None:
+        publish(workdir.serving("demo") / str(number), str(model))
 
     assert cache_key() == 0
-    publish(1, workdir.artifacts("demo") / "Trainer/model/6")
+    push_from(workdir.artifacts("demo") / "Trainer/model/6", 1)
     assert cache_key() == 0
-    publish(2, tmp_path / "elsewhere/artifacts/demo/Trainer/model/6")
+    push_from(tmp_path / "elsewhere/artifacts/demo/Trainer/model/6", 2)
     assert cache_key() == 2
-    publish(3, workdir.artifacts("demo") / "Trainer/model/7")
+    push_from(workdir.artifacts("demo") / "Trainer/model/7", 3)
     assert cache_key() == 2
 
 

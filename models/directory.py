@@ -1,0 +1,89 @@
+"""The directory of an exported model: what lies in it under which name, and which of several versions is the newest."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+EXTRA = "assets.extra"  # beside the graph, where a model server looks for nothing but the warm-up requests
+
+
+class ModelDirectory:
+    """A SavedModel and what lies beside it; nothing need be there before it is read.
+
+    Files, as paths: `description_file` says what was exported (see `models.exported.description`), `config_file` what it
+    was trained with, `training_file` how that went, `origin_file` from which model a pushed version was copied, and
+    `warm_up_file` what a server replays before it serves.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        extra = self.path / EXTRA
+        self.description_file = extra / "stemline.json"
+        self.config_file = extra / "config.json"
+        self.training_file = extra / "training.json"
+        self.origin_file = extra / "origin.json"
+        self.warm_up_file = extra / "tf_serving_warmup_requests"
+
+    @classmethod
+    def versions(cls, base: str | os.PathLike[str], inside: str = "") -> dict[int, ModelDirectory]:
+        """The complete versions below the base path of a model server, by number, the oldest first.
+
+        A version has a number for its name and is complete when saved_model.pb, which a copy writes last, is there.
+        inside: where in a version's directory its SavedModel lies.
+        """
+        numbered = sorted((int(path.name), path / inside) for path in Path(base).glob("[0-9]*") if path.name.isdigit())
+        return {number: cls(path) for number, path in numbered if (path / "saved_model.pb").is_file()}
+
+    @classmethod
+    def newest(cls, base: str | os.PathLike[str]) -> ModelDirectory | None:
+        """The version of the highest number, which is the one served; None where there is none."""
+        return next(reversed(cls.versions(base).values()), None)
+
+    @property
+    def version(self) -> int:
+        """The number of a version. Raises ValueError for a directory of another name."""
+        return int(self.path.name)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What was exported. Raises ValueError where nothing was."""
+        if not self.description_file.is_file():
+            legal = f"a directory with {self.description_file.relative_to(self.path)}"
+            raise ValueError(f"{self.path} is no exported separator; legal: {legal}.")
+        return json.loads(self.description_file.read_text())
+
+    @property
+    def identity(self) -> str:
+        """See `models.exported.identity`; empty for a model that does not tell."""
+        return self.description.get("identity", "") if self.description_file.is_file() else ""
+
+    @property
+    def origin(self) -> str:
+        """The URI of the model that was pushed as this version; empty where nobody wrote it down."""
+        return json.loads(self.origin_file.read_text())["model"] if self.origin_file.is_file() else ""
+
+    def write_origin(self, model_uri: str) -> None:
+        """Notes, before a version is published, from which model it was copied."""
+        self.origin_file.parent.mkdir(exist_ok=True)
+        self.origin_file.write_text(json.dumps({"model": model_uri}) + "\n")
+
+    def is_foreign(self, own_models: str) -> bool:
+        """Whether it is known to be a copy of a model outside of the directory `own_models`."""
+        return bool(self.origin) and not self.origin.startswith(os.path.join(own_models, ""))
+
+    def holds(self, model_uri: str, saved_model: str | os.PathLike[str]) -> bool:
+        """Whether it is the model in the directory `saved_model`: a copy of that at `model_uri`, or of an equal one.
+
+        Where no cache answers, the same training gives a model of another URI that answers alike.
+        """
+        known = self.identity
+        return self.origin == model_uri or (bool(known) and known == ModelDirectory(saved_model).identity)
+
+    def warms_up_as(self, saved_model: str | os.PathLike[str]) -> bool:
+        """Whether it has the warm-up requests of the SavedModel in the directory `saved_model`, or both have none."""
+        files = self.warm_up_file, ModelDirectory(saved_model).warm_up_file
+        ours, theirs = (file.read_bytes() if file.is_file() else b"" for file in files)
+        return ours == theirs

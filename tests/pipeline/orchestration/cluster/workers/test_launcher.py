@@ -78,12 +78,20 @@ def created(config: Config, job: JobDirectory) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def soon() -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Does something while the launcher waits."""
+def soon(quick: Any) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Does something while the launcher waits: a moment after it has begun to ask, however slow the machine is."""
     threads = []
 
     def begin(action: Callable[[], object]) -> None:
-        threads.append(threading.Thread(target=lambda: (time.sleep(0.3), action())))
+        asked = len(quick.asked)
+
+        def act() -> None:
+            while len(quick.asked) == asked:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            action()
+
+        threads.append(threading.Thread(target=act))
         threads[-1].start()
 
     yield begin

@@ -21,6 +21,11 @@ class ServerError(ValueError):
     """The server did not come up; one sentence with its last words."""
 
 
+def command(*flags: str) -> list[str]:
+    """The command line of a server."""
+    return [sys.executable, "-m", "serving.server", *flags]
+
+
 @contextmanager
 def running(
     base_path: Path,
@@ -39,13 +44,11 @@ def running(
     Raises:
       ServerError: the process ended, or was not ready in time.
     """
-    command = [
-        *(sys.executable, "-m", "serving.server", f"--port={port}", f"--model_name={model_name}"),
-        # who starts a server to try a model wants to hear at once that it does not load
-        *(f"--model_base_path={base_path.resolve()}", "--max_num_load_retries=0", *flags),
-    ]
+    own = [f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base_path.resolve()}"]
+    # Who starts a server to try a model wants to hear at once that it does not load.
+    line = command(*own, "--max_num_load_retries=0", *flags)
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=output, stderr=errors, env=_environment())
+        process = subprocess.Popen(line, stdout=output, stderr=errors, env=_environment())
         try:
             yield f"localhost:{_wait(process, output, errors, timeout_seconds)}"
         finally:

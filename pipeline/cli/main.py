@@ -278,10 +278,12 @@ def serve(
     stemline serve --recipe demo -- --rest_api_port=8501 --enable_batching
     """
     from pipeline.runs.workdir import Workdir
+    from serving import process as server
 
     base = Workdir(workdir).latest_version(recipe).parent.resolve()
-    own = [f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base}"]
-    os.execv(sys.executable, [sys.executable, "-m", "serving.server", *own, *(flags or ())])
+    own = (f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base}")
+    command = server.command(*own, *(flags or ()))
+    os.execv(command[0], command)
 
 
 @app.command()

@@ -34,7 +34,6 @@ from serving.client.separation import DEFAULT_SIGNATURE, SeparationError, placeh
 from serving.client.stream import STREAM_SIGNATURE, Stream
 from serving.local import LocalModel
 from serving.process import ServerError
-from serving.wire import tensors
 
 MODEL_NAME = "stemline"
 REPORT = "serving.json"
@@ -233,7 +232,7 @@ def _warm_up(signature: str, inputs: Inputs) -> bytes:
     request.model_spec.name = MODEL_NAME
     request.model_spec.signature_name = signature
     for alias, array in inputs.items():
-        request.inputs[alias].CopyFrom(tensors.to_proto(array))
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(array))
     log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
     return log.SerializeToString()
 

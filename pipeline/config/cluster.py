@@ -147,3 +147,8 @@ class ClusterConfig:
         if name != TRAINER or self.workers == 1:
             return self.task(name)
         return dataclasses.replace(self.every, gpus=self.every.gpus and 0, retries=self.task(name).retries)
+
+
+def kubernetes_name(recipe: str) -> str:
+    """A recipe's name as Kubernetes allows it: lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", recipe.lower()).strip("-")

@@ -24,10 +24,10 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from pipeline.common import files
 from pipeline.components import graph
-from pipeline.config.cluster import TaskConfig
+from pipeline.config.cluster import TaskConfig, kubernetes_name
 from pipeline.config.config import Config, to_json
 from pipeline.orchestration.cluster.executor import NODE, ConfiguredExecutor, workdir
-from pipeline.orchestration.cluster.package import CONFIG, pipeline_name
+from pipeline.orchestration.cluster.package import CONFIG
 
 Platform = Literal["kfp", "vertex"]
 ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
@@ -94,7 +94,7 @@ def _specification(config: Config, platform: Platform) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"cluster.tasks names {unknown[0]!r}: legal are {', '.join(tasks)}")
     pipeline = Pipeline(
-        pipeline_name=pipeline_name(config.name),
+        pipeline_name=kubernetes_name(config.name),
         pipeline_root=config.cluster.pipeline_root,
         components=list(tasks.values()),
         enable_cache=False,  # Kubeflow's key knows neither the files of a corpus nor what is served

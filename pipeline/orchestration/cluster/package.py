@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,6 @@ CONFIG = "config"  # the one parameter of a compiled graph
 _READ_LATER = ("workdir", "serving", "pipeline_root", "namespace", "experiment", "service_account", "cron", "workers")
 # And what is read where the command runs: no run knows of it, and two who schedule the same may differ in it.
 _READ_HERE = ("host", *(field.name for field in dataclasses.fields(Login)))
-_ILLEGAL_IN_NAMES = re.compile(r"[^a-z0-9]+")
-
-
-def pipeline_name(recipe: str) -> str:
-    """A recipe's name as Kubeflow allows it: lower-case letters, digits and hyphens."""
-    return _ILLEGAL_IN_NAMES.sub("-", recipe.lower()).strip("-")
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -11,8 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config.cluster import TRAINER, ClusterConfig, TaskConfig
-from pipeline.orchestration.cluster.package import pipeline_name
+from pipeline.config.cluster import TRAINER, ClusterConfig, TaskConfig, kubernetes_name
 
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "tfjobs"
 DIGEST = "stemline/manifest"  # an annotation: tells a job of other settings from this one
@@ -27,7 +26,7 @@ Manifest = dict[str, Any]
 def name(fingerprint: str) -> str:
     """The job of a training (see `trainer.fingerprint`): one name for one training, legal for pods and services too."""
     recipe, _, digits = fingerprint.rpartition("-")
-    slug = pipeline_name(recipe)[: _ROOM - len(f"{_PREFIX}--{digits}")].strip("-")
+    slug = kubernetes_name(recipe)[: _ROOM - len(f"{_PREFIX}--{digits}")].strip("-")
     return "-".join(filter(None, (_PREFIX, slug, digits)))
 
 

@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from serving.client.separation import DEFAULT_SIGNATURE, Separation
+from serving.client import Client
 from serving.client.signals import SeparationError, Stems
 from serving.server.models.servable import Servable
 from serving.wire import tensors
 from serving.wire.status import StatusError
 
+T = TypeVar("T")
 
-class LocalModel(Separation):
-    """The SavedModel in `directory`, closed by leaving the `with` block.
 
-    Args:
-      directory: holds saved_model.pb.
-      model_rate_hz: the model's sample rate; not needed when the model has the signature `describe`.
+def local_client(directory: Path, model_rate_hz: int | None = None) -> Client:
+    """A client of the SavedModel in `directory`; chunks are run one after the other.
 
-    Raises (all methods):
+    Raises (and so do the client's methods):
       SeparationError: it cannot be loaded, or does not run.
     """
+    return Client(Local(directory), model_rate_hz=model_rate_hz, in_flight=1)
 
-    def __init__(self, directory: Path, model_rate_hz: int | None = None) -> None:
-        super().__init__(f"model {directory}", model_rate_hz)
+
+class Local:
+    """The SavedModel in `directory`, a `serving.client.separation.Transport`: there is one version, the one loaded."""
+
+    def __init__(self, directory: Path) -> None:
+        self.label = f"model {directory}"
         try:
             self._servable = Servable(directory)
         except StatusError as error:
-            raise SeparationError(f"model {directory} cannot be loaded: {error.message}") from error
-
-    def __enter__(self) -> LocalModel:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._servable.close()
+            raise SeparationError(f"{self.label} cannot be loaded: {error.message}") from error
 
     @property
     def signatures(self) -> Mapping:
         return self._servable.signatures
 
-    def run(self, inputs: Mapping[str, np.ndarray], signature_name: str = DEFAULT_SIGNATURE) -> Stems:
+    def run(self, inputs: Mapping[str, np.ndarray], signature_name: str) -> Stems:
         request = predict_pb2.PredictRequest()
         request.model_spec.signature_name = signature_name
         for alias, array in inputs.items():
@@ -52,3 +50,12 @@ class LocalModel(Separation):
             return self._servable.predict(request)
         except StatusError as error:
             raise SeparationError(f"{self.label} refused with {error.code.name}: {error.message}") from error
+
+    def pinned(self) -> Local:
+        return self
+
+    def on_one_version(self, work: Callable[[Local], T]) -> T:
+        return work(self)
+
+    def close(self) -> None:
+        self._servable.close()

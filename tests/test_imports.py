@@ -54,8 +54,6 @@ KNOWN = {
     "pipeline.components.graph -> pipeline.orchestration.beam_runners",
     "pipeline.components.graph -> pipeline.orchestration.preflight",
     "pipeline.evaluation.on_beam -> apache_beam",
-    "serving.client.stream -> serving.client.separation -> serving.client.stream",
-    "serving.client.separation -> serving.client.stream -> serving.client.separation",
 }
 
 Imports = Mapping[str, set[str]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pipeline.components.graph import Stage
     from pipeline.config.config import Config
     from serving.client import Client
-    from serving.local import LocalModel
 
 # TFX's own imports must see the Keras that the models are built with; the rest keeps native start-up noise off the screen.
 ENVIRONMENT = {
@@ -224,9 +224,10 @@ def separate(
 ) -> None:
     """Separate files into stems with the last pushed model, in this process or over gRPC."""
     from pipeline.common.progress import file_progress
+    from serving.client.stream import stream_file
 
     with _separation(server, (ca, cert, key), model, recipe, model_name, workdir) as source:
-        separate_file = source.stream_file if stream else source.separate_file
+        separate_file = partial(stream_file, source) if stream else source.separate_file
         for path in audio:
             with file_progress(path.name) as progress:
                 written = separate_file(path, output / path.stem, progress=progress)
@@ -412,19 +413,19 @@ def _separation(
     recipe: str | None,
     model_name: str,
     workdir: Path,
-) -> Client | LocalModel:
+) -> Client:
     """The model of a server (`pems`: authority, certificate, key), or one in this process; closed by its `with` block."""
     ca, certificate, key = pems
     if server:
         from serving.client import Client
 
-        return Client(server, model_name, ca=ca, certificate=certificate, key=key)
+        return Client(server, model_name=model_name, ca=ca, certificate=certificate, key=key)
     if any(pems):
         raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
     from pipeline.runs.workdir import Workdir
-    from serving.local import LocalModel
+    from serving.local import local_client
 
-    return LocalModel(model or Workdir(workdir).latest_version(recipe))
+    return local_client(model or Workdir(workdir).latest_version(recipe))
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:

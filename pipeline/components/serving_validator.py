@@ -32,7 +32,7 @@ from serving import process
 from serving.client import Client
 from serving.client.separation import DEFAULT_SIGNATURE, SeparationError, placeholder
 from serving.client.stream import STREAM_SIGNATURE, Stream
-from serving.local import LocalModel
+from serving.local import local_client
 from serving.process import ServerError
 
 MODEL_NAME = "stemline"
@@ -69,11 +69,11 @@ def validate(
       Refused: it does not load, does not answer, or answers something else than in this process.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="stemline-serving-") as staging, LocalModel(model) as local:
+        with tempfile.TemporaryDirectory(prefix="stemline-serving-") as staging, local_client(model) as local:
             base_path = Path(staging, MODEL_NAME)
             shutil.copytree(model, base_path / "1")
             requests = dict(_requests(local, examples, sample_rate_hz, chunk_samples))
-            with process.running(base_path, MODEL_NAME) as address, Client(address, MODEL_NAME) as client:
+            with process.running(base_path, MODEL_NAME) as address, Client(address, model_name=MODEL_NAME) as client:
                 report = {name: _compare(name, cases, local, client, tolerance) for name, cases in requests.items()}
                 if STREAM_SIGNATURE in report:
                     report[STREAM_SIGNATURE]["as the whole mixture"] = _compare_stream(local, client, tolerance)
@@ -83,7 +83,7 @@ def validate(
 
 
 def _requests(
-    local: LocalModel, examples: Mapping[str, bytes], sample_rate_hz: int, chunk_samples: int
+    local: Client, examples: Mapping[str, bytes], sample_rate_hz: int, chunk_samples: int
 ) -> Iterator[tuple[str, dict[str, Inputs]]]:
     """For every signature of the model its requests by name."""
     lengths = sorted({1, ODD_SAMPLES, sample_rate_hz, 10 * sample_rate_hz, chunk_samples})
@@ -112,11 +112,11 @@ def _noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(SEED).uniform(-0.5, 0.5, shape).astype(np.float32)
 
 
-def _mixture(local: LocalModel, samples: int, batch: int = 1) -> np.ndarray:
+def _mixture(local: Client, samples: int, batch: int = 1) -> np.ndarray:
     return _noise(batch, samples, *(channels or 1 for channels in local.mixture_shape[2:]))
 
 
-def _beginning(local: LocalModel, batch: int = 1) -> Inputs:
+def _beginning(local: Client, batch: int = 1) -> Inputs:
     """The request that begins a stream: one hop, and zeros for the state."""
     signature = local.signature(STREAM_SIGNATURE)
     state = {alias: placeholder(info) for alias, info in signature.inputs.items() if alias in signature.outputs}
@@ -125,7 +125,7 @@ def _beginning(local: LocalModel, batch: int = 1) -> Inputs:
     return {mixture: _mixture(local, local.facts["hop"], batch), **zeros}
 
 
-def _stream_requests(local: LocalModel) -> dict[str, Inputs]:
+def _stream_requests(local: Client) -> dict[str, Inputs]:
     """The beginning of a stream, and three hops that go on from the state after it."""
     first = _beginning(local)
     answer = local.run(first, STREAM_SIGNATURE)
@@ -144,7 +144,7 @@ def _strings(value: bytes) -> np.ndarray:
 
 
 def _compare(
-    signature: str, cases: Mapping[str, Inputs], local: LocalModel, client: Client, tolerance: float
+    signature: str, cases: Mapping[str, Inputs], local: Client, client: Client, tolerance: float
 ) -> dict[str, dict[str, float]]:
     report = {}
     for case, inputs in cases.items():
@@ -164,7 +164,7 @@ def _compare(
     return report
 
 
-def _compare_stream(local: LocalModel, client: Client, tolerance: float) -> dict[str, float]:
+def _compare_stream(local: Client, client: Client, tolerance: float) -> dict[str, float]:
     """What a stream over the wire adds up to, against the whole mixture in this process."""
     mixture = _mixture(local, ODD_SAMPLES)
     stream = Stream(client, None if mixture.ndim == 2 else mixture.shape[2], STREAM_HOPS)
@@ -217,7 +217,7 @@ def _stamp(model: Path, stamped: Path, chunk_samples: int) -> None:
     shutil.copytree(model, partial, dirs_exist_ok=True)
     warm_up = ModelDirectory(partial).warm_up_file
     warm_up.parent.mkdir(exist_ok=True)
-    with LocalModel(model) as local, tf.io.TFRecordWriter(str(warm_up)) as writer:
+    with local_client(model) as local, tf.io.TFRecordWriter(str(warm_up)) as writer:
         alias = next(iter(local.signatures[DEFAULT_SIGNATURE].inputs))
         for batch in WARM_UP_BATCHES:
             writer.write(_warm_up(DEFAULT_SIGNATURE, {alias: _mixture(local, chunk_samples, batch)}))

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from models import exported
+from serving.client import Client
 from serving.client.separation import CHUNK_SECONDS, OVERLAP_SECONDS
-from serving.local import LocalModel
+from serving.local import local_client
 
 WHOLE_SECONDS = 60.0
 
@@ -53,6 +54,6 @@ class Separator:
             raise ValueError(f"{missing[0]!r} is asked for; the model separates {', '.join(self._model.targets)}")
 
     @cached_property
-    def _by_chunks(self) -> LocalModel:
+    def _by_chunks(self) -> Client:
         """Loaded once more, and only for long tracks: a session runs the signatures that chunks need."""
-        return LocalModel(self._directory, self._model.sample_rate_hz)
+        return local_client(self._directory, self._model.sample_rate_hz)

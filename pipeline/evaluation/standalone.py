@@ -29,7 +29,7 @@ from pipeline.evaluation.scores import VERSIONS, TrackScores
 from pipeline.evaluation.separated_files import Fit, Loaded, Pair
 
 if TYPE_CHECKING:
-    from serving.local import LocalModel
+    from serving.client import Client
 
 _LISTED = 3
 
@@ -283,11 +283,11 @@ def _load(each: Pair, work: Work) -> Loaded:
 
 
 @functools.lru_cache(maxsize=2)
-def _separator(directory: Path) -> LocalModel:
+def _separator(directory: Path) -> Client:
     """The model and its baseline, loaded once in every process; they run as `stemline separate` runs them."""
-    from serving.local import LocalModel
+    from serving.local import local_client
 
-    return LocalModel(directory)
+    return local_client(directory)
 
 
 def _shown(rank: str, each: Pair, work: Work) -> Shown:

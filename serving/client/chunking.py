@@ -48,19 +48,6 @@ class ChunkPlan:
     def hop_samples(self) -> int:
         return self.chunk_samples - self.overlap_samples
 
-    def count(self, samples: int) -> int:
-        """Number of chunks that a signal of `samples` samples takes; none for an empty signal."""
-        if samples < 0:
-            raise ValueError(f"samples is {samples}; a signal has at least 0 samples")
-        if samples == 0:
-            return 0
-        return 1 + max(0, math.ceil((samples - self.chunk_samples) / self.hop_samples))
-
-    def ranges(self, samples: int) -> list[range]:
-        """The samples each chunk really covers, in order; only the last may be shorter than a chunk."""
-        starts = (index * self.hop_samples for index in range(self.count(samples)))
-        return [range(start, min(start + self.chunk_samples, samples)) for start in starts]
-
 
 def plan_seconds(
     chunk_seconds: float, overlap_seconds: float, sample_rate_hz: int, period_samples: int | None = None
@@ -83,16 +70,11 @@ def plan_seconds(
         raise ValueError(f"period_samples is {period_samples}; legal is 1 or more")
     chunk_samples = round(chunk_seconds * sample_rate_hz)
     longest_hop = max(1, chunk_samples - round(overlap_seconds * sample_rate_hz))
-    grid = period_samples or _default_grid(longest_hop)
+    grid = period_samples or GRID_SAMPLES
+    while period_samples is None and grid > 1 and grid > longest_hop / 8:
+        grid //= 2
     hop_samples = longest_hop // grid * grid or longest_hop
     return ChunkPlan(chunk_samples, chunk_samples - hop_samples)
-
-
-def _default_grid(hop_samples: int) -> int:
-    grid = GRID_SAMPLES
-    while grid > 1 and grid > hop_samples / 8:
-        grid //= 2
-    return grid
 
 
 def fade_in(overlap_samples: int) -> np.ndarray:
@@ -149,7 +131,11 @@ class OverlapAdder:
           ValueError: the chunk is longer than the plan's, or shorter without being the last.
         """
         self._check(len(chunk), last)
-        joined = chunk if self._tail is None else self._crossfade(self._tail, chunk)
+        joined = chunk
+        if self._tail is not None:
+            fade = self._fade.reshape((-1,) + (1,) * (chunk.ndim - 1))
+            head = self._tail + fade * (chunk[: len(self._tail)] - self._tail)
+            joined = np.concatenate([head, chunk[len(self._tail) :]])
         finished = len(joined) if last else self._plan.hop_samples
         self._tail = None if last else joined[finished:].copy()
         return joined[:finished]
@@ -161,8 +147,3 @@ class OverlapAdder:
             raise ValueError(
                 f"chunk has {samples} samples; legal is {legal}, or {shortest} to {legal} for the last one"
             )
-
-    def _crossfade(self, old: np.ndarray, chunk: np.ndarray) -> np.ndarray:
-        fade = self._fade.reshape((-1,) + (1,) * (chunk.ndim - 1))
-        head = old + fade * (chunk[: len(old)] - old)
-        return np.concatenate([head, chunk[len(old) :]])

@@ -1,9 +1,10 @@
-"""A gRPC connection to a model server, plain or with TLS, and which of its failures pass by themselves."""
+"""A gRPC connection to a model server, plain or with TLS: its options, and which of its failures pass by themselves."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -24,39 +25,63 @@ _TOO_MANY = "Concurrent RPC limit exceeded"
 _REFUSED = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification", "Peer name")
 
 
-def connect(
-    address: str,
-    max_message_bytes: int,
-    tls: bool = False,
-    ca: Pem | None = None,
-    certificate: Pem | None = None,
-    key: Pem | None = None,
-    server_name: str | None = None,
-    options: Mapping[str, str | int] | None = None,
-) -> grpc.Channel:
-    """A channel; it connects with the first request.
+@dataclass(frozen=True)
+class Connection:
+    """Which model of a server is asked, how the server is reached, and how long it is waited for.
 
     Args:
-      max_message_bytes: largest request and response; gRPC's own limit is 4 MiB.
+      model_name: as the server knows it.
+      version: None is the latest.
+      timeout_seconds: deadline of a request, each time that it is sent.
+      patience_seconds: how long a server may be away; 0 sends nothing twice.
+      total_seconds: deadline of a whole signal or file; None is without end.
+      max_message_bytes: largest request and response; gRPC's own limit is 4 MiB, which a chunk easily exceeds.
       tls: encrypt. `ca`, `certificate` and `server_name` imply it.
       ca: PEM of the authorities that may have signed the server's certificate; None is those that gRPC brings.
       certificate, key: PEM of the client's own, for a server that asks for one (mTLS).
       server_name: what the server's certificate says, where that is not the address.
       options: further channel arguments of gRPC, by name.
+    """
+
+    model_name: str = "stemline"
+    version: int | None = None
+    timeout_seconds: float = 60.0
+    patience_seconds: float = 60.0
+    total_seconds: float | None = None
+    max_message_bytes: int = 256 * 2**20
+    tls: bool = False
+    ca: Pem | None = None
+    certificate: Pem | None = None
+    key: Pem | None = field(default=None, repr=False)
+    server_name: str | None = None
+    options: Mapping[str, str | int] = field(default_factory=dict)
+
+
+def connect(address: str, connection: Connection) -> grpc.Channel:
+    """A channel; it connects with the first request.
 
     Raises:
       SeparationError: what is no PEM, or a certificate without its key.
       OSError: a file cannot be read.
     """
-    if (certificate is None) != (key is None):
-        missing = "key" if key is None else "certificate"
+    if (connection.certificate is None) != (connection.key is None):
+        missing = "key" if connection.key is None else "certificate"
         raise SeparationError(f"{missing} is missing; a client's certificate and its key come together")
-    arguments = _arguments(max_message_bytes) | dict(options or {})
-    if not (tls or ca or certificate or server_name):
+    arguments: dict[str, str | int] = {
+        "grpc.max_receive_message_length": connection.max_message_bytes,
+        "grpc.max_send_message_length": connection.max_message_bytes,
+        "grpc.initial_reconnect_backoff_ms": 100,  # a server that restarts is found again within a retry
+        "grpc.min_reconnect_backoff_ms": 100,
+        "grpc.max_reconnect_backoff_ms": 1000,
+        **connection.options,
+    }
+    if not (connection.tls or connection.ca or connection.certificate or connection.server_name):
         return grpc.insecure_channel(address, list(arguments.items()))
-    if server_name:
-        arguments["grpc.ssl_target_name_override"] = server_name
-    credentials = grpc.ssl_channel_credentials(_pem("ca", ca), _pem("key", key), _pem("certificate", certificate))
+    if connection.server_name:
+        arguments["grpc.ssl_target_name_override"] = connection.server_name
+    credentials = grpc.ssl_channel_credentials(
+        _pem("ca", connection.ca), _pem("key", connection.key), _pem("certificate", connection.certificate)
+    )
     return grpc.secure_channel(address, credentials, list(arguments.items()))
 
 
@@ -77,16 +102,6 @@ def wait_seconds(failures: int) -> float:
     """
     longest = min(FIRST_WAIT_SECONDS * 2 ** min(failures - 1, 16), LONGEST_WAIT_SECONDS)
     return longest * random.uniform(0.5, 1.0)
-
-
-def _arguments(max_message_bytes: int) -> dict[str, str | int]:
-    return {
-        "grpc.max_receive_message_length": max_message_bytes,
-        "grpc.max_send_message_length": max_message_bytes,
-        "grpc.initial_reconnect_backoff_ms": 100,  # a server that restarts is found again within a retry
-        "grpc.min_reconnect_backoff_ms": 100,
-        "grpc.max_reconnect_backoff_ms": 1000,
-    }
 
 
 def _pem(name: str, pem: Pem | None) -> bytes | None:

@@ -9,16 +9,14 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from io import BufferedIOBase
-from typing import TYPE_CHECKING
+from io import BufferedReader
+from typing import BinaryIO
 
 import numpy as np
 
+from serving.client.separation import Client
 from serving.client.signals import SeparationError
 from serving.client.stream import Stream
-
-if TYPE_CHECKING:
-    from serving.client.separation import Separation
 
 READ_BYTES = 2**16
 FULL_SCALE = 32768.0
@@ -46,7 +44,7 @@ def check_pipes() -> None:
             raise SeparationError(f"standard {name} is a terminal; legal is a pipe or a file of raw s16le PCM")
 
 
-def run(model: Separation, target: str, channels: int, hops: int) -> None:
+def run(model: Client, target: str, channels: int, hops: int) -> None:
     """From standard input to standard output until one of them ends; words go to standard error.
 
     Args:
@@ -64,8 +62,9 @@ def run(model: Separation, target: str, channels: int, hops: int) -> None:
     rate_hz, latency = stream.sample_rate_hz, stream.latency_samples
     wait = f"latency {1000 * latency / rate_hz:g} ms ({latency} samples)"
     _say(f"{target}: s16le, {rate_hz} Hz, {channels} channel{'s'[: channels != 1]}, {wait}")
+    source = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 (the descriptor is not ours to close)
     try:
-        tally = separate(sys.stdin.buffer, sys.stdout.buffer, stream, target, channels)
+        tally = separate(source, sys.stdout.buffer, stream, target, channels)
     except BrokenPipeError:  # as when a player is closed: an end like any other
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's own flush at exit may go
         _say("standard output was closed by its reader")
@@ -73,7 +72,7 @@ def run(model: Separation, target: str, channels: int, hops: int) -> None:
         _say(tally.words(rate_hz))
 
 
-def separate(source: BufferedIOBase, sink: BufferedIOBase, stream: Stream, target: str, channels: int) -> Tally:
+def separate(source: BufferedReader, sink: BinaryIO, stream: Stream, target: str, channels: int) -> Tally:
     """Reads until `source` ends, writes the stem `target` to `sink`: as many samples, in step with them.
 
     A sample is written, and the sink flushed, as soon as the stream has finished it.
@@ -95,7 +94,8 @@ def separate(source: BufferedIOBase, sink: BufferedIOBase, stream: Stream, targe
         pending += data
         whole = len(pending) - len(pending) % width
         started = time.perf_counter()
-        stems = stream.push(_decode(pending[:whole], channels))
+        block = np.frombuffer(pending[:whole], "<i2").reshape(-1, channels).astype(np.float32) / FULL_SCALE
+        stems = stream.push(block)
         tally.busy_seconds += time.perf_counter() - started
         pending = pending[whole:]
         write(stems)
@@ -105,11 +105,6 @@ def separate(source: BufferedIOBase, sink: BufferedIOBase, stream: Stream, targe
             f"the input ends with {len(pending)} of a sample's {width} bytes; legal are whole samples"
         )
     return tally
-
-
-def _decode(data: bytes, channels: int) -> np.ndarray:
-    """float32 [samples, channels], full scale 1."""
-    return np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / FULL_SCALE
 
 
 def _encode(stem: np.ndarray, tally: Tally) -> bytes:

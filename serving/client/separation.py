@@ -1,30 +1,29 @@
 """Separation of any length by fixed chunks: array to arrays, or file to files in bounded memory.
 
-What separates a chunk is left open (`Separation.run`): a server (serving.client) or a model in this process
-(serving.local).
+What runs a chunk is left open (`Transport`): a server (serving.client.remote) or a model in this process (serving.local).
 """
 
 from __future__ import annotations
 
 import math
 import os
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import soundfile
 import tensorflow as tf
 
 from serving.client import chunking
-from serving.client.chunking import ChunkPlan, OverlapAdder
+from serving.client.chunking import OverlapAdder
+from serving.client.connection import Connection
+from serving.client.remote import Remote
 from serving.client.signals import Resampler, SeparationError, Stems, check_stems, fit, fold, level, resampled, unfold
-from serving.client.stream import Stream
 
 Progress = Callable[[float], None]  # takes the finished fraction, up to 1.0
 Source = Callable[[], Iterable[np.ndarray]]  # blocks [samples, channels] of a signal, from its beginning at every call
@@ -39,41 +38,95 @@ CHUNK_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 BLOCK_SAMPLES = 2**16
 WAV_BYTES = 2**32 - 2**20  # what a WAV file can hold; beyond it, RF64 (EBU Tech 3306), which differs in the header only
-FILE_HOPS = 16  # of a request where nobody waits for it
 
 
-class Separation(ABC):
-    """Separates signals of any length with a model that takes chunks, knowing nothing of it but its signatures.
+class Transport(Protocol):
+    """The way to one model; every method raises SeparationError in one sentence.
 
-    Args:
+    Attributes:
       label: names the model, and where it is, in errors.
-      model_rate_hz: the model's sample rate; None asks its signature `describe`.
-      in_flight: chunks asked for at the same time.
     """
 
-    def __init__(self, label: str, model_rate_hz: int | None = None, in_flight: int = 1) -> None:
+    label: str
+
+    @property
+    def signatures(self) -> Mapping:
+        """The model's SignatureDefs by name."""
+        ...
+
+    def run(self, inputs: Mapping[str, np.ndarray], signature_name: str) -> Stems:
+        """One request to any signature: arrays by input alias -> arrays by output alias."""
+        ...
+
+    def pinned(self) -> Transport:
+        """The same, kept to one version: state from one means nothing to another."""
+        ...
+
+    def on_one_version(self, work: Callable[[Transport], T]) -> T:
+        """What `work` makes with one version from its beginning to its end."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Client:
+    """Separates signals of any length with a model that takes chunks, knowing nothing of it but its signatures.
+
+    A signal is separated by one version from its beginning to its end: the latest when it begins. If the server unloads
+    that version before the end, the signal is begun again with the newest, and with `progress` at 0.
+
+    Args:
+      server: "host:port", or any other way to a model.
+      model_rate_hz: the model's sample rate; not needed when the model has the signature `describe`.
+      in_flight: chunks asked for at the same time.
+      connection: the fields of serving.client.connection.Connection, for "host:port".
+
+    Raises (all methods):
+      SeparationError: in one sentence, naming the model and where it is.
+    """
+
+    def __init__(
+        self, server: str | Transport, *, model_rate_hz: int | None = None, in_flight: int = 2, **connection: Any
+    ) -> None:
         if in_flight < 1:
             raise SeparationError(f"in_flight is {in_flight}; legal is 1 or more")
-        self.label = label
+        if connection and not isinstance(server, str):
+            raise TypeError(f"{', '.join(connection)} given for {server.label}; legal with a server's address alone")
+        self._transport = Remote(server, Connection(**connection)) if isinstance(server, str) else server
         self._given_rate_hz = model_rate_hz
         self._in_flight = in_flight
 
-    @property
-    @abstractmethod
-    def signatures(self) -> Mapping:
-        """The model's SignatureDefs by name."""
-
-    @abstractmethod
-    def run(self, inputs: Mapping[str, np.ndarray], signature_name: str = DEFAULT_SIGNATURE) -> Stems:
-        """One request to any signature: arrays by input alias -> arrays by output alias."""
-
-    def pinned(self) -> Separation:
-        """This model, kept to one version: state from one means nothing to another."""
+    def __enter__(self) -> Client:
         return self
 
-    def on_one_version(self, work: Callable[[Separation], T]) -> T:
-        """What `work` makes with this model, kept to one version from its beginning to its end."""
-        return work(self.pinned())
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    @property
+    def label(self) -> str:
+        """Names the model, and where it is."""
+        return self._transport.label
+
+    @property
+    def signatures(self) -> Mapping:
+        """The model's SignatureDefs by name."""
+        return self._transport.signatures
+
+    def run(self, inputs: Mapping[str, np.ndarray], signature_name: str = DEFAULT_SIGNATURE) -> Stems:
+        """One request to any signature: arrays by input alias -> arrays by output alias."""
+        return self._transport.run(inputs, signature_name)
+
+    def pinned(self) -> Client:
+        """This client, kept to the version that is the latest now."""
+        return self._over(self._transport.pinned())
+
+    def _over(self, transport: Transport) -> Client:
+        if transport is self._transport:
+            return self
+        return Client(transport, model_rate_hz=self._given_rate_hz, in_flight=self._in_flight)
 
     def predict(self, mixture: np.ndarray, level: np.ndarray | None = None) -> Stems:
         """Separates one batch: float32 [batch, samples] or [batch, samples, channels] -> target -> the same shape.
@@ -96,8 +149,7 @@ class Separation(ABC):
     @property
     def mixture_shape(self) -> tuple[int | None, ...]:
         """The model's input shape; None where any size goes."""
-        info = next(iter(self.signature(DEFAULT_SIGNATURE).inputs.values()))
-        return tuple(tf.TensorShape(info.tensor_shape).as_list())
+        return shape(next(iter(self.signature(DEFAULT_SIGNATURE).inputs.values())))
 
     @cached_property
     def model_rate_hz(self) -> int:
@@ -152,7 +204,8 @@ class Separation(ABC):
         def blocks() -> Iterator[np.ndarray]:
             return (wide[start : start + BLOCK_SAMPLES] for start in range(0, len(wide), BLOCK_SAMPLES))
 
-        def work(model: Separation) -> Stems:
+        def work(transport: Transport) -> Stems:
+            model = self._over(transport)
             method = partial(model._by_chunks, chunk_seconds, overlap_seconds)
             parts: dict[str, list[np.ndarray]] = {target: [wide[:0]] for target in model.targets}
             for stems in model._separate(blocks, len(wide), wide.shape[1], sample_rate_hz, method, progress):
@@ -160,7 +213,7 @@ class Separation(ABC):
                     parts[target].append(block)
             return {target: np.concatenate(blocks).reshape(signal.shape) for target, blocks in parts.items()}
 
-        return self.on_one_version(work)
+        return self._transport.on_one_version(work)
 
     def separate_file(
         self,
@@ -185,51 +238,34 @@ class Separation(ABC):
           OSError: a file cannot be read or written.
         """
 
-        def method(model: Separation) -> Method:
-            return partial(model._by_chunks, chunk_seconds, overlap_seconds)
+        return self.separate_file_by(
+            lambda model: partial(model._by_chunks, chunk_seconds, overlap_seconds), path, out_dir, progress, subtype
+        )
 
-        return self._separate_file(path, out_dir, method, progress, subtype)
-
-    def stream_file(
+    def separate_file_by(
         self,
+        method: Callable[[Client], Method],
         path: Path,
         out_dir: Path,
-        hops: int = FILE_HOPS,
         progress: Progress | None = None,
         subtype: str = "FLOAT",
     ) -> dict[str, Path]:
-        """Like `separate_file`, through a `Stream` of `hops` hops a request: no sample depends on those after its frames.
-
-        Raises:
-          SeparationError: the model cannot stream, or see `separate_file`.
-          OSError: a file cannot be read or written.
-        """
-
-        def method(model: Separation) -> Method:
-            return partial(model._by_hops, hops)
-
-        return self._separate_file(path, out_dir, method, progress, subtype)
-
-    def _separate_file(
-        self,
-        path: Path,
-        out_dir: Path,
-        method: Callable[[Separation], Method],
-        progress: Progress | None,
-        subtype: str,
-    ) -> dict[str, Path]:
+        """Like `separate_file`, by any method, made for this client kept to one version."""
         with _open(path) as source:  # a file that is no audio is said to be none before a server is asked
             channels, rate_hz, samples = source.channels, source.samplerate, source.frames
 
-        def work(model: Separation) -> dict[str, Path]:
+        def work(transport: Transport) -> dict[str, Path]:
+            model = self._over(transport)
             paths = {target: out_dir / f"{target}.wav" for target in model.targets}
             blocks = partial(_blocks, path)
             stems = model._separate(blocks, samples, channels, rate_hz, method(model), progress)
             with _folder(out_dir):
-                _write(stems, paths, rate_hz, channels, subtype, _container(samples, channels, subtype))
+                value_bytes = 8 if subtype == "DOUBLE" else 4
+                container = "WAV" if samples * channels * value_bytes <= WAV_BYTES else "RF64"
+                _write(stems, paths, rate_hz, channels, subtype, container)
             return paths
 
-        return self.on_one_version(work)
+        return self._transport.on_one_version(work)
 
     def _separate(
         self,
@@ -256,16 +292,6 @@ class Separation(ABC):
         if progress is not None and done < max(samples, 1):
             progress(1.0)
 
-    def _by_hops(self, hops: int, source: Source, channels: int) -> Iterator[tuple[Stems, bool]]:
-        """A `Method`: what a stream has finished, as the blocks come."""
-        stream = Stream(self, channels, hops)
-        for stems in map(stream.push, source()):
-            if len(stems[stream.targets[0]]):
-                yield stems, False
-        rest = stream.finish()
-        if len(rest[stream.targets[0]]):
-            yield rest, True
-
     def _by_chunks(
         self, chunk_seconds: float, overlap_seconds: float, source: Source, channels: int
     ) -> Iterator[tuple[Stems, bool]]:
@@ -273,31 +299,33 @@ class Separation(ABC):
         plan = chunking.plan_seconds(chunk_seconds, overlap_seconds, self.model_rate_hz, self.period_samples)
         told = level(source(), self.mixture_shape) if LEVELLED_SIGNATURE in self.signatures else None
         adders = {target: OverlapAdder(plan) for target in self.targets}
+
+        def ask(chunk: np.ndarray) -> Stems:
+            outputs = self.predict(fold(chunking.pad(chunk, plan.chunk_samples), self.mixture_shape), told)
+            return {target: unfold(output, channels) for target, output in outputs.items()}
+
         waiting: deque[tuple[Future[Stems], int, bool]] = deque()
         pool = ThreadPoolExecutor(self._in_flight)
         try:
             for chunk, last in chunking.split(source(), plan):
-                waiting.append((pool.submit(self._predict_chunk, chunk, plan, channels, told), len(chunk), last))
-                if len(waiting) >= self._in_flight or last:
-                    yield from _join(waiting, adders, 0 if last else self._in_flight - 1)
+                waiting.append((pool.submit(ask, chunk), len(chunk), last))
+                while waiting and (last or len(waiting) >= self._in_flight):
+                    future, samples, final = waiting.popleft()
+                    stems = future.result()
+                    yield (
+                        {target: adder.push(stems[target][:samples], final) for target, adder in adders.items()},
+                        final,
+                    )
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _predict_chunk(self, chunk: np.ndarray, plan: ChunkPlan, channels: int, told: np.ndarray | None) -> Stems:
-        """One chunk [samples, channels] of the file, padded; target -> [chunk_samples, channels]."""
-        mixture = fold(chunking.pad(chunk, plan.chunk_samples), self.mixture_shape)
-        outputs = self.predict(mixture, told)
-        return {target: unfold(output, channels) for target, output in outputs.items()}
+
+def shape(info: Any) -> tuple[int | None, ...]:
+    """Of a signature's input; None where any size goes."""
+    return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
 
 
-def _join(waiting: deque, adders: Mapping[str, OverlapAdder], leave: int) -> Iterator[tuple[Stems, bool]]:
-    while len(waiting) > leave:
-        future, samples, last = waiting.popleft()
-        stems = future.result()
-        yield {target: adder.push(stems[target][:samples], last) for target, adder in adders.items()}, last
-
-
-def placeholder(info) -> np.ndarray:
+def placeholder(info: Any) -> np.ndarray:
     """The smallest value of a signature's input: 1 for every open dimension; zeros or an empty string."""
     shape = [max(dim.size, 1) for dim in info.tensor_shape.dim]
     dtype = tf.as_dtype(info.dtype)
@@ -342,10 +370,6 @@ def _folder(path: Path) -> Iterator[None]:
             if not any(folder.iterdir()):
                 folder.rmdir()
         raise
-
-
-def _container(samples: int, channels: int, subtype: str) -> str:
-    return "WAV" if samples * channels * (8 if subtype == "DOUBLE" else 4) <= WAV_BYTES else "RF64"
 
 
 def _write(

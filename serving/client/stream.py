@@ -2,7 +2,7 @@
 
 from serving.client.stream import Stream
 
-stream = Stream(Client("localhost:8500"))  # or a LocalModel
+stream = Stream(Client("localhost:8500"))
 while playing:
     play(stream.push(record())["vocals"])  # blocks of any length
 play(stream.finish()["vocals"])
@@ -13,18 +13,17 @@ The server keeps nothing between requests: the model's state goes with every req
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from serving.client import chunking
+from serving.client.separation import Client, Method, Progress, Source, placeholder, shape
 from serving.client.signals import SeparationError, Stems, check_stems, fold, unfold
 
-if TYPE_CHECKING:
-    from serving.client.separation import Separation
-
 STREAM_SIGNATURE = "stream"
+FILE_HOPS = 16  # of a request where nobody waits for it
 
 
 class Stream:
@@ -48,7 +47,7 @@ class Stream:
         `push` of an empty block tries it again.
     """
 
-    def __init__(self, model: Separation, channels: int | None = None, hops: int = 1) -> None:
+    def __init__(self, model: Client, channels: int | None = None, hops: int = 1) -> None:
         for name, value in (("channels", channels), ("hops", hops)):
             if value is not None and value < 1:
                 raise SeparationError(f"{name} is {value}; legal is 1 or more")
@@ -59,9 +58,11 @@ class Stream:
         self._model = model.pinned()
         self._channels = channels
         self._read_signature()
-        hop, latency_samples = self._framing()
-        self.block_samples = hops * hop
-        self.delay_samples = latency_samples - hop
+        facts = self._model.facts
+        if missing := [name for name in ("hop", "latency_samples") if name not in facts]:
+            raise SeparationError(f"{model.label} does not tell its {missing[0]} (an output of 'describe')")
+        self.block_samples = hops * facts["hop"]
+        self.delay_samples = facts["latency_samples"] - facts["hop"]
         self.latency_samples = self.delay_samples + self.block_samples
         self._begin()
 
@@ -99,16 +100,9 @@ class Stream:
         carried = set(signature.inputs) & set(signature.outputs)
         self._targets = set(signature.outputs) - carried
         (self._alias,) = set(signature.inputs) - carried
-        shapes = {name: tf.TensorShape(info.tensor_shape).as_list() for name, info in signature.inputs.items()}
-        self._shape = tuple(shapes[self._alias])
+        self._shape = shape(signature.inputs[self._alias])
         batch = (self._channels or 1) if len(self._shape) == 2 else 1
-        self._zeros = {name: np.zeros([batch, *shapes[name][1:]], np.float32) for name in sorted(carried)}
-
-    def _framing(self) -> tuple[int, int]:
-        names, facts = ("hop", "latency_samples"), self._model.facts
-        if missing := [name for name in names if name not in facts]:
-            raise SeparationError(f"{self._model.label} does not tell its {missing[0]} (an output of 'describe')")
-        return facts["hop"], facts["latency_samples"]
+        self._zeros = {name: placeholder(signature.inputs[name]).repeat(batch, axis=0) for name in sorted(carried)}
 
     def _begin(self) -> None:
         self._state = self._zeros
@@ -149,3 +143,33 @@ class Stream:
         self._finished = {target: [stem[:0]] for target, stem in stems.items()}
         self._given += len(next(iter(stems.values())))
         return stems if self._channels is not None else {target: stem[:, 0] for target, stem in stems.items()}
+
+
+def stream_file(
+    client: Client,
+    path: Path,
+    out_dir: Path,
+    hops: int = FILE_HOPS,
+    progress: Progress | None = None,
+    subtype: str = "FLOAT",
+) -> dict[str, Path]:
+    """Like `Client.separate_file`, through a `Stream` of `hops` hops a request: no sample depends on those after its frames.
+
+    Raises:
+      SeparationError: the model cannot stream, or see `Client.separate_file`.
+      OSError: a file cannot be read or written.
+    """
+
+    def method(model: Client) -> Method:
+        def stems(source: Source, channels: int) -> Iterator[tuple[Stems, bool]]:
+            stream = Stream(model, channels, hops)
+            for finished in map(stream.push, source()):
+                if len(finished[stream.targets[0]]):
+                    yield finished, False
+            rest = stream.finish()
+            if len(rest[stream.targets[0]]):
+                yield rest, True
+
+        return stems
+
+    return client.separate_file_by(method, path, out_dir, progress, subtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -28,7 +28,7 @@ class StatusError(Exception):
     @classmethod
     def from_tensorflow(cls, error: tf.errors.OpError) -> StatusError:
         """The runtime's own words: the session's Python wrapper adds a traceback of the exporting program to them."""
-        original = getattr(error, "__context__", None)
+        original: Any = error.__context__
         source = original if type(original) is type(error) else error
         return cls(_BY_NUMBER.get(error.error_code, Code.UNKNOWN), source.message)
 

@@ -236,12 +236,12 @@ def _leaves(values: list, dtype: tf.DType) -> np.ndarray:
 
 def _reals(values: list, dtype: tf.DType) -> np.ndarray:
     """Whole numbers beyond the mantissa, and numbers beyond the range, are refused: they would lose precision."""
-    numpy_dtype = dtype.as_numpy_dtype
-    largest, whole = float(np.finfo(numpy_dtype).max), 2 ** (np.finfo(numpy_dtype).nmant + 1) - 1
+    info = np.finfo(dtype.name)
+    largest, whole = float(info.max), 2 ** (info.nmant + 1) - 1
     for value in values:
         if (type(value) is int and abs(value) > whole) or (type(value) is float and largest < abs(value) < np.inf):
             raise _invalid(f"Cannot convert JSON value: {_text(value)} to {_REALS[dtype]} without loss of precision.")
-    return np.array(values, numpy_dtype)
+    return np.array(values, dtype.as_numpy_dtype)
 
 
 def _bytes(value: Any) -> bytes:

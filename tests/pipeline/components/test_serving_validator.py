@@ -25,7 +25,7 @@ from pipeline.components.serving_validator import ServingValidator
 from pipeline.config import config as config_module
 from serving import process
 from serving.client import Client
-from serving.local import LocalModel
+from serving.local import local_client
 
 RATE_HZ = 8000
 CHUNK_SECONDS = 2.0
@@ -154,7 +154,7 @@ def test_an_answer_that_differs_is_refused_and_one_within_tolerance_passes(candi
             return {name: value + self._error for name, value in self._local.run(inputs, signature).items()}
 
     cases = {"one": {"mixture": np.ones((1, 100), np.float32)}}
-    with LocalModel(candidate / "Format-Serving") as local:
+    with local_client(candidate / "Format-Serving") as local:
         report = serving_validator._compare("serving_default", cases, local, Off(local, 5e-5), 1e-4)
         assert report["one"]["max_difference"] == pytest.approx(5e-5, rel=0.1)
         with pytest.raises(

@@ -8,7 +8,8 @@ from models import exported
 from models.separator import Separator
 from models.spec import ModelSpec
 from pipeline.components import serving_validator
-from serving.local import LocalModel
+from serving.client import Client
+from serving.local import Local, local_client
 from serving.server.models.servable import Servable
 
 RATE_HZ, HOP = 8000, 256
@@ -44,13 +45,13 @@ def test_a_stream_is_validated_over_the_wire(candidate):
 def test_the_requests_of_a_stream_carry_a_state_and_are_compared(candidate):
     """In one process: what `validate` asks, against a server of the same model and against one that is off."""
 
-    class Off(LocalModel):
-        def run(self, inputs, signature_name="serving_default"):
+    class Off(Local):
+        def run(self, inputs, signature_name):
             return {
                 name: value + 0.01 * (name == "state_1") for name, value in super().run(inputs, signature_name).items()
             }
 
-    with LocalModel(candidate) as local, Off(candidate) as server:
+    with local_client(candidate) as local, Client(Off(candidate)) as server:
         requests = serving_validator._stream_requests(local)
         assert [request["mixture"].shape[1] for request in requests.values()] == [HOP, 3 * HOP]
         assert [request["state_1"].any() for request in requests.values()] == [False, True]
@@ -64,14 +65,14 @@ def test_the_requests_of_a_stream_carry_a_state_and_are_compared(candidate):
 def test_a_stream_that_forgets_is_refused(candidate):
     """A server whose state does not come back as it was: each answer alone is right, the sum of them is not."""
 
-    class Forgetful(LocalModel):
-        def run(self, inputs, signature_name="serving_default"):
+    class Forgetful(Local):
+        def run(self, inputs, signature_name):
             answer = super().run(inputs, signature_name)
             return {name: value * (not name.startswith("state_")) for name, value in answer.items()}
 
     with (
-        LocalModel(candidate) as local,
-        Forgetful(candidate) as server,
+        local_client(candidate) as local,
+        Client(Forgetful(candidate)) as server,
         pytest.raises(serving_validator.Refused, match=r"stream: 12347 samples of a stream differ from .* by 0\.\d+"),
     ):
         serving_validator._compare_stream(local, server, TOLERANCE)

@@ -327,7 +327,7 @@ def test_a_model_separates_the_mixtures_itself(corpus: tuple[Path, Path], tmp_pa
     from models import exported
     from models.separator import Separator
     from models.spec import ModelSpec
-    from serving.local import LocalModel
+    from serving.local import local_client
 
     spec = ModelSpec(sizes={"units": 4}, sample_rate_hz=RATE_HZ // 2, frame_length=256, hop=128)
     exported.save(Separator(spec), str(tmp_path / "model"))
@@ -341,7 +341,7 @@ def test_a_model_separates_the_mixtures_itself(corpus: tuple[Path, Path], tmp_pa
             soundfile.read(file, dtype="float32", always_2d=True)[0]
             for file in sorted((corpus[0] / "test" / name).iterdir())
         )
-        with LocalModel(tmp_path / "model") as model:
+        with local_client(tmp_path / "model") as model:
             write(tmp_path / "separated" / name, model.separate(mixture, RATE_HZ))
         assert judged.evaluation.tracks[place].track == name
     files = judge(corpus[0], tmp_path / "separated", metrics=("v4",))

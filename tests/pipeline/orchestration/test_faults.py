@@ -70,7 +70,7 @@ class Place:
     def answer(self) -> np.ndarray:
         """What the server makes of a fixed mixture."""
         mixture = np.random.default_rng(0).normal(0, 0.1, (32000, 1)).astype(np.float32)
-        with Client(self.server, "stemline") as client:
+        with Client(self.server) as client:
             return client.separate(mixture, 16000)["vocals"]
 
 

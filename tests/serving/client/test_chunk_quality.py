@@ -1,18 +1,23 @@
-"""What chunks cost: the chunked separation against that of the whole signal, at the default chunk and overlap."""
+"""What chunks cost: the chunked separation against that of the whole signal."""
 
 from __future__ import annotations
 
+import glob
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import tensorflow as tf
 
 from models.separator import Separator
 from models.spec import ModelSpec
-from serving import agreement
-from serving.local import LocalModel
+from serving.client import Client
+from serving.client.separation import LEVELLED_SIGNATURE
+from serving.client.signals import fold, unfold
+from serving.local import Local, local_client
 
 RATE_HZ = 1000
 HOP = 32
@@ -31,16 +36,34 @@ def signal(seconds: float) -> np.ndarray:
     return (0.05 * noise * 4.0**loud)[:, np.newaxis].astype(np.float32)
 
 
-class Told(LocalModel):
-    """A model that is told its period, whatever it says itself."""
+class Told(Local):
+    """A model that is told its period, or None, whatever it says itself; and that is not told the level."""
 
     def __init__(self, directory: Path, period_samples: int | None) -> None:
         super().__init__(directory)
-        self._period_samples = period_samples
+        self._facts = {} if period_samples is None else {"period_samples": np.array([period_samples])}
 
     @property
-    def period_samples(self) -> int | None:
-        return self._period_samples
+    def signatures(self):
+        return {name: signature for name, signature in super().signatures.items() if name != LEVELLED_SIGNATURE}
+
+    def run(self, inputs, signature_name):
+        answer = super().run(inputs, signature_name)
+        if signature_name != "describe":
+            return answer
+        return {name: value for name, value in answer.items() if name != "period_samples"} | self._facts
+
+
+def agreement(client: Client, signal: np.ndarray, overlap_seconds: float = 1.0) -> dict[str, float]:
+    """target -> 10 log10 of the energy of the whole separation of `signal` [samples, channels] over that of what differs
+    in the chunked one."""
+    chunked = client.separate(signal, client.model_rate_hz, overlap_seconds=overlap_seconds)
+    found = {}
+    for target, output in client.predict(fold(signal, client.mixture_shape)).items():
+        whole = unfold(output, signal.shape[1]).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            found[target] = float(10 * np.log10(np.square(whole).sum() / np.square(whole - chunked[target]).sum()))
+    return found
 
 
 def save(separator, directory: Path) -> None:
@@ -77,8 +100,8 @@ def test_a_bidirectional_network_agrees_on_its_grid_and_not_off_it(name, tmp_pat
     separator.set_weights([4 * weight for weight in separator.get_weights()])  # untrained, masks hardly differ
     save(separator, tmp_path / "model")
     for period_samples, legal in ((HOP * period_frames, True), (HOP * period_frames + 5, False)):
-        with Told(tmp_path / "model", period_samples) as model:
-            result = agreement.agreement(model, signal(33), 1.0)
+        with Client(Told(tmp_path / "model", period_samples)) as client:
+            result = agreement(client, signal(33))
         assert sorted(result) == ["rest", "vocals"]
         assert (min(result.values()) >= LEGAL_DB) is legal, (period_samples, result)
 
@@ -112,10 +135,10 @@ def companders(tmp_path_factory) -> dict[bool, Path]:
 
 
 def test_a_model_that_takes_the_level_out_is_told_that_of_the_whole(companders):
-    with LocalModel(companders[False]) as model:
-        assert max(agreement.agreement(model, signal(33), 1.0).values()) < LEGAL_DB
-    with LocalModel(companders[True]) as model:
-        assert min(agreement.agreement(model, signal(33), 1.0).values()) >= LEGAL_DB
+    with local_client(companders[False]) as model:
+        assert max(agreement(model, signal(33)).values()) < LEGAL_DB
+    with local_client(companders[True]) as model:
+        assert min(agreement(model, signal(33)).values()) >= LEGAL_DB
         loud = 0.5 * signal(33)
         both = model.separate(np.concatenate([signal(33), loud], axis=1), RATE_HZ)["vocals"]
         np.testing.assert_allclose(both[:, 1], 0.5 * both[:, 0], rtol=1e-4, atol=1e-7)  # each channel has its own
@@ -123,20 +146,31 @@ def test_a_model_that_takes_the_level_out_is_told_that_of_the_whole(companders):
             assert model.separate(np.zeros(samples, np.float32), RATE_HZ)["vocals"].shape == (samples,)
 
 
-def test_the_sdr_between_two_signals():
-    whole = np.ones((1000, 1), np.float32)
-    assert agreement.sdr_db(whole, whole) == np.inf
-    assert agreement.sdr_db(whole, 0.9 * whole) == pytest.approx(20.0, abs=1e-4)
-    with pytest.raises(ValueError, match=r"shapes are \(1000, 1\) and \(999, 1\)"):
-        agreement.sdr_db(whole, whole[1:])
+def mono(patterns: str, sample_rate_hz: int) -> np.ndarray:
+    """The files of some patterns joined, [samples, 1]: the mean of the channels, at another rate."""
+    parts = []
+    for path in sorted(path for pattern in patterns.split() for path in glob.glob(pattern)):
+        audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        parts.append(soxr.resample(audio.mean(axis=1, keepdims=True), rate_hz, sample_rate_hz))
+    return np.concatenate(parts)
 
 
-def test_the_command_prints_a_row_of_a_table(companders, tmp_path, capsys):
-    options = ["--chunk-seconds", "3", "--overlap-seconds", "0.5", "1"]
-    for name in ("a.wav", "b.wav"):
-        soundfile.write(tmp_path / name, np.repeat(signal(8), 2, axis=1), 2 * RATE_HZ)  # 4 s in stereo
-    agreement.main([str(companders[True]), str(tmp_path / "a.wav"), str(tmp_path / "b.wav"), *options])
-    header, row = capsys.readouterr().out.splitlines()
-    assert header == "| model | 0.5 s | 1 s |"
-    assert row.startswith(f"| {companders[True]} | rest ")
-    assert row.count("vocals") == 2
+@pytest.mark.slow
+def test_a_row_of_the_table_in_the_docs(companders):
+    """Prints it, for the model STEMLINE_MODEL and the files STEMLINE_AUDIO."""
+    directory = Path(os.environ.get("STEMLINE_MODEL", companders[True]))
+    ways = {
+        "off the grid, 1 s": (Told(directory, 1), 1.0),
+        "told nothing, 1 s": (Told(directory, None), 1.0),
+        **{f"{overlap:g} s": (Local(directory), overlap) for overlap in (0.5, 1.0, 2.0, 3.0)},
+    }
+    print(f"\n| {directory} | " + " | ".join(ways) + " |")
+    cells = []
+    for transport, overlap_seconds in ways.values():
+        with Client(transport) as client:
+            patterns = os.environ.get("STEMLINE_AUDIO")
+            sound = signal(33) if patterns is None else mono(patterns, client.model_rate_hz)
+            found = agreement(client, sound, overlap_seconds)
+        assert min(found.values()) > 10
+        cells.append(", ".join(f"{target} {found[target]:.1f}" for target in sorted(found)))
+    print("| |", " | ".join(cells), "|")

@@ -15,9 +15,9 @@ import tf_keras as keras
 from models import exported
 from models.separator import Separator
 from models.spec import ModelSpec
-from serving.client import live
+from serving.client import Client, live
 from serving.client.stream import Stream
-from serving.local import LocalModel
+from serving.local import local_client
 
 RATE_HZ, FRAME_LENGTH, HOP = 8000, 64, 32
 LATENCY = FRAME_LENGTH
@@ -40,7 +40,7 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(model):
-    with LocalModel(model) as local:
+    with local_client(model) as local:
         yield local
 
 
@@ -59,7 +59,7 @@ def pcm(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-12000, 12000, (samples, channels)).astype("<i2")
 
 
-def expected(local: LocalModel, mixture: np.ndarray, target: str) -> np.ndarray:
+def expected(local: Client, mixture: np.ndarray, target: str) -> np.ndarray:
     """What the signature for whole mixtures answers, in int16's units [samples, channels]."""
     stem = local.predict(np.ascontiguousarray(mixture.T) / np.float32(32768))[target].T
     return np.round(stem * 32768).astype(int)

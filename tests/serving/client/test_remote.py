@@ -12,8 +12,10 @@ import soundfile
 
 from serving import process
 from serving.client import Client, separation
-from serving.client.separation import SeparationError
-from serving.local import LocalModel
+from serving.client.connection import Connection
+from serving.client.remote import Remote
+from serving.client.signals import SeparationError
+from serving.local import local_client
 
 RATE_HZ = 16000
 
@@ -58,8 +60,8 @@ def test_all_chunks_have_one_length_and_several_are_in_flight(address):
     shapes, together, running, lock = set(), 0, 0, threading.Lock()
     meet = threading.Barrier(3, timeout=20)
 
-    class Watched(Client):
-        def run(self, inputs, signature_name="serving_default"):
+    class Watched(Remote):
+        def run(self, inputs, signature_name):
             nonlocal together, running
             if signature_name != "serving_default":
                 return super().run(inputs, signature_name)
@@ -73,7 +75,7 @@ def test_all_chunks_have_one_length_and_several_are_in_flight(address):
                 running -= 1
             return answer
 
-    with Watched(address, in_flight=3, model_rate_hz=RATE_HZ) as client:
+    with Client(Watched(address), in_flight=3, model_rate_hz=RATE_HZ) as client:
         waveform = noise(5 * 720 + 81, 2)  # six chunks of 800 with 80 shared, the last one short
         stems = client.separate(waveform, RATE_HZ, 0.05, 0.005)
     np.testing.assert_allclose(stems["vocals"], 0.25 * waveform, atol=1e-7)
@@ -98,7 +100,7 @@ def test_short_signals_at_another_rate_keep_their_length(client, samples, rate_h
 
 def test_in_process_and_over_the_wire_agree(client, saved_model):
     waveform = noise(RATE_HZ + 1, 2)
-    with LocalModel(saved_model) as local:
+    with local_client(saved_model) as local:
         np.testing.assert_array_equal(
             local.separate(waveform, RATE_HZ)["vocals"], client.separate(waveform, RATE_HZ)["vocals"]
         )
@@ -239,8 +241,10 @@ def test_a_slow_server_meets_the_deadline(address):
 
 
 def test_a_whole_separation_has_a_deadline_of_its_own(address):
-    with Client(address, total_seconds=0.5) as client, pytest.raises(SeparationError) as caught:
-        client.on_one_version(lambda model: [model.run({"mixture": noise(4)[np.newaxis]}, "two_seconds")])
+    remote = Remote(address, Connection(total_seconds=0.5))
+    with pytest.raises(SeparationError) as caught:
+        remote.on_one_version(lambda kept: kept.run({"mixture": noise(4)[np.newaxis]}, "two_seconds"))
+    remote.close()
     assert str(caught.value) == f"server {address} did not finish within total_seconds=0.5"
     with Client(address, total_seconds=20) as client:
         assert client.separate(noise(10), RATE_HZ)["vocals"].shape == (10,)
@@ -297,13 +301,13 @@ def test_a_response_over_grpcs_own_limit_arrives(client):
 
 
 def test_a_model_that_does_not_tell_its_rate_needs_it(address):
-    class Mute(Client):
+    class Mute(Remote):
         @property
         def signatures(self):
             return {name: value for name, value in super().signatures.items() if name != "describe"}
 
     with (
-        Mute(address) as client,
+        Client(Mute(address)) as client,
         pytest.raises(SeparationError, match=r"does not tell its sample rate .*model_rate_hz"),
     ):
         client.separate(noise(10), RATE_HZ)
@@ -321,3 +325,10 @@ def test_a_model_that_does_not_tell_its_rate_needs_it(address):
 def test_illegal_arguments_are_named(client, arguments, message):
     with pytest.raises(ValueError, match=message):
         client.separate(*arguments)
+
+
+def test_options_of_a_connection_are_of_an_address(address):
+    with pytest.raises(TypeError, match=f"timeout_seconds given for model 'stemline' at {address}; legal with"):
+        Client(Remote(address), timeout_seconds=1.0)
+    with pytest.raises(TypeError, match="timeout"):
+        Client(address, timeout=1.0)

@@ -21,7 +21,7 @@ import soundfile
 
 from serving import process
 from serving.client import Client
-from serving.client.remote import VersionGone
+from serving.client.remote import Remote, VersionGone
 from serving.client.separation import SeparationError
 
 RATE_HZ = 16000
@@ -173,7 +173,7 @@ def test_a_file_is_of_one_version_though_the_server_takes_another(swapping, tmp_
     fractions = []
     swap_once = once_at(0.5, swap)
     with Client(address) as client, Client(address, version=1) as faithful:
-        assert client.pinned().version == 1
+        assert Remote(address).pinned().version == 1
         faithful.separate_file(source, tmp_path / "before", **CHUNKS)
         before = sorted(os.listdir(tmp_path))
         paths = client.separate_file(
@@ -192,11 +192,11 @@ def test_a_file_is_of_one_version_though_the_server_takes_another(swapping, tmp_
 def test_a_server_that_replaces_its_version_again_and_again_is_named(address):
     beginnings = []
 
-    def work(model):
-        beginnings.append(model.version)
+    def work(kept):
+        beginnings.append(kept.version)
         raise VersionGone("gone")
 
     message = f"server {address} replaced the version of 'stemline' 5 times before one signal was separated"
-    with Client(address) as client, pytest.raises(SeparationError, match=message):
-        client.on_one_version(work)
+    with pytest.raises(SeparationError, match=message):
+        Remote(address).on_one_version(work)
     assert beginnings == [1] * 5

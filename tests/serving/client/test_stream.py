@@ -20,8 +20,8 @@ from models.spec import ModelSpec
 from serving.client import Client
 from serving.client.separation import placeholder
 from serving.client.signals import SeparationError
-from serving.client.stream import Stream
-from serving.local import LocalModel
+from serving.client.stream import Stream, stream_file
+from serving.local import Local, local_client
 from serving.server.models.versions import State
 
 RATE_HZ, FRAME_LENGTH, HOP = 8000, 64, 16
@@ -67,7 +67,7 @@ def address(bases, services):
 def local(bases):
     """Opens a model in this process by name; each is loaded once."""
     with ExitStack() as stack:
-        load = functools.cache(lambda name: stack.enter_context(LocalModel(bases[name] / "1")))
+        load = functools.cache(lambda name: stack.enter_context(local_client(bases[name] / "1")))
         yield lambda name: nullcontext(load(name))
 
 
@@ -77,7 +77,7 @@ def connect(request):
     if request.param == "in process":
         return request.getfixturevalue("local")
     address = request.getfixturevalue("address")
-    return lambda name: Client(address, name, timeout_seconds=20, patience_seconds=1)
+    return lambda name: Client(address, model_name=name, timeout_seconds=20, patience_seconds=1)
 
 
 def noise(samples: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
@@ -177,16 +177,16 @@ def test_a_stream_that_ended_begins_again_and_two_do_not_meet(connect):
 
 
 def test_what_a_failed_request_leaves_is_asked_again(bases, local):
-    class Flaky(LocalModel):
+    class Flaky(Local):
         fails = False
 
-        def run(self, inputs, signature_name="serving_default"):
+        def run(self, inputs, signature_name):
             self.fails = not self.fails and signature_name == "stream"
             if self.fails:
                 raise SeparationError("the line is down")
             return super().run(inputs, signature_name)
 
-    with Flaky(bases["lstm_online"] / "1") as model:
+    with Client(Flaky(bases["lstm_online"] / "1")) as model:
         stream, signal, parts = Stream(model), noise(100), []
         ask: Callable = functools.partial(stream.push, signal)
         while len(parts) < 2:
@@ -202,13 +202,13 @@ def test_what_a_failed_request_leaves_is_asked_again(bases, local):
 def test_all_requests_of_a_stream_have_one_length(bases):
     lengths = set()
 
-    class Watched(LocalModel):
-        def run(self, inputs, signature_name="serving_default"):
+    class Watched(Local):
+        def run(self, inputs, signature_name):
             if signature_name == "stream":
                 lengths.add(inputs["mixture"].shape)
             return super().run(inputs, signature_name)
 
-    with Watched(bases["lstm_online"] / "1") as model:
+    with Client(Watched(bases["lstm_online"] / "1")) as model:
         pushed(Stream(model, 2, hops=3), noise(500, 2), 7, 100)
     assert lengths == {(2, 3 * HOP)}
 
@@ -218,7 +218,10 @@ def test_a_stream_keeps_to_the_version_it_began_with(bases, services, tmp_path):
     base = tmp_path / "model"
     shutil.copytree(bases["lstm_online"], base)
     signal = noise(200)
-    with services({"model": base}) as (address, core), Client(address, "model", patience_seconds=0) as client:
+    with (
+        services({"model": base}) as (address, core),
+        Client(address, model_name="model", patience_seconds=0) as client,
+    ):
         stream = Stream(client)
         begun = stream.push(signal[:100])["vocals"]
         saved("lstm_online", tmp_path / "staged", seed=5).rename(base / "2")
@@ -244,7 +247,7 @@ def test_a_file_is_streamed_in_step_with_itself(connect, tmp_path, rate_hz, chan
     soundfile.write(tmp_path / "a.wav", noise(samples, channels), rate_hz, subtype="FLOAT")
     fractions = []
     with connect("lstm_online") as model:
-        paths = model.stream_file(tmp_path / "a.wav", tmp_path / "streamed", progress=fractions.append)
+        paths = stream_file(model, tmp_path / "a.wav", tmp_path / "streamed", progress=fractions.append)
         others = model.separate_file(tmp_path / "a.wav", tmp_path / "chunked")
     for target, path in paths.items():
         stem, written_hz = soundfile.read(path, dtype="float32", always_2d=True)
@@ -257,7 +260,7 @@ def test_a_file_is_streamed_in_step_with_itself(connect, tmp_path, rate_hz, chan
 # ---- errors
 
 
-@pytest.mark.parametrize("use", [Stream, lambda model: model.stream_file(Path("a.wav"), Path("out"))])
+@pytest.mark.parametrize("use", [Stream, lambda model: stream_file(model, Path("a.wav"), Path("out"))])
 def test_a_model_that_cannot_stream_says_so(connect, use, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", noise(100), RATE_HZ)
@@ -296,7 +299,7 @@ def test_illegal_arguments_are_named(local, options, message):
 
 
 def test_the_server_refuses_what_is_no_whole_hop(address):
-    with Client(address, "lstm_online", patience_seconds=0) as client:
+    with Client(address, model_name="lstm_online", patience_seconds=0) as client:
         inputs = {name: placeholder(info) for name, info in client.signature("stream").inputs.items()}
         words = "refused with INVALID_ARGUMENT.*samples of mixture received: 1; required: a multiple of the hop, 16"
         with pytest.raises(SeparationError, match=words):

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from models import networks
-from models.spec import nearest
+from models.names import nearest
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -23,7 +23,7 @@ def names() -> list[str]:
 def module(name: str) -> ModuleType:
     """The module of a network. Raises ValueError naming the nearest network for an unknown name."""
     if name not in names():
-        raise ValueError(f"network is {name!r}; legal: {', '.join(names())}{nearest(name, names())}")
+        raise ValueError(f"network is {name!r}; {nearest(name, names())}")
     return importlib.import_module(f"models.networks.{name}")
 
 
@@ -39,7 +39,5 @@ def build(name: str, bins: int, channels: int, targets: int, **sizes: Any) -> ke
     ]
     for size in sizes:
         if size not in legal:
-            raise ValueError(
-                f"{size!r} is no size of network {name!r}; legal: {', '.join(legal)}{nearest(size, legal)}"
-            )
+            raise ValueError(f"{size!r} is no size of network {name!r}; {nearest(size, legal)}")
     return build_network(bins, channels, targets, **sizes)

@@ -32,8 +32,9 @@ import tensorflow as tf
 
 from models import streaming
 from models.directory import ModelDirectory
+from models.names import nearest
 from models.separator import Separator
-from models.spec import ModelSpec, nearest
+from models.spec import ModelSpec
 from models.streaming import StreamingSeparator
 
 
@@ -154,7 +155,7 @@ class Exported:
         """The function of a signature. Raises ValueError naming the nearest one for an unknown name."""
         known = self.signature_names
         if name not in known:
-            raise ValueError(f"signature is {name!r}; legal: {', '.join(known)}{nearest(name, known)}")
+            raise ValueError(f"signature is {name!r}; {nearest(name, known)}")
         return self._model.signatures[name]
 
     def separate(self, waveform: np.ndarray) -> dict[str, np.ndarray]:

@@ -20,7 +20,8 @@ import tensorflow as tf
 
 import models
 from models import masking, spectral
-from models.spec import ModelSpec, nearest
+from models.names import nearest
+from models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from models.separator import Separator
@@ -64,7 +65,7 @@ def check(name: str, options: Mapping[str, Any], teacher: bool = False) -> None:
     teacher where none is used, or none where one is.
     """
     if name not in _LOSSES:
-        raise ValueError(f"loss is {name!r}; legal: {', '.join(names())}{nearest(name, names())}")
+        raise ValueError(f"loss is {name!r}; {nearest(name, names())}")
     parameters = list(inspect.signature(_LOSSES[name]).parameters)[3:]
     if "teacher" in parameters and not teacher:
         raise ValueError(f"loss {name!r} has no teacher; legal: a trained model, whose recipe train.teacher names.")
@@ -73,8 +74,7 @@ def check(name: str, options: Mapping[str, Any], teacher: bool = False) -> None:
     legal = [parameter for parameter in parameters if parameter != "teacher"]
     for option, value in options.items():
         if option not in legal:
-            known = ", ".join(legal) or "none"
-            raise ValueError(f"{option!r} is no option of loss {name!r}; legal: {known}{nearest(option, legal)}")
+            raise ValueError(f"{option!r} is no option of loss {name!r}; {nearest(option, legal)}")
         _check_value(name, option, value)
 
 

@@ -11,7 +11,8 @@ import tf_keras as keras
 
 import models
 from models import masking, spectral
-from models.spec import PRECISIONS, ModelSpec, nearest
+from models.names import nearest
+from models.spec import PRECISIONS, ModelSpec
 
 # Power below the loudest frame's at which a frame no longer counts for the level: -60 dB.
 SILENT = 1e-6
@@ -192,7 +193,7 @@ def _check_features(spec: ModelSpec) -> None:
 def _policy(precision: str) -> Iterator[None]:
     """Layers built inside compute in `precision`; Keras takes it from a global, which is put back."""
     if precision not in _POLICIES:
-        raise ValueError(f"precision is {precision!r}; legal: {', '.join(PRECISIONS)}{nearest(precision, PRECISIONS)}")
+        raise ValueError(f"precision is {precision!r}; {nearest(precision, PRECISIONS)}")
     previous = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(_POLICIES[precision])
     try:

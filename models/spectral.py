@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import spec
+from models.names import nearest
 
 _COSINE_WINDOWS = {"hann": 0.5, "hamming": 0.54}
 
@@ -18,7 +19,7 @@ def window_values(window: str, frame_length: int) -> np.ndarray:
     Returns float64 [frame_length]. Raises ValueError for another name.
     """
     if window not in spec.WINDOWS:
-        raise ValueError(f"window is {window!r}; legal: {', '.join(spec.WINDOWS)}{spec.nearest(window, spec.WINDOWS)}")
+        raise ValueError(f"window is {window!r}; {nearest(window, spec.WINDOWS)}")
     n = np.arange(frame_length)
     if window == "sine":
         return np.sin(math.pi * (n + 0.5) / frame_length)

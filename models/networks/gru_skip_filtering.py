@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from models import masking
 from models.layers.sequences import fold_channels, join_sequences, slice_sequences, unfold_channels
-from models.spec import nearest
+from models.names import nearest
 
 SMALL = {"units": 8, "sequence_frames": 8, "context_frames": 2}
 MASKS_SUM_TO_ONE = True
@@ -150,7 +150,7 @@ def _check_sizes(units, sequence_frames, context_frames, targets, strategy, alph
     if sequence_frames <= 2 * context_frames:
         raise ValueError(f"sequence_frames is {sequence_frames}; legal: more than 2 x context_frames {context_frames}.")
     if strategy not in STRATEGIES:
-        raise ValueError(f"strategy is {strategy!r}; legal: {', '.join(STRATEGIES)}{nearest(strategy, STRATEGIES)}")
+        raise ValueError(f"strategy is {strategy!r}; {nearest(strategy, STRATEGIES)}")
     if (targets != 2 and strategy == "GRU-S") or targets < 2:
         legal = "2" if strategy == "GRU-S" else "at least 2"
         raise ValueError(f"targets is {targets}; legal: {legal} with strategy {strategy}.")

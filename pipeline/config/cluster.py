@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from models.checked import Count, Name, Positive, Whole, checked
 from pipeline.config import cron
 from pipeline.config.login import Login
 
 TRAINER = "Trainer"  # the task that several workers can share
+PodPath = Annotated[str, Field(pattern="^/")]
 _UNSET = (None, (), {})
 
 
-@dataclass(frozen=True)
+@checked("toleration")
 class Toleration:
     """Of a taint of nodes, as Kubernetes has it; an empty effect tolerates every one."""
 
@@ -25,47 +29,29 @@ class Toleration:
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
 
-@dataclass(frozen=True)
+@checked("volume")
 class Volume:
     """A PersistentVolumeClaim and where its root is mounted."""
 
-    claim: str
-    mount_path: str
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a place that is none."""
-        if not self.claim:
-            raise ValueError("claim of a volume is empty: the name of a PersistentVolumeClaim is needed")
-        if not self.mount_path.startswith("/"):
-            raise ValueError(f"mount_path of volume {self.claim!r} is {self.mount_path!r}: it must begin with /")
+    claim: Name
+    mount_path: PodPath
 
 
-@dataclass(frozen=True)
+@checked("task")
 class TaskConfig:
     """What one task asks for; null and empty leave it to `cluster.every`, and there to the cluster.
 
     memory_gb: of 10^9 bytes. gpu_type: the resource of a node's device plugin; on Vertex a type such as NVIDIA_TESLA_T4.
     """
 
-    cpu: float | None = None
-    memory_gb: float | None = None
-    gpus: int | None = None
+    cpu: Positive | None = None
+    memory_gb: Positive | None = None
+    gpus: Whole | None = None
     gpu_type: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     volumes: tuple[Volume, ...] = ()
-    retries: int | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a quantity that no node has."""
-        for name in ("cpu", "memory_gb"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} of a task is {value}: it must be above 0, or null for no limit")
-        for name in ("gpus", "retries"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} of a task is {value}: it must be 0 or more")
+    retries: Whole | None = None
 
     def over(self, base: TaskConfig) -> TaskConfig:
         """This task with what it leaves unset taken from `base`; a list or mapping that is set replaces the other."""
@@ -73,18 +59,18 @@ class TaskConfig:
         return dataclasses.replace(base, **given)
 
 
-@dataclass(frozen=True)
+@checked("cluster.every")
 class EveryTask(TaskConfig):
     """What tasks get that do not say otherwise. A key that a configuration leaves out is as here, null and empty are none."""
 
-    cpu: float | None = 2.0
-    memory_gb: float | None = 8.0
+    cpu: Positive | None = 2.0
+    memory_gb: Positive | None = 8.0
     gpu_type: str | None = "nvidia.com/gpu"
     volumes: tuple[Volume, ...] = (Volume("stemline-models", "/models"),)
-    retries: int | None = 2
+    retries: Whole | None = 2
 
 
-@dataclass(frozen=True)
+@checked("cluster")
 class ClusterConfig:
     """How the graph runs on Kubeflow Pipelines.
 
@@ -97,9 +83,9 @@ class ClusterConfig:
         These five are for the command that talks to the cluster: nothing of them reaches it.
     """
 
-    image: str = "stemline:latest"
-    workdir: str = "/models/pipeline"
-    serving: str = "/models/stemline"
+    image: Annotated[str, Field(pattern=r"^\S+$")] = "stemline:latest"
+    workdir: PodPath = "/models/pipeline"
+    serving: PodPath = "/models/stemline"
     pipeline_root: str = ""
     namespace: str = "kubeflow"
     experiment: str = "stemline"
@@ -107,7 +93,7 @@ class ClusterConfig:
     cron: str = "0 0 3 * * 1"
     every: EveryTask = field(default_factory=EveryTask)
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
-    workers: int = 1
+    workers: Count = 1
     host: str = "http://localhost:8080"
     token_env: str | None = None
     token_file: str | None = None
@@ -115,23 +101,12 @@ class ClusterConfig:
     ca_file: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a directory, an image, a schedule, a number of workers, a host or a login that cannot be."""
-        for name in ("workdir", "serving"):
-            if not getattr(self, name).startswith("/"):
-                raise ValueError(f"cluster.{name} is {getattr(self, name)!r}: a place in the pods begins with /")
-        if not re.fullmatch(r"\S+", self.image):
-            raise ValueError(f"cluster.image is {self.image!r}: the name of an image is needed")
+        """Raises ValueError for a schedule, a host or a login that cannot be."""
         cron.check(self.cron)
-        if self.workers < 1:
-            raise ValueError(f"cluster.workers is {self.workers}: it must be 1 or more")
         if "@" in self.host:
-            raise ValueError(
-                f"cluster.host names a user before {self.host.rpartition('@')[2]!r}: legal is a host alone"
-            )
+            raise ValueError(f"host names a user before {self.host.rpartition('@')[2]!r}: legal is a host alone")
         if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.host):
-            raise ValueError(
-                f"cluster.host is {self.host!r}: legal are http://HOST and https://HOST, with a path or without"
-            )
+            raise ValueError(f"host is {self.host!r}: legal are http://HOST and https://HOST, with a path or without")
         self.login()
 
     def login(self) -> Login:

@@ -6,19 +6,20 @@ Nothing here imports TensorFlow or TFX, so the command line can check a configur
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
+from pydantic import Field
 
+from models.checked import ConfigError, Count, Positive, Whole, checked, in_words
 from models.directory import ModelDirectory
+from models.names import nearest
 from models.spec import ModelSpec
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gate import GateConfig
@@ -31,11 +32,7 @@ RECIPES = Path(__file__).parent / "recipes"
 BENCHMARK_SUFFIX = "_mir1k"
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True)
+@checked("data")
 class DataConfig:
     """Where the stems are and how they become TFRecords (see pipeline/data/datasets and StemsExampleGen).
 
@@ -44,31 +41,22 @@ class DataConfig:
 
     format: str = "synthetic"
     path: str | None = None
-    spans: int = 1
-    sample_rate_hz: int = 16000
-    channels: int = 1
+    spans: Count = 1
+    sample_rate_hz: Count = 16000
+    channels: Count = 1
     targets: tuple[str, ...] = ("vocals", "accompaniment")
-    segment_seconds: float = 10.0
-    dev_fraction: float = 0.1
-    test_fraction: float = 0.1
-    max_bad_tracks: int = 0
+    segment_seconds: Positive = 10.0
+    dev_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
+    test_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
+    max_bad_tracks: Whole = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a number that no corpus can have."""
-        for name in ("sample_rate_hz", "channels", "segment_seconds", "spans"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}: it must be above 0")
-        for name in ("dev_fraction", "test_fraction"):
-            if not 0 <= getattr(self, name) < 0.9:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}: legal are 0 up to 0.9")
-        if self.max_bad_tracks < 0:
-            raise ConfigError(f"data.max_bad_tracks is {self.max_bad_tracks}: it must be 0 or more")
         if self.spans > 1 and self.path and "{" not in self.path:
-            raise ConfigError(f"data.spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
+            raise ValueError(f"spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
 
 
-@dataclass(frozen=True)
+@checked("evaluate")
 class EvaluateConfig:
     """What is computed on the test split: BSS Eval versions, the window of v4, and the size of the report.
 
@@ -82,7 +70,7 @@ class EvaluateConfig:
     max_tracks: int | None = None
 
 
-@dataclass(frozen=True)
+@checked("serve")
 class ServeConfig:
     """How a served model is checked and used: fixed chunks with overlap-add, and the tolerance of the infra check.
 
@@ -96,14 +84,14 @@ class ServeConfig:
     validator: Literal["embedded", "infra_validator"] = "embedded"
 
 
-@dataclass(frozen=True)
+@checked("beam")
 class BeamConfig:
     """Arguments of every Beam job of the run. The default is the in-process FnApiRunner; any other runner is options only."""
 
     pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
 
 
-@dataclass(frozen=True)
+@checked("")
 class Config:
     """The whole of a run. `data` feeds ingest, `model` and `train` the trainer, `evaluate` and `gate` the judge, `serve` the
     server, `beam` and `cluster` say where it runs, `metadata` where that is recorded."""
@@ -144,28 +132,28 @@ class Config:
         return dataclasses.replace(self, **others)
 
     def __post_init__(self) -> None:
-        """Checks what no single section can see. Raises ConfigError."""
+        """Checks what no single section can see."""
         if self.data.sample_rate_hz != self.model.sample_rate_hz:
-            raise ConfigError(
+            raise ValueError(
                 f"data.sample_rate_hz is {self.data.sample_rate_hz} but model.sample_rate_hz is "
                 f"{self.model.sample_rate_hz}: they must be equal"
             )
         if tuple(self.data.targets) != tuple(self.model.targets):
-            raise ConfigError(
+            raise ValueError(
                 f"data.targets is {list(self.data.targets)} but model.targets is {list(self.model.targets)}: they must be equal"
             )
         if self.model.channels not in (1, self.data.channels):
-            raise ConfigError(
+            raise ValueError(
                 f"model.channels is {self.model.channels}: legal are 1 (each channel on its own) and "
                 f"data.channels ({self.data.channels})"
             )
         if "rpca" in self.evaluate.baselines and "vocals" not in self.data.targets:
-            raise ConfigError(
+            raise ValueError(
                 f"evaluate.baselines has rpca, which separates vocals, but data.targets is {list(self.data.targets)}"
             )
         for threshold in self.gate.thresholds:
             if threshold.target not in self.model.targets:
-                raise ConfigError(
+                raise ValueError(
                     f"gate.thresholds names target {threshold.target!r}: legal are {', '.join(self.model.targets)}"
                 )
 
@@ -196,11 +184,10 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
 
 def from_mapping(mapping: Mapping[str, Any]) -> Config:
     """Builds a Config from plain values. Raises ConfigError as `load` does."""
-    _check_keys(Config, mapping, "")
     try:
-        return _adapter().validate_python(mapping)
+        return pydantic.TypeAdapter(Config).validate_python(mapping)
     except pydantic.ValidationError as error:
-        raise ConfigError(_in_words(error)) from error
+        raise ConfigError(in_words(error, Config)) from None
 
 
 def to_json(config: Config) -> str:
@@ -223,19 +210,6 @@ def saved_config(saved_model: str) -> Config:
     Raises OSError when it is not beside the model, ConfigError when it cannot be read.
     """
     return from_json(ModelDirectory(saved_model).config_file.read_text())
-
-
-def nearest(word: str, legal: Iterable[str]) -> str:
-    """`legal: a, b` or `did you mean a? legal: a, b`, for messages."""
-    legal = sorted(legal)
-    close = difflib.get_close_matches(word, legal, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}legal: {', '.join(legal)}"
-
-
-@cache
-def _adapter() -> pydantic.TypeAdapter[Config]:
-    return pydantic.TypeAdapter(Config)
 
 
 def _recipe_path(recipe: str) -> Path:
@@ -275,7 +249,7 @@ def _base_path(base: Any, path: Path) -> Path:
         if (directory / file).is_file():
             return directory / file
     known = {other.stem for directory in (path.parent, RECIPES) for other in directory.glob("*.yaml")} - {path.stem}
-    raise ConfigError(f"{path} extends {base!r}, which does not exist; {nearest(base, known)}")
+    raise ConfigError(f"{path} extends {base!r}, which does not exist; {nearest(base, sorted(known))}")
 
 
 def _merged(cls: type, base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,42 +295,3 @@ def _place(here: Any, key: str, override: str) -> Any:
     if not key.isdigit() or int(key) >= len(here):
         raise ConfigError(f"--set {override!r}: {key!r} is not an index of a list of {len(here)}")
     return int(key)
-
-
-def _check_keys(cls: type, mapping: Any, where: str) -> None:
-    """Walks the dataclasses and the mapping together; free-form mappings (options, sizes) are not entered."""
-    if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{where or 'configuration'} is {mapping!r}: a mapping of {cls.__name__} fields is needed")
-    types = typing.get_type_hints(cls)
-    for key, value in mapping.items():
-        if key not in types:
-            raise ConfigError(f"unknown key {_join(where, str(key))!r}; {nearest(str(key), types)}")
-        kind = types[key]
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            _check_keys(kind, value, _join(where, key))
-        elif item_kind := _item_dataclass(kind):
-            for place, item in _items(value):
-                _check_keys(item_kind, item, f"{_join(where, key)}.{place}")
-
-
-def _item_dataclass(kind: Any) -> type | None:
-    """The dataclass that a tuple[dataclass, ...] or a Mapping[str, dataclass] holds."""
-    kinds = (item for item in typing.get_args(kind) if isinstance(item, type) and dataclasses.is_dataclass(item))
-    return next(kinds, None)
-
-
-def _items(value: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(value, Mapping):
-        return value.items()
-    return enumerate(value) if isinstance(value, (list, tuple)) else ()
-
-
-def _join(where: str, key: str) -> str:
-    return f"{where}.{key}" if where else key
-
-
-def _in_words(error: pydantic.ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "configuration"
-    message = first["msg"].removeprefix("Value error, ")
-    return message if first["type"] == "value_error" else f"{place} is {first['input']!r}: {message}"

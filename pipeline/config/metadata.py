@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.checked import Name, checked
 
 
-@dataclass(frozen=True)
+@checked("metadata")
 class MetadataConfig:
     """Where runs are recorded. host to user are of backend `mysql`.
 
@@ -17,20 +20,12 @@ class MetadataConfig:
     """
 
     backend: Literal["sqlite", "mysql"] = "sqlite"
-    host: str = "127.0.0.1"
-    port: int = 3306
-    database: str = "stemline"
-    user: str = "stemline"
+    host: Name = "127.0.0.1"
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 3306
+    database: Name = "stemline"
+    user: Name = "stemline"
     password_env: str = "STEMLINE_METADATA_PASSWORD"
     password_file: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a server that cannot be."""
-        if not 0 < self.port < 65536:
-            raise ValueError(f"metadata.port is {self.port}: legal are 1 to 65535")
-        for name in ("host", "database", "user"):
-            if not getattr(self, name):
-                raise ValueError(f"metadata.{name} is empty: a name is needed")
 
     @property
     def place(self) -> str:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from models.checked import ConfigError
+from models.names import nearest
 from models.spec import ModelSpec
 from pipeline.common import files, process
 from pipeline.common.progress import console
 from pipeline.config import config as configuration
-from pipeline.config.config import BENCHMARK_SUFFIX, Config, ConfigError, EvaluateConfig, nearest, recipe_names
+from pipeline.config.config import BENCHMARK_SUFFIX, Config, EvaluateConfig, recipe_names
 from pipeline.leaderboard import board as boards
 from pipeline.leaderboard import page
 from pipeline.leaderboard.board import Board, Entry
@@ -52,7 +54,7 @@ def recipes(systems: Iterable[str] = ()) -> list[str]:
     chosen = list(systems) or sorted(known)
     for system in chosen:
         if system not in known and not system.endswith((".yaml", ".yml")):
-            raise ConfigError(f"unknown system {system!r}; {nearest(system, known)}")
+            raise ConfigError(f"unknown system {system!r}; {nearest(system, sorted(known))}")
     return list(dict.fromkeys(known.get(system, system) for system in chosen))
 
 

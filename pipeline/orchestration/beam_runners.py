@@ -5,9 +5,10 @@ See docs/scaling.md for the arguments of a cluster.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from models.names import nearest
 
 if TYPE_CHECKING:
     from pipeline.config.config import BeamConfig
@@ -39,15 +40,16 @@ def check(arguments: Sequence[str]) -> None:
     """Raises ValueError where `beam.pipeline_args` names no fit runner, or not what the runner needs."""
     given = _options(arguments)
     runner = _canonical(given.get("runner", ""))
+    told = f"--runner=FnApiRunner on this machine, and {', '.join(list(NEEDS)[1:])}"
     if runner in UNFIT:
-        raise ValueError(f"beam.pipeline_args names {runner}, which {UNFIT[runner]}; {_legal()}")
+        raise ValueError(f"beam.pipeline_args names {runner}, which {UNFIT[runner]}; {nearest('', NEEDS, told)}")
     if runner not in NEEDS:
         named = (
             f"names runner {given['runner']!r}, which is none of those that a run can use"
             if "runner" in given
             else "names no --runner"
         )
-        raise ValueError(f"beam.pipeline_args {named}; {_legal(runner)}")
+        raise ValueError(f"beam.pipeline_args {named}; {nearest(runner, NEEDS, told)}")
     missing = [f"--{name}" for name in NEEDS[runner] if not given.get(name)]
     if missing:
         raise ValueError(f"beam.pipeline_args has no {', no '.join(missing)}, which {runner} needs")
@@ -97,10 +99,3 @@ def _canonical(name: str) -> str:
     bare = name.rsplit(".", 1)[-1]
     known = {runner.lower(): runner for runner in (*NEEDS, *UNFIT)}
     return known.get(bare.lower()) or known.get(f"{bare.lower()}runner") or bare
-
-
-def _legal(name: str = "") -> str:
-    """The fit runners, the one that looks most like `name` first."""
-    close = difflib.get_close_matches(name, NEEDS, n=1, cutoff=0.5) if name else []
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}legal are --runner=FnApiRunner on this machine, and {', '.join(list(NEEDS)[1:])}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 import json
 import math
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from models.directory import ModelDirectory
+from models.names import nearest
 from pipeline.config.gate import PairedConfig
 from pipeline.evaluation.gate import paired
 from pipeline.runs.history import Run
@@ -64,15 +64,9 @@ def find(runs: Sequence[Run], name: str) -> Run:
         return starts[0]
     if starts:
         raise ValueError(f"{len(starts)} runs start with {name!r}; say more of the start, or the number")
-    legal = f"legal: 1 to {len(runs)}, {LATEST}, {PREVIOUS}, or a start"
-    raise ValueError(f"there is no run {name!r}; did you mean {_nearest(runs, name)!r}? {legal}")
-
-
-def _nearest(runs: Sequence[Run], name: str) -> str:
-    if name.isdigit() and int(name) < 1000:  # a number, not a start without its dashes
-        return str(min(max(int(name), 1), len(runs)))
     words = [LATEST, PREVIOUS, *(f"{run.started:%Y-%m-%d %H:%M:%S}" for run in runs)]
-    return difflib.get_close_matches(name, words, n=1, cutoff=0)[0]
+    told = f"1 to {len(runs)}, {LATEST}, {PREVIOUS}, or a start"
+    raise ValueError(f"there is no run {name!r}; {nearest(name, words, told)}")
 
 
 def sections(a: Run, b: Run) -> list[Section]:

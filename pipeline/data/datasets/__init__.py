@@ -7,12 +7,13 @@ reader is asked for.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
+
+from models.names import nearest
 
 _SHARED = frozenset({"audio", "track"})  # what the readers have in common; everything else here is a format
 
@@ -29,7 +30,7 @@ def reader(format: str) -> ModuleType:
       ValueError: the format is unknown; the sentence names the nearest legal one.
     """
     if format not in formats():
-        raise ValueError(_unknown("data format", format, formats()))
+        raise ValueError(f"unknown data format {format!r}; {nearest(format, formats())}")
     return importlib.import_module(f"{__name__}.{format}")
 
 
@@ -42,12 +43,6 @@ def resolve_options(format: str, options: Mapping[str, Any], defaults: Mapping[s
     known = reader(format).OPTIONS
     for name in options:
         if name not in known:
-            raise ValueError(_unknown(f"option of data format {format}", name, sorted(known)))
+            raise ValueError(f"data format {format} has no option {name!r}; {nearest(name, sorted(known))}")
     shared = {name: value for name, value in defaults.items() if name in known}
     return {**known, **shared, **options}
-
-
-def _unknown(what: str, name: str, legal: list[str]) -> str:
-    nearest = difflib.get_close_matches(str(name), legal, n=1, cutoff=0.4)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"Unknown {what} {name!r}{hint} (legal: {', '.join(legal) or 'none'})."

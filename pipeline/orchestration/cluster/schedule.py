@@ -12,7 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.config.config import Config, ConfigError, from_json
+from models.checked import ConfigError
+from pipeline.config.config import Config, from_json
 from pipeline.orchestration.cluster import package
 from pipeline.orchestration.cluster.client import Cluster, RecurringRun, Submission, age
 

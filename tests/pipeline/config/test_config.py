@@ -36,7 +36,7 @@ def test_overrides_reach_their_section_and_keep_types() -> None:
         ("trian.steps=3", ("trian", "did you mean 'train'")),
         ("gate.thresholds.9.at_least_db=3", ("9", "list of 5")),
         ("gate.thresholds.0.at_last_db=3", ("did you mean 'at_least_db'",)),
-        ("train.steps=abc", ("train.steps", "abc", "integer")),
+        ("train.steps=abc", ("train.steps", "abc", "a whole number")),
         ("train.steps=0", ("train.steps", "0")),
         ("model.window=han", ("model.window", "han", "hann, hamming, sine")),
         ("data.sample_rate_hz=8000", ("8000", "16000", "must be equal")),

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from pipeline.config.config import ConfigError, load
+from models.checked import ConfigError
+from pipeline.config.config import load
 from pipeline.config.gate import DriftLimits
 from pipeline.data import drift
 from pipeline.data.catalogue import Entry

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from models.checked import ConfigError
 from models.spec import ModelSpec
-from pipeline.config.config import Config, ConfigError, DataConfig, EvaluateConfig
+from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import GateConfig, Threshold
 from pipeline.evaluation import baselines, judge
 from pipeline.evaluation import results as stores

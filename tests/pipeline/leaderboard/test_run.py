@@ -16,7 +16,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.transforms import Bbox
 
-from pipeline.config.config import Config, ConfigError, DataConfig, load, recipe_names
+from models.checked import ConfigError
+from pipeline.config.config import Config, DataConfig, load, recipe_names
 from pipeline.config.train import TrainSpec
 from pipeline.leaderboard import board as boards
 from pipeline.leaderboard import page, run

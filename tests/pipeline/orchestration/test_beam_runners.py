@@ -32,7 +32,7 @@ IN_PROCESS = ("--runner=FnApiRunner",)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "names no --runner; legal are --runner=FnApiRunner on this machine"),
+        ((), "names no --runner; legal: --runner=FnApiRunner on this machine"),
         (("--runner=DirectRunner",), "names DirectRunner, which hands over to a runner that it downloads"),
         (("--runner", "direct"), "names DirectRunner"),
         (

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from models import weights
+from models.checked import ConfigError
 from pipeline.components import trainer
-from pipeline.config.config import Config, ConfigError, load, to_json
+from pipeline.config.config import Config, load, to_json
 from pipeline.runs import history
 from pipeline.runs.workdir import Workdir
 from pipeline.training import loop, warm_start
@@ -126,7 +127,7 @@ def test_spans_need_a_pattern() -> None:
     assert load("demo", ["data.path=stems/{SPAN}", "data.spans=4"]).data.spans == 4
     with pytest.raises(ConfigError, match=r"data\.spans is 4, but data\.path stems has no \{SPAN\}"):
         load("demo", ["data.path=stems", "data.spans=4"])
-    with pytest.raises(ConfigError, match=r"data\.spans is 0: it must be above 0"):
+    with pytest.raises(ConfigError, match=r"data\.spans is 0; legal: greater than or equal to 1"):
         load("demo", ["data.spans=0"])
 
 

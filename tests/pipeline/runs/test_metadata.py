@@ -97,9 +97,9 @@ def sentence(outcome) -> str:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("metadata.backend=postgres", "'sqlite' or 'mysql'"),
-        ("metadata.port=70000", "metadata.port is 70000: legal are 1 to 65535"),
-        ("metadata.host=''", "metadata.host is empty"),
+        ("metadata.backend=postgres", "metadata.backend is 'postgres'; legal: sqlite, mysql"),
+        ("metadata.port=70000", "metadata.port is 70000; legal: less than or equal to 65535"),
+        ("metadata.host=''", "metadata.host is ''; legal: text that is not empty"),
         ("metadata.password=secret", "unknown key 'metadata.password'; did you mean 'password_env'?"),
     ],
 )

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config.config import ConfigError, load
+from models.checked import ConfigError
+from pipeline.config.config import load
 from pipeline.data import ingest
 from pipeline.orchestration import preflight
 from pipeline.training import devices
@@ -159,5 +160,5 @@ def test_workers_that_a_configuration_asks_for_are_checked_before_they_are_there
 
 
 def test_a_number_of_workers_is_at_least_one() -> None:
-    with pytest.raises(ConfigError, match=r"cluster\.workers is 0: it must be 1 or more"):
+    with pytest.raises(ConfigError, match=r"cluster\.workers is 0; legal: greater than or equal to 1"):
         load("demo", ["cluster.workers=0"])

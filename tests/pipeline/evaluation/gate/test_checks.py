@@ -300,8 +300,8 @@ def test_a_level_that_errors_explain_is_no_error_of_level() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Threshold("vocals", "v3/SDR", math.nan), "at_least_db of a threshold is nan"),
-        (lambda: Threshold("vocals", "v3/SDR", 0.0, across=""), "across of a threshold is empty"),
+        (lambda: Threshold("vocals", "v3/SDR", math.nan), "gate.thresholds.at_least_db is nan"),
+        (lambda: Threshold("vocals", "v3/SDR", 0.0, across=""), "gate.thresholds.across is ''"),
         (lambda: PairedConfig(confidence=1.0), "gate.paired.confidence is 1.0"),
         (lambda: PairedConfig(min_tracks=0), "gate.paired.min_tracks is 0"),
         (lambda: Budgets(megabytes=0), "gate.budgets.megabytes is 0"),

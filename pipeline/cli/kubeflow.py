@@ -50,8 +50,7 @@ def compile(
 ) -> None:
     """Write the graph as Kubeflow's pipeline specification; the configuration is its one parameter."""
     config = _config(recipe, set)
-    from pipeline.orchestration.cluster import compile as compiler
-    from pipeline.orchestration.cluster import package
+    from pipeline.orchestration.cluster import compiler, package
 
     compiler.write(compiler.compile(package.sent(config), platform.value), output)
     typer.echo(f"wrote {output}")
@@ -181,7 +180,7 @@ def _submission(config: Config, compiled: Path | None) -> Iterator[Submission]:
     with tempfile.TemporaryDirectory() as directory:
         file = compiled or Path(directory, "pipeline.yaml")
         if not compiled:
-            from pipeline.orchestration.cluster import compile as compiler
+            from pipeline.orchestration.cluster import compiler
 
             compiler.write(compiler.compile(package.sent(config)), file)
         submission = Submission(file, config)

@@ -86,7 +86,7 @@ def _told(holder: Path) -> str:
 @contextlib.contextmanager
 def _narrated() -> Iterator[None]:
     """Turns the runner's log records into one line a component, with its time and whether it came from the cache."""
-    logger = absl.logging.get_absl_logger()
+    logger = logging.getLogger("absl")
     narrator, verbosity = _Narrator(), absl.logging.get_verbosity()
     logger.addHandler(narrator)
     # By absl's own verbosity: TensorFlow's SavedModel writer resets the logger's level to it.
@@ -108,10 +108,10 @@ class _Narrator(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == "Component %s is running.":
             self.started, self.cached = time.monotonic(), False
-            console.print(Text(f"{record.args[0]} …", style="dim"))
+            console.print(Text(f"{record.getMessage().split()[1]} …", style="dim"))
         elif record.msg == "A cached execution %d is used.":
             self.cached = True
         elif record.msg == "Component %s is finished.":
             seconds = time.monotonic() - self.started
             how = "unchanged, from the cache" if self.cached else f"done in {seconds:.1f} s"
-            console.print(f"[green]{record.args[0]}[/green]: {how}")
+            console.print(f"[green]{record.getMessage().split()[1]}[/green]: {how}")

@@ -25,9 +25,9 @@ _RETRIES = 3  # where nothing answers a later one
 _PAGE = 100
 _NOT_LET_IN = (401, 403, 302, 303, 307)  # the last three lead to a page for the login
 _AWAY = (502, 503, 504)  # a gateway, with nothing behind it
-_NEWEST_FIRST = "created_at desc"
-RecurringRun = kfp_server_api.V2beta1RecurringRun
-Run = kfp_server_api.V2beta1Run
+# Of kfp_server_api, whose properties have no types: V2beta1RecurringRun and V2beta1Run.
+RecurringRun = Any
+ClusterRun = Any
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Cluster:
             )
         with self._in_words():
             self._namespace = namespace if self._has_users() else None
-            self._client = _Client(self._settings(_RETRIES), self._login.cookie())
+            self._client: Any = _Client(self._settings(_RETRIES), self._login.cookie())
 
     def submit(self, submission: Submission) -> str:
         """Starts a run; returns its id."""
@@ -142,16 +142,16 @@ class Cluster:
         with self._in_words():
             self._client.delete_recurring_run(run.recurring_run_id)
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> ClusterRun:
         """A run with its tasks."""
         with self._in_words():
             return self._client.get_run(run_id)
 
-    def runs(self, experiment: str, number: int) -> list[Run]:
+    def runs(self, experiment: str, number: int) -> list[ClusterRun]:
         """The newest runs of an experiment."""
         with self._in_words():
             place = self._experiment(experiment)
-            page = self._client.list_runs(page_size=number, sort_by=_NEWEST_FIRST, experiment_id=place)
+            page = self._client.list_runs(page_size=number, sort_by="created_at desc", experiment_id=place)
         return page.runs or []
 
     def _experiment(self, name: str) -> str:
@@ -162,7 +162,8 @@ class Cluster:
         """Asked without the client, which would try five times and say so."""
         with kfp_server_api.ApiClient(self._settings(retries=0), cookie=self._login.cookie()) as api:
             service = kfp_server_api.HealthzServiceApi(api)
-            health, _, headers = service.healthz_service_get_healthz_with_http_info(_request_timeout=_SECONDS)
+            answer: Any = service.healthz_service_get_healthz_with_http_info(_request_timeout=_SECONDS)
+            health, _, headers = answer
         kind = headers.get("Content-Type", "")
         if "json" not in kind:
             raise ValueError(
@@ -195,8 +196,10 @@ class Cluster:
             raise ConnectionError(f"no Kubeflow Pipelines can be reached at {self.host}: {_cause(error)}") from error
 
     def _refusal(self, error: kfp_server_api.ApiException) -> str:
-        location = (error.headers or {}).get("Location")
-        told = f"it sends the call to {_address(location)}" if location else _message(error.body)
+        told = _message(error.body)
+        if location := (error.headers or {}).get("Location"):
+            place = urllib.parse.urlsplit(location)._replace(query="", fragment="")  # without what it says of this call
+            told = f"it sends the call to {place.geturl()}"
         answer = f"{error.status} {error.reason}: {told}".removesuffix(": ")
         if error.status not in _NOT_LET_IN:
             return f"Kubeflow Pipelines at {self.host} refused with {answer}"
@@ -218,12 +221,6 @@ def _message(body: Any) -> str:
     except (TypeError, ValueError, AttributeError):
         line = " ".join(str(body or "").split())
         return "" if line.startswith("<") else line[:200]
-
-
-def _address(location: str) -> str:
-    """An address without what it says of this call."""
-    parts = urllib.parse.urlsplit(location)
-    return parts._replace(query="", fragment="").geturl()
 
 
 def _cause(error: BaseException) -> str:

@@ -36,7 +36,7 @@ class TaskError(Exception):
 
 
 @dataclass(frozen=True)
-class Run:
+class EmulatedRun:
     """What a run left: its directory, and by task and key the artifacts as Kubeflow would know them."""
 
     directory: Path
@@ -63,7 +63,7 @@ def run(
     root: Path,
     python: Path,
     show: Callable[[str, str, str], None] = lambda name, state, why: None,
-) -> Run:
+) -> EmulatedRun:
     """Runs all tasks with `config` as the parameter, artifacts going below `root`.
 
     python: the interpreter that the command `python` of a task stands for, of an environment with this project. show: takes
@@ -78,25 +78,20 @@ def run(
     alone = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, workers=1))
     arguments = package.parameters(alone)
     done: dict[str, dict[str, Artifact]] = {}
-    for name in _in_order(spec["root"]["dag"]["tasks"]):
+    needs = {name: task.get("dependentTasks", ()) for name, task in spec["root"]["dag"]["tasks"].items()}
+    for name in graphlib.TopologicalSorter(needs).static_order():
         show(name, "RUNNING", "")
         try:
-            done[name] = _run_task(_Task(spec, name, directory / name), arguments, done, python)
+            done[name] = _run_task(_CompiledTask(spec, name, directory / name), arguments, done, python)
         except TaskError as error:
             show(name, "FAILED", str(error))
             raise
         show(name, "SUCCEEDED", "")
-    return Run(directory, done)
-
-
-def _in_order(tasks: Mapping[str, Any]) -> list[str]:
-    """The names of the tasks, each after those that it depends on."""
-    needs = {name: task.get("dependentTasks", ()) for name, task in tasks.items()}
-    return list(graphlib.TopologicalSorter(needs).static_order())
+    return EmulatedRun(directory, done)
 
 
 @dataclass(frozen=True)
-class _Task:
+class _CompiledTask:
     spec: Mapping[str, Any]
     name: str
     directory: Path
@@ -123,16 +118,15 @@ class _Task:
 
     def inputs(self, arguments: Mapping[str, str], done: Mapping[str, Mapping[str, Artifact]]) -> dict[str, Any]:
         given = self.task["inputs"]
-        parameters = {name: _value(source, arguments) for name, source in given.get("parameters", {}).items()}
+        parameters = {
+            name: arguments[source["componentInputParameter"]]
+            if "componentInputParameter" in source
+            else source["runtimeValue"]["constant"]
+            for name, source in given.get("parameters", {}).items()
+        }
         sources = {key: source["taskOutputArtifact"] for key, source in given.get("artifacts", {}).items()}
         artifacts = {key: done[source["producerTask"]][source["outputArtifactKey"]] for key, source in sources.items()}
         return {"parameterValues": parameters, "artifacts": _listed(artifacts)}
-
-
-def _value(source: Mapping[str, Any], arguments: Mapping[str, str]) -> Any:
-    if "componentInputParameter" in source:
-        return arguments[source["componentInputParameter"]]
-    return source["runtimeValue"]["constant"]
 
 
 def _listed(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -140,7 +134,7 @@ def _listed(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
 
 
 def _run_task(
-    task: _Task, arguments: Mapping[str, str], done: Mapping[str, Mapping[str, Artifact]], python: Path
+    task: _CompiledTask, arguments: Mapping[str, str], done: Mapping[str, Mapping[str, Artifact]], python: Path
 ) -> dict[str, Artifact]:
     """The artifacts of the task, as it left them."""
     task.directory.mkdir(parents=True)
@@ -156,7 +150,8 @@ def _run_task(
     attempts = 1 + int(task.task.get("retryPolicy", {}).get("maxRetryCount", 0))
     if not any(_succeeds(command, task.directory, python) for _ in range(attempts)):
         log = task.directory / LOG
-        raise TaskError(task.name, f"task {task.name} failed {attempts} times, see {log}: {_last_line(log)}")
+        last = next(reversed(log.read_text(errors="replace").splitlines()), "it wrote nothing")
+        raise TaskError(task.name, f"task {task.name} failed {attempts} times, see {log}: {last}")
     return _merged(outputs, json.loads((task.directory / OUTPUT).read_text()))
 
 
@@ -166,10 +161,6 @@ def _succeeds(command: list[str], directory: Path, python: Path) -> bool:
     environment.pop("PYTHONPATH", None)
     with (directory / LOG).open("ab") as log:
         return subprocess.run(command, cwd=directory, env=environment, stdout=log, stderr=log).returncode == 0
-
-
-def _last_line(log: Path) -> str:
-    return next(reversed(log.read_text(errors="replace").splitlines()), "it wrote nothing")
 
 
 def _merged(outputs: Mapping[str, Artifact], told: Mapping[str, Any]) -> dict[str, Artifact]:

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tfx.components.util import model_utils
-from tfx.dsl.components.base import base_beam_executor, base_component, base_executor
+from tfx.dsl.components.base import base_beam_executor, base_node
 from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.types import Artifact, standard_artifacts, standard_component_specs
 
 from pipeline.components import graph
 from pipeline.components.pusher import REASON
-from pipeline.config import config as configuration
 from pipeline.config.cluster import TRAINER
-from pipeline.config.config import Config
+from pipeline.config.config import Config, from_json
 from pipeline.orchestration import beam_runners
 from pipeline.orchestration.cluster import teachers
 from pipeline.orchestration.cluster.package import CONFIG
@@ -63,22 +62,19 @@ class ConfiguredExecutor(base_beam_executor.BaseBeamExecutor):
         Raises what that raises, ConfigError for a bad `config`, and Refused where a model was not pushed: a pipeline has no
         exit code to alert on but that of a task.
         """
-        config = configuration.from_json(exec_properties[CONFIG])
+        config = from_json(exec_properties[CONFIG])
         node = _node(config, exec_properties[NODE])
-        executor = node.executor_spec.executor_class
+        assert isinstance(self._context, base_beam_executor.BaseBeamExecutor.Context)
+        self._context.beam_pipeline_args = [*beam_runners.arguments(config.beam)]
+        given = dict(input_dict)
         with _local([*_artifacts(input_dict), *_artifacts(output_dict)]):
-            given = {**input_dict, **_teacher(config, node)}
-            executor(self._context_for(executor, config)).Do(given, output_dict, _properties(config, node))
+            if node.id == TRAINER and config.train.teacher:
+                teacher = standard_artifacts.Model()
+                teacher.uri = teachers.find(workdir(config).root, config.train.teacher)
+                given[standard_component_specs.BASE_MODEL_KEY] = [teacher]
+            node.executor_spec.executor_class(self._context).Do(given, output_dict, _properties(config, node))
             _keep(config, input_dict, output_dict)
         _require_push(_artifacts(input_dict), _artifacts(output_dict))
-
-    def _context_for(self, executor: type, config: Config) -> base_executor.BaseExecutor.Context:
-        """The context that TFX's entry point would have made for this executor."""
-        place = {"tmp_dir": self._context._tmp_dir, "unique_id": self._context._unique_id}
-        if issubclass(executor, base_beam_executor.BaseBeamExecutor):
-            arguments = beam_runners.arguments(config.beam)
-            return base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=arguments, **place)
-        return base_executor.BaseExecutor.Context(**place)
 
 
 def workdir(config: Config) -> ClusterWorkdir:
@@ -86,18 +82,18 @@ def workdir(config: Config) -> ClusterWorkdir:
     return ClusterWorkdir(Path(config.cluster.workdir), Path(config.cluster.serving))
 
 
-def properties(node: base_component.BaseComponent) -> dict[str, Any]:
+def properties(node: base_node.BaseNode) -> dict[str, Any]:
     """The execution properties of a node as its executor gets them on Kubeflow: numbers, strings and JSON."""
-    return {
-        name: value
-        if isinstance(value, int | float | str)
-        else compiler_utils.value_converter(value).constant.string_value
-        for name, value in node.exec_properties.items()
-        if value is not None
-    }
+    given = {}
+    for name, value in node.exec_properties.items():
+        if isinstance(value, int | float | str):
+            given[name] = value
+        elif converted := compiler_utils.value_converter(value):
+            given[name] = converted.constant.string_value
+    return given
 
 
-def _properties(config: Config, node: base_component.BaseComponent) -> dict[str, Any]:
+def _properties(config: Config, node: base_node.BaseNode) -> dict[str, Any]:
     """Those of the node; a Trainer of several workers gets the `run_fn` that has a TFJob train."""
     given = properties(node)
     if node.id != TRAINER or config.cluster.workers == 1:
@@ -110,20 +106,11 @@ def _properties(config: Config, node: base_component.BaseComponent) -> dict[str,
     }
 
 
-def _node(config: Config, name: str) -> base_component.BaseComponent:
+def _node(config: Config, name: str) -> base_node.BaseNode:
     nodes = {node.id: node for node in graph.components(config, workdir(config), resolve=False)}
     if name not in nodes:
         raise ValueError(f"the graph of this configuration has no node {name!r}; it has {', '.join(nodes)}")
     return nodes[name]
-
-
-def _teacher(config: Config, node: base_component.BaseComponent) -> Channels:
-    """The Trainer's input `base_model`: what the recipe of the teacher has left in the working directory."""
-    if node.id != TRAINER or config.train.teacher is None:
-        return {}
-    model = standard_artifacts.Model()
-    model.uri = teachers.find(workdir(config).root, config.train.teacher)
-    return {standard_component_specs.BASE_MODEL_KEY: [model]}
 
 
 def _keep(config: Config, inputs: Channels, outputs: Channels) -> None:
@@ -142,14 +129,10 @@ def _require_push(inputs: list[Artifact], outputs: list[Artifact]) -> None:
     for pushed in outputs:
         if isinstance(pushed, standard_artifacts.PushedModel) and not pushed.get_int_custom_property("pushed"):
             told = [artifact.get_string_custom_property(REASON) for artifact in (pushed, *inputs)]
-            told += [reason for artifact in inputs for reason in _reasons(artifact)]
+            for blessing in inputs:
+                reasons = json.loads(blessing.get_string_custom_property("reasons") or "[]")
+                told += [reason for reason in reasons if not reason.startswith("ok")]
             raise Refused("the model was not pushed: " + ("; ".join(filter(None, told)) or "it is not blessed"))
-
-
-def _reasons(blessing: Artifact) -> list[str]:
-    """Why the gate refused a model; empty for one that it blessed."""
-    reasons = json.loads(blessing.get_string_custom_property("reasons") or "[]")
-    return [reason for reason in reasons if not reason.startswith("ok")]
 
 
 def _artifacts(channels: Channels) -> list[Artifact]:

@@ -40,7 +40,10 @@ def apply(cluster: Cluster, submission: Submission, paused: bool | None = None) 
     """
     stand = of_recipe(cluster, submission)
     if not stand:
-        return _first(cluster, submission, bool(paused))
+        created = _create(cluster, submission, known=[])
+        _settle(cluster, created, bool(paused), [], undo=True)
+        changes = ("created, paused" if paused else "created",)
+        return Outcome(submission.name, created.recurring_run_id, bool(paused), changes)
     current, was_paused = stand[-1], all(run.mode == _IDLE for run in stand)
     rest = was_paused if paused is None else paused
     changes = _differences(current, submission)
@@ -57,12 +60,6 @@ def of_recipe(cluster: Cluster, submission: Submission) -> list[RecurringRun]:
     pipeline = submission.name.rpartition(" ")[0]
     ours = re.compile(re.escape(pipeline) + r" [0-9a-f]{12}")
     return [run for run in cluster.recurring() if ours.fullmatch(run.display_name)]
-
-
-def _first(cluster: Cluster, submission: Submission, rest: bool) -> Outcome:
-    created = _create(cluster, submission, known=[])
-    _settle(cluster, created, rest, [], undo=True)
-    return Outcome(submission.name, created.recurring_run_id, rest, ("created, paused" if rest else "created",))
 
 
 def _settle(cluster: Cluster, keep: RecurringRun, rest: bool, others: Sequence[RecurringRun], undo: bool) -> None:

@@ -6,7 +6,7 @@ import enum
 import time
 from collections.abc import Callable, Collection
 
-from pipeline.orchestration.cluster.client import Cluster, Run
+from pipeline.orchestration.cluster.client import Cluster, ClusterRun
 
 POLL_SECONDS = 10.0
 PATIENCE_SECONDS = 300.0  # with a cluster that does not answer: a pod that moves, a port to be forwarded again
@@ -44,7 +44,7 @@ def until_end(cluster: Cluster, run_id: str, tasks: Collection[str], show: Calla
         time.sleep(POLL_SECONDS)
 
 
-def task_states(run: Run, tasks: Collection[str]) -> dict[str, tuple[str, str]]:
+def task_states(run: ClusterRun, tasks: Collection[str]) -> dict[str, tuple[str, str]]:
     """State and error of every task that has begun. Kubeflow lists more: the graph itself, drivers, the pods of a task."""
     details = (run.run_details.task_details if run.run_details else None) or []
     return {
@@ -65,7 +65,7 @@ def end_of(state: str, failed: set[str]) -> End:
     return End.REFUSED if state == "FAILED" and failed == {_PUSHER} else End.FAILED
 
 
-def _asked(cluster: Cluster, run_id: str) -> Run:
+def _asked(cluster: Cluster, run_id: str) -> ClusterRun:
     began = time.monotonic()
     while True:
         try:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import kubernetes
 import urllib3
@@ -53,7 +54,8 @@ class TrainingOperator:
         """The job with its status; None where there is none of this name."""
         with self._in_words("get"):
             try:
-                return self._api.get_namespaced_custom_object(**self._place, name=name, _request_timeout=_SECONDS)
+                found: Any = self._api.get_namespaced_custom_object(**self._place, name=name, _request_timeout=_SECONDS)
+                return found
             except ApiException as error:
                 if error.status != 404:
                     raise
@@ -98,5 +100,5 @@ class TrainingOperator:
 def _message(error: ApiException) -> str:
     """What the server said, as a line."""
     with contextlib.suppress(TypeError, ValueError, AttributeError):
-        return " ".join(json.loads(error.body)["message"].split())
+        return " ".join(json.loads(str(error.body))["message"].split())
     return " ".join(str(error.body or error.reason).split())[:200]

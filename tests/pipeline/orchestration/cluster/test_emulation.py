@@ -43,7 +43,7 @@ SMALL = (
 def test_three_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> None:
     """Compiled for the recipe as it ships; all that makes it small, and the data, are changes of the run. Two weeks bring
     songs, the third brings none."""
-    from pipeline.orchestration.cluster import compile as compiler
+    from pipeline.orchestration.cluster import compiler
 
     pipeline_file = tmp_path / "pipeline.yaml"
     compiler.write(compiler.compile(load("demo")), pipeline_file)
@@ -92,11 +92,11 @@ def versions(config: Config) -> list[Path]:
     return sorted(path for path in Path(config.cluster.serving).iterdir() if path.name.isdigit())
 
 
-def spans(run: emulate.Run) -> set[str]:
+def spans(run: emulate.EmulatedRun) -> set[str]:
     return {entry.metadata["span"] for entry in catalogue.read(str(run.local("StemsExampleGen", "examples")))}
 
 
-def trained(run: emulate.Run) -> dict[str, Any]:
+def trained(run: emulate.EmulatedRun) -> dict[str, Any]:
     [file] = run.local("Trainer", "model").rglob("training.json")
     return json.loads(file.read_text())
 

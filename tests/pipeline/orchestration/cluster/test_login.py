@@ -10,8 +10,7 @@ import pytest
 
 from pipeline.config.config import load
 from pipeline.config.login import Login
-from pipeline.orchestration.cluster import compile as compiler
-from pipeline.orchestration.cluster import package, schedule
+from pipeline.orchestration.cluster import compiler, package, schedule
 from pipeline.orchestration.cluster.client import Cluster
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.Zm9yLXRoZS10ZXN0"

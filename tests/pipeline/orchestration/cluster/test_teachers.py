@@ -129,7 +129,7 @@ def test_a_blessed_model_is_kept_as_such(guide: Config, tmp_path: Path) -> None:
 
 
 def test_the_graph_of_a_recipe_with_a_teacher_has_no_node_for_it() -> None:
-    from pipeline.orchestration.cluster import compile as compiler
+    from pipeline.orchestration.cluster import compiler
 
     with_teacher, without = (compiler.compile(load("demo", overrides)) for overrides in (STUDENT, STUDENT[:-1]))
     tasks = [set(documents[0]["root"]["dag"]["tasks"]) for documents in (with_teacher, without)]

@@ -17,8 +17,7 @@ from tfx.types import standard_artifacts
 from pipeline.components import graph
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.config import from_json, load, to_json
-from pipeline.orchestration.cluster import compile as compiler
-from pipeline.orchestration.cluster import executor, package
+from pipeline.orchestration.cluster import compiler, executor, package
 
 TASKS = {
     *("StemsExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "AnomalyGate", "Trainer"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from google.protobuf.message import Message
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.dsl.components.base import base_component, base_node, executor_spec
 from tfx.dsl.components.common.resolver import Resolver
@@ -42,7 +43,7 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
     Raises:
       ValueError: the recipe needs what the platform does not have, or `cluster.tasks` names a task that is none.
     """
-    _check(config, platform)
+    _check_platform(config, platform)
     spec = _specification(config, platform)
     spec["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"] = to_json(config)
     for name, task in spec["root"]["dag"]["tasks"].items():
@@ -64,7 +65,7 @@ def write(documents: list[dict[str, Any]], path: Path) -> None:
     files.write_text(path, yaml.safe_dump_all(documents, sort_keys=True, width=120))
 
 
-def _check(config: Config, platform: Platform) -> None:
+def _check_platform(config: Config, platform: Platform) -> None:
     if platform == "vertex" and config.serve.validator != "embedded":
         raise ValueError(f"serve.validator is {config.serve.validator!r}: on Vertex only 'embedded' runs")
     if platform == "vertex" and not config.cluster.pipeline_root.startswith("gs://"):
@@ -84,8 +85,16 @@ def _specification(config: Config, platform: Platform) -> dict[str, Any]:
     tasks: dict[str, base_node.BaseNode] = {}
     alone = dataclasses.replace(config, train=dataclasses.replace(config.train, teacher=None))  # the executor finds it
     for node in graph.components(alone, workdir(config), resolve=platform == "vertex"):
-        task = _resolver() if isinstance(node, Resolver) else _task(node, tasks, parameter)
-        if isinstance(task, base_component.BaseComponent):
+        if isinstance(
+            node, Resolver
+        ):  # Vertex's own look-up of the last blessed model, which knows TFX's strategies only
+            task = Resolver(
+                strategy_class=LatestBlessedModelStrategy,
+                model=Channel(type=standard_artifacts.Model),
+                model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+            )
+        else:
+            task = _task(node, tasks, parameter)
             task.with_platform_config(_resources(config.cluster.pod(node.id)))
         for upstream in node.upstream_nodes:
             task.add_upstream_node(tasks[upstream.id])
@@ -104,11 +113,12 @@ def _specification(config: Config, platform: Platform) -> dict[str, Any]:
 
 
 def _task(
-    node: base_component.BaseComponent, tasks: Mapping[str, base_node.BaseNode], parameter: data_types.RuntimeParameter
+    node: base_node.BaseNode, tasks: Mapping[str, base_node.BaseNode], parameter: data_types.RuntimeParameter
 ) -> base_component.BaseComponent:
     """A component with the channels of `node`, whose parameters are the configuration and the name of the node."""
     inputs = {
-        name: tasks[channel.producer_component_id].outputs[channel.output_key] for name, channel in node.inputs.items()
+        name: tasks[str(channel.producer_component_id)].outputs[str(channel.output_key)]
+        for name, channel in node.inputs.items()
     }
     specification = type(
         f"{node.id}Spec",
@@ -128,19 +138,10 @@ def _task(
     return component(specification(**inputs, **outputs, **{CONFIG: parameter, NODE: node.id}))
 
 
-def _resolver() -> Resolver:
-    """Vertex's own look-up of the last blessed model: it knows no strategies but TFX's."""
-    return Resolver(
-        strategy_class=LatestBlessedModelStrategy,
-        model=Channel(type=standard_artifacts.Model),
-        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
-    )
-
-
 # --- what a pod gets -------------------------------------------------------------------------------------------------
 
 
-def _resources(task: TaskConfig) -> ResourceSpec:
+def _resources(task: TaskConfig) -> Message:
     """Requests equal to limits: a pod that has its resources keeps them."""
     spec = ResourceSpec()
     if task.cpu:

@@ -1,18 +1,20 @@
-"""Keras separators of singing voice and music: networks found by their module's name, no table to edit."""
+"""Keras separators of singing voice and music, from the STFT to the SavedModel; nothing here knows of TFX or of servers.
+
+Networks are found by their module's name in models.networks: no table to edit.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from models import networks
 from models.names import nearest
 
 if TYPE_CHECKING:
-    import tf_keras as keras
+    from models.layers.network import Network
 
 
 def names() -> list[str]:
@@ -20,24 +22,30 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(networks.__path__))
 
 
-def module(name: str) -> ModuleType:
-    """The module of a network. Raises ValueError naming the nearest network for an unknown name."""
+def network_class(name: str) -> type[Network]:
+    """The class of a network: the one in the module of that name. Raises ValueError naming the nearest for an unknown name."""
+    from models.layers.network import Network
+
     if name not in names():
         raise ValueError(f"network is {name!r}; {nearest(name, names())}")
-    return importlib.import_module(f"models.networks.{name}")
+    module = importlib.import_module(f"models.networks.{name}")
+    own = [each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__]
+    return next(each for each in own if isinstance(each, type) and issubclass(each, Network))
 
 
-def build(name: str, bins: int, channels: int, targets: int, **sizes: Any) -> keras.Model:
-    """Builds a network: features [batch, frames, bins, channels] -> {"masks": [batch, frames, bins, channels, targets], ...}.
+def build(name: str, bins: int, channels: int, targets: int, **sizes: Any) -> Network:
+    """Builds a network and its weights.
 
-    sizes: keyword arguments of that module's `build`.
+    sizes: keyword arguments of that network's class.
     Raises ValueError for an unknown name or size (naming the nearest legal one) or an illegal value.
     """
-    build_network = module(name).build
-    legal = [
-        size for size in inspect.signature(build_network).parameters if size not in ("bins", "channels", "targets")
-    ]
+    import tensorflow as tf
+
+    made_by = network_class(name)
+    _self, _bins, _channels, _targets, *legal = inspect.signature(made_by.__init__).parameters
     for size in sizes:
         if size not in legal:
             raise ValueError(f"{size!r} is no size of network {name!r}; {nearest(size, legal)}")
-    return build_network(bins, channels, targets, **sizes)
+    built = made_by(bins, channels, targets, **sizes)
+    built(tf.zeros([1, 1, bins, channels]))  # the first call makes the weights
+    return built

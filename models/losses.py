@@ -83,8 +83,8 @@ def check_teacher(teacher: ModelSpec, student: ModelSpec) -> None:
 
     Or where the teacher's network offers no feature maps.
     """
-    if not hasattr(models.module(teacher.network), "FEATURE_MAPS"):
-        able = [name for name in models.names() if hasattr(models.module(name), "FEATURE_MAPS")]
+    if not models.network_class(teacher.network).FEATURE_MAPS:
+        able = [name for name in models.names() if models.network_class(name).FEATURE_MAPS]
         raise ValueError(
             f"the teacher's network is {teacher.network!r}, which has no feature maps; legal: {', '.join(able)}."
         )

@@ -47,7 +47,7 @@ class Separator(keras.Model):
     @property
     def period_samples(self) -> int:
         """Delayed by a multiple of it, a mixture is separated as it was: the hop, times the frames that a network groups."""
-        return self.spec.hop * getattr(self.network, "period_frames", 1)
+        return self.spec.hop * self.network.period_frames
 
     def call(self, mixture: tf.Tensor, rms: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """rms: float32 [batch], of the signals that the mixtures are parts of; None for mixtures that are the whole."""
@@ -182,7 +182,7 @@ class Separator(keras.Model):
 
 
 def _check_features(spec: ModelSpec) -> None:
-    if models.module(spec.network).FILTERS_ITS_INPUT and (spec.standardise or spec.input_power != 1):
+    if models.network_class(spec.network).FILTERS_ITS_INPUT and (spec.standardise or spec.input_power != 1):
         raise ValueError(
             f"model.input_power is {spec.input_power} and model.standardise is {spec.standardise}; legal with network "
             f"{spec.network!r}, which filters its own input: 1.0 and False."

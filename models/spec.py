@@ -21,7 +21,7 @@ PRECISIONS: tuple[str, ...] = typing.get_args(Precision)
 class ModelSpec:
     """A separator: the network, the STFT around it and the audio it is made for.
 
-    network: module name in models/networks; `sizes`: keyword arguments of that module's `build`.
+    network: module name in models/networks; `sizes`: keyword arguments of its class.
     channels: how many channels the network sees; 1 separates every audio channel on its own.
     normalise_level: divide the waveform by the mixture's RMS before the network sees it.
     input_power: the network sees |X| ** input_power.

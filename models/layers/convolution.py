@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.network import check_at_least
+
 
 class Level(keras.layers.Layer):
     """Convolution, normalisation of every frame on its own, leaky ReLU: [..., bins, channels] -> [..., bins', filters].
@@ -55,11 +57,9 @@ def pad_to_multiple(x: tf.Tensor, axes: Sequence[int], multiple: int) -> tf.Tens
     return tf.ensure_shape(tf.pad(x, paddings), [padded(axis, n) for axis, n in enumerate(x.shape.as_list())])
 
 
-def check_sizes(filters: Sequence[int], **sizes: int) -> None:
-    """Raises ValueError for no filters, or a size below 1 (below 2 for `stride`)."""
+def check_levels(filters: Sequence[int], kernel: int, stride: int) -> None:
+    """Raises ValueError for sizes of which no U-Net can be made."""
     if not filters or min(filters) < 1:
         raise ValueError(f"filters is {tuple(filters)}; legal: at least one number, each at least 1.")
-    for name, value in sizes.items():
-        least = 2 if name == "stride" else 1
-        if value < least:
-            raise ValueError(f"{name} is {value}; legal: at least {least}.")
+    check_at_least(1, kernel=kernel)
+    check_at_least(2, stride=stride)

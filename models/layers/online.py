@@ -9,17 +9,17 @@ from typing import cast
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.network import Network
 
-class OnlineNetwork(keras.Model, ABC):
+
+class OnlineNetwork(Network, ABC):
     """Masks of frame t from frame t and a recurrent state, with no look-ahead (Doire 2019: M_t = f(X_t, h_{t-1})).
 
-    Features [batch, frames, bins, channels] -> {"masks": [batch, frames, bins, channels, targets]}.
     A network gives `encode` and `decode`, which see single frames, and `cells`, the recurrent layers between them.
     """
 
-    def __init__(self, name: str, cells: Sequence[keras.layers.Layer]) -> None:
-        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
-        super().__init__(name=name, dtype="float32")
+    def __init__(self, name: str, bins: int, channels: int, targets: int, cells: Sequence[keras.layers.Layer]) -> None:
+        super().__init__(name, bins, channels, targets)
         # A cell in an RNN layer, and not keras' GRU or LSTM: `step` calls the same cell, and no cuDNN op gets in.
         self.recurrent = [keras.layers.RNN(cell, return_sequences=True) for cell in cells]
 

@@ -12,12 +12,36 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 import tf_keras as keras
 
+from models import masking
+from models.layers.network import Network, check_at_least
 from models.layers.sequences import fold_channels, join_sequences, slice_sequences, unfold_channels
 
 SEGMENT_FRAMES = 15
 FILTERS = (12, 22, 32, 22, 12)
 KERNELS = ((15, 39), (9, 19), (5, 5), (9, 19), (15, 39))
 UNITS = 2050
+
+
+class SegmentNetwork(Network):
+    """A network that sees `segment_frames` frames at a time and masks with what `estimate` answers, and its remainder.
+
+    Raises ValueError for an illegal size or another number of targets than 2.
+    """
+
+    MASKS_SUM_TO_ONE = True
+
+    def __init__(self, name: str, bins: int, channels: int, targets: int, segment_frames: int) -> None:
+        check_targets(targets)
+        check_at_least(1, segment_frames=segment_frames)
+        super().__init__(name, bins, channels, targets)
+        self.segment_frames = self.period_frames = segment_frames
+
+    def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"masks": masking.with_remainder(by_segment(self.estimate, features, self.segment_frames))}
+
+    def estimate(self, features: tf.Tensor) -> tf.Tensor:
+        """The first target's mask of segments, both float32 [segments, frames, bins] (Eq. 3)."""
+        raise NotImplementedError
 
 
 class Convolutions(keras.layers.Layer):
@@ -63,8 +87,7 @@ def blstm(units: int, name: str) -> keras.layers.Layer:
 
     Raises ValueError for less than one unit.
     """
-    if units < 1:
-        raise ValueError(f"units is {units}; legal: at least 1.")
+    check_at_least(1, units=units)
     return keras.layers.Bidirectional(lstm(units, "lstm"), name=name)
 
 
@@ -100,12 +123,10 @@ def by_segment(
     return unfold_channels(joined, tf.shape(features)[3])
 
 
-def check(targets: int, segment_frames: int = SEGMENT_FRAMES) -> None:
-    """Raises ValueError for a number of targets or of frames per segment that these networks cannot have."""
+def check_targets(targets: int) -> None:
+    """Raises ValueError for a number of targets that these networks cannot have."""
     if targets != 2:
         raise ValueError(f"targets is {targets}; legal: 2, the estimated one and what it leaves of the mixture.")
-    if segment_frames < 1:
-        raise ValueError(f"segment_frames is {segment_frames}; legal: at least 1.")
 
 
 def _convolution(filters: int, kernel: Sequence[int], name: str) -> keras.layers.Conv2D:

@@ -6,46 +6,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
+from models.layers.network import Network, check_at_least
 from models.layers.recurrence import ReluRecurrence
 
-SMALL = {"units": 24, "layers": 2, "recurrent": (2,), "context": 3}
-MASKS_SUM_TO_ONE = True
-FILTERS_ITS_INPUT = False
 
-
-def build(
-    bins: int,
-    channels: int,
-    targets: int,
-    units: int = 1000,
-    layers: int = 3,
-    recurrent: Sequence[int] = (2,),
-    context: int = 3,
-) -> keras.Model:
-    """Builds the network; 5,569,026 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
+class DeepRecurrentNetwork(Network):
+    """5,569,026 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
 
     units: width of a hidden layer. layers: how many. recurrent: numbers (from 1) of the recurrent ones.
     context: neighbouring frames that are concatenated as input, odd.
-    Raises ValueError for an illegal size.
     """
-    _check_sizes(units, layers, recurrent, context)
-    network = DeepRecurrentNetwork(bins, channels, targets, units, layers, tuple(recurrent), context)
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
 
+    SMALL: ClassVar = {"units": 24, "layers": 2, "recurrent": (2,), "context": 3}
+    MASKS_SUM_TO_ONE = True
 
-class DeepRecurrentNetwork(keras.Model):
-    """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets]."""
-
-    def __init__(self, bins, channels, targets, units, layers, recurrent, context):
-        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
-        super().__init__(name="drnn", dtype="float32")
-        self.mask_shape = (bins, channels, targets)
+    def __init__(
+        self,
+        bins: int,
+        channels: int,
+        targets: int,
+        units: int = 1000,
+        layers: int = 3,
+        recurrent: Sequence[int] = (2,),
+        context: int = 3,
+    ) -> None:
+        check_at_least(1, units=units, layers=layers)
+        if context < 1 or context % 2 == 0:
+            raise ValueError(f"context is {context}; legal: an odd number of frames.")
+        if any(number not in range(1, layers + 1) for number in recurrent):
+            raise ValueError(f"recurrent is {tuple(recurrent)}; legal: numbers of hidden layers, 1 to {layers}.")
+        super().__init__("drnn", bins, channels, targets)
         self.context = context
         self.hidden = [_hidden(number, units, number in recurrent) for number in range(1, layers + 1)]
         self.estimates = keras.layers.Dense(bins * channels * targets, name="estimates")
@@ -78,13 +74,3 @@ def _hidden(number: int, units: int, recurrent: bool) -> keras.layers.Layer:
     if not recurrent:
         return keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")
     return ReluRecurrence(units, name=f"hidden_{number}")
-
-
-def _check_sizes(units: int, layers: int, recurrent: Sequence[int], context: int) -> None:
-    for name, value in (("units", units), ("layers", layers)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; legal: at least 1.")
-    if context < 1 or context % 2 == 0:
-        raise ValueError(f"context is {context}; legal: an odd number of frames.")
-    if any(number not in range(1, layers + 1) for number in recurrent):
-        raise ValueError(f"recurrent is {tuple(recurrent)}; legal: numbers of hidden layers, 1 to {layers}.")

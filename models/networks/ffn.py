@@ -5,19 +5,18 @@ Dense layers as wide as the spectrum, ReLU throughout, from the mixture's magnit
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
 from models.layers import segments
-
-SMALL = {"layers": 2}
-MASKS_SUM_TO_ONE = True
-FILTERS_ITS_INPUT = True
+from models.layers.network import Network, check_at_least
 
 
-def build(bins: int, channels: int, targets: int, units: int | None = None, layers: int = 4) -> keras.Model:
-    """Builds the network; 4,206,600 parameters at 1025 bins and the published sizes.
+class FeedForwardNetwork(Network):
+    """4,206,600 parameters at 1025 bins and the published sizes.
 
     Its features must be the mixture's magnitudes, up to one level per item. Besides `masks` it answers `magnitudes` for
     the loss (Eq. 2), [batch, frames, bins, channels, 1] in the unit of the features. The published count is that of
@@ -27,23 +26,16 @@ def build(bins: int, channels: int, targets: int, units: int | None = None, laye
     units: width of a hidden layer, None for as many as bins (published). layers: how many with the output's.
     Raises ValueError for an illegal size or another number of targets than 2.
     """
-    units = bins if units is None else units
-    segments.check(targets)
-    for name, value in (("units", units), ("layers", layers)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; legal: at least 1.")
-    network = FeedForwardNetwork(bins, units, layers)
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
 
+    SMALL: ClassVar = {"layers": 2}
+    MASKS_SUM_TO_ONE = True
+    FILTERS_ITS_INPUT = True
 
-class FeedForwardNetwork(keras.Model):
-    """Magnitudes [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets] and magnitudes."""
-
-    def __init__(self, bins: int, units: int, layers: int):
-        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
-        super().__init__(name="ffn", dtype="float32")
-        widths = [units] * (layers - 1) + [bins]
+    def __init__(self, bins: int, channels: int, targets: int, units: int | None = None, layers: int = 4) -> None:
+        segments.check_targets(targets)
+        check_at_least(1, units=units, layers=layers)
+        super().__init__("ffn", bins, channels, targets)
+        widths = [bins if units is None else units] * (layers - 1) + [bins]
         self.stack = [keras.layers.Dense(width, "relu", name=f"dense_{i}") for i, width in enumerate(widths, 1)]
 
     def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -8,31 +8,21 @@ One network per estimated target; the strategies differ in how many and in how t
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
+from models.layers.network import Network
 from models.layers.sequences import fold_channels, join_sequences, slice_sequences, unfold_channels
 from models.names import nearest
-
-SMALL = {"units": 8, "sequence_frames": 8, "context_frames": 2}
-MASKS_SUM_TO_ONE = True
-FILTERS_ITS_INPUT = True
 
 STRATEGIES = {"GRU-S": 1.7, "GRU-D": 1.7, "GRU-DWF": 2.0}
 
 
-def build(
-    bins: int,
-    channels: int,
-    targets: int,
-    units: int | None = None,
-    sequence_frames: int = 18,
-    context_frames: int = 3,
-    strategy: str = "GRU-D",
-    alpha: float | None = None,
-) -> keras.Model:
-    """Builds the network; 24,175,650 parameters per estimated target at 1025 bins and the published sizes.
+class SkipFilteringNetwork(Network):
+    """24,175,650 parameters per estimated target at 1025 bins and the published sizes.
 
     Its features must be the mixture's magnitudes, up to one level per item. Besides `masks` it answers, for the loss,
     `skip_filtered` (Eq. 6) and `magnitudes` (Eq. 8), both [batch, frames, bins, channels, estimated targets], in the
@@ -40,25 +30,29 @@ def build(
 
     units: width of a GRU, None for as many as bins (published). Fewer are reached by dense projections.
     sequence_frames: T. context_frames: L, dropped on each side of a sequence. alpha: exponent, None for the strategy's.
-    Raises ValueError for an illegal size or strategy.
     """
-    units = bins if units is None else units
-    _check_sizes(units, sequence_frames, context_frames, targets, strategy, alpha)
-    alpha = STRATEGIES[strategy] if alpha is None else alpha
-    network = SkipFilteringNetwork(bins, targets, units, sequence_frames, context_frames, strategy, alpha)
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
 
+    SMALL: ClassVar = {"units": 8, "sequence_frames": 8, "context_frames": 2}
+    MASKS_SUM_TO_ONE = True
+    FILTERS_ITS_INPUT = True
 
-class SkipFilteringNetwork(keras.Model):
-    """Magnitudes [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets] and auxiliaries."""
-
-    def __init__(self, bins, targets, units, sequence_frames, context_frames, strategy, alpha):
-        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
-        super().__init__(name="gru_skip_filtering", dtype="float32")
+    def __init__(
+        self,
+        bins: int,
+        channels: int,
+        targets: int,
+        units: int | None = None,
+        sequence_frames: int = 18,
+        context_frames: int = 3,
+        strategy: str = "GRU-D",
+        alpha: float | None = None,
+    ) -> None:
+        units = bins if units is None else units
+        _check_sizes(units, sequence_frames, context_frames, targets, strategy, alpha)
+        super().__init__("gru_skip_filtering", bins, channels, targets)
         self.sequence_frames, self.context_frames = sequence_frames, context_frames
         self.period_frames = sequence_frames - 2 * context_frames
-        self.strategy, self.alpha = strategy, alpha
+        self.strategy, self.alpha = strategy, STRATEGIES[strategy] if alpha is None else alpha
         estimated = 1 if strategy == "GRU-S" else targets
         self.estimators = [TargetEstimator(bins, units, context_frames, f"target_{i}") for i in range(estimated)]
 

@@ -5,36 +5,27 @@ Three LSTM layers of 256 units and a fully connected layer, whose sigmoids are t
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.network import check_at_least
 from models.layers.online import OnlineNetwork
-
-SMALL = {"units": 16, "layers": 2}
-MASKS_SUM_TO_ONE = False
-FILTERS_ITS_INPUT = False
-
-
-def build(bins: int, channels: int, targets: int, units: int = 256, layers: int = 3) -> OnlineNetwork:
-    """Builds the network; 2,102,786 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
-
-    units: width of an LSTM layer. layers: how many.
-    Raises ValueError for an illegal size.
-    """
-    for name, value in (("units", units), ("layers", layers)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; legal: at least 1.")
-    network = OnlineLstm(bins, channels, targets, units, layers)
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
 
 
 class OnlineLstm(OnlineNetwork):
-    """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets]."""
+    """2,102,786 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
 
-    def __init__(self, bins, channels, targets, units, layers):
-        super().__init__("lstm_online", [keras.layers.LSTMCell(units) for _ in range(layers)])
-        self.mask_shape = (bins, channels, targets)
+    units: width of an LSTM layer. layers: how many.
+    """
+
+    SMALL: ClassVar = {"units": 16, "layers": 2}
+    MASKS_SUM_TO_ONE = False
+
+    def __init__(self, bins: int, channels: int, targets: int, units: int = 256, layers: int = 3) -> None:
+        check_at_least(1, units=units, layers=layers)
+        super().__init__("lstm_online", bins, channels, targets, [keras.layers.LSTMCell(units) for _ in range(layers)])
         self.estimates = keras.layers.Dense(bins * channels * targets, name="estimates")
 
     def encode(self, frames: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:

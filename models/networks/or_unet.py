@@ -7,47 +7,42 @@ bottleneck alone know the past. The paper prints no sizes: those here are our ch
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.convolution import Level, check_sizes, pad_to_multiple
+from models.layers.convolution import Level, check_levels, pad_to_multiple
+from models.layers.network import check_at_least
 from models.layers.online import OnlineNetwork
-
-SMALL = {"filters": (4, 8, 8), "units": 16, "layers": 1}
-MASKS_SUM_TO_ONE = False
-FILTERS_ITS_INPUT = False
-
-
-def build(
-    bins: int,
-    channels: int,
-    targets: int,
-    filters: Sequence[int] = (16, 32, 64, 128, 256, 512),
-    kernel: int = 5,
-    stride: int = 2,
-    units: int = 256,
-    layers: int = 2,
-) -> OnlineNetwork:
-    """Builds the network; 7,938,354 parameters at 513 bins, 1 channel, 2 targets and these sizes.
-
-    filters: channels of each level on the way down. kernel, stride: of every convolution, in bins.
-    units: width of a GRU layer. layers: how many.
-    Raises ValueError for an illegal size.
-    """
-    check_sizes(filters, kernel=kernel, stride=stride, units=units, layers=layers)
-    network = OnlineRecurrentUNet(bins, channels, targets, tuple(filters), kernel, stride, units, layers)
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
 
 
 class OnlineRecurrentUNet(OnlineNetwork):
-    """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets]."""
+    """7,938,354 parameters at 513 bins, 1 channel, 2 targets and these sizes.
 
-    def __init__(self, bins, channels, targets, filters, kernel, stride, units, layers):
+    filters: channels of each level on the way down. kernel, stride: of every convolution, in bins.
+    units: width of a GRU layer. layers: how many.
+    """
+
+    SMALL: ClassVar = {"filters": (4, 8, 8), "units": 16, "layers": 1}
+    MASKS_SUM_TO_ONE = False
+
+    def __init__(
+        self,
+        bins: int,
+        channels: int,
+        targets: int,
+        filters: Sequence[int] = (16, 32, 64, 128, 256, 512),
+        kernel: int = 5,
+        stride: int = 2,
+        units: int = 256,
+        layers: int = 2,
+    ) -> None:
+        check_levels(filters, kernel, stride)
+        check_at_least(1, units=units, layers=layers)
         # The reset gate before the product, as the GRU was published; reset_after is cuDNN's form.
-        super().__init__("or_unet", [keras.layers.GRUCell(units, reset_after=False) for _ in range(layers)])
-        self.mask_shape = (bins, channels, targets)
+        cells = [keras.layers.GRUCell(units, reset_after=False) for _ in range(layers)]
+        super().__init__("or_unet", bins, channels, targets, cells)
         self.multiple = stride ** len(filters)
         self.bottleneck = (-(-bins // self.multiple), filters[-1])
 

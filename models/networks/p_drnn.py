@@ -22,35 +22,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.proximal import ProximalLayer
-from models.networks.srnn_deep import BidirectionalRecurrence, StackedNetwork, check_sizes
-
-SMALL = {"units": 12, "layers": 2, "sequence_frames": 4}
-MASKS_SUM_TO_ONE = True
-FILTERS_ITS_INPUT = False
-
-
-def build(
-    bins: int,
-    channels: int,
-    targets: int,
-    units: int = 128,
-    layers: int = 12,
-    sequence_frames: int | None = 10,
-) -> keras.Model:
-    """Builds the network; 7,766,082 parameters at 513 bins, 1 channel, 2 targets and the default sizes.
-
-    units: width of one direction of an RNN. layers: how many bidirectional RNNs, each with its interlayer.
-    sequence_frames: T, frames after which the recurrences start anew; None for never.
-    Raises ValueError for an illegal size.
-    """
-    check_sizes(units, layers, sequence_frames)
-    network = ProximalNetwork(bins, channels, targets, units, layers, sequence_frames, name="p_drnn")
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
+from models.networks.srnn_deep import BidirectionalRecurrence, StackedNetwork
 
 
 class ProximalNetwork(StackedNetwork):
-    """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets]."""
+    """7,766,082 parameters at 513 bins, 1 channel, 2 targets and the default sizes, which are those of its twin."""
+
+    NAME = "p_drnn"
 
     def hidden_layer(self, units: int, name: str) -> keras.layers.Layer:
         return ProximalLayer(BidirectionalRecurrence(units, name="recurrence"), name=name)

@@ -5,19 +5,20 @@ Every hidden layer is recurrent, forward in time.
 
 from __future__ import annotations
 
-import tf_keras as keras
+from typing import ClassVar
 
-from models.networks import drnn
-
-SMALL = {"units": 24, "layers": 2, "context": 3}
-MASKS_SUM_TO_ONE = True
-FILTERS_ITS_INPUT = False
+from models.networks.drnn import DeepRecurrentNetwork
 
 
-def build(bins: int, channels: int, targets: int, units: int = 1000, layers: int = 3, context: int = 3) -> keras.Model:
-    """Builds the network; 7,569,026 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
+class StackedRecurrentNetwork(DeepRecurrentNetwork):
+    """7,569,026 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
 
     units: width of a hidden layer. layers: how many. context: neighbouring frames concatenated as input, odd.
-    Raises ValueError for an illegal size.
     """
-    return drnn.build(bins, channels, targets, units, layers, recurrent=range(1, layers + 1), context=context)
+
+    SMALL: ClassVar = {"units": 24, "layers": 2, "context": 3}
+
+    def __init__(
+        self, bins: int, channels: int, targets: int, units: int = 1000, layers: int = 3, context: int = 3
+    ) -> None:
+        super().__init__(bins, channels, targets, units, layers, recurrent=range(1, layers + 1), context=context)

@@ -6,45 +6,39 @@ its sizes holds here.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
+from models.layers.network import Network, check_at_least
 from models.layers.recurrence import ReluRecurrence
 from models.layers.sequences import slice_sequences
 
-SMALL = {"units": 12, "layers": 2, "sequence_frames": 4}
-MASKS_SUM_TO_ONE = True
-FILTERS_ITS_INPUT = False
 
-
-def build(
-    bins: int,
-    channels: int,
-    targets: int,
-    units: int = 128,
-    layers: int = 12,
-    sequence_frames: int | None = 10,
-) -> keras.Model:
-    """Builds the network; 7,766,046 parameters at 513 bins, 1 channel, 2 targets and the default sizes.
+class StackedNetwork(Network):
+    """7,766,046 parameters at 513 bins, 1 channel, 2 targets and the default sizes.
 
     units: width of one direction of an RNN. layers: how many bidirectional RNNs.
     sequence_frames: T, frames after which the recurrences start anew; None for never.
-    Raises ValueError for an illegal size.
     """
-    check_sizes(units, layers, sequence_frames)
-    network = StackedNetwork(bins, channels, targets, units, layers, sequence_frames, name="srnn_deep")
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
 
+    SMALL: ClassVar = {"units": 12, "layers": 2, "sequence_frames": 4}
+    MASKS_SUM_TO_ONE = True
+    NAME = "srnn_deep"
 
-class StackedNetwork(keras.Model):
-    """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets]."""
-
-    def __init__(self, bins, channels, targets, units, layers, sequence_frames, name):
-        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
-        super().__init__(name=name, dtype="float32")
-        self.mask_shape = (bins, channels, targets)
+    def __init__(
+        self,
+        bins: int,
+        channels: int,
+        targets: int,
+        units: int = 128,
+        layers: int = 12,
+        sequence_frames: int | None = 10,
+    ) -> None:
+        check_at_least(1, units=units, layers=layers, sequence_frames=sequence_frames)
+        super().__init__(self.NAME, bins, channels, targets)
         self.sequence_frames = sequence_frames
         self.hidden = [self.hidden_layer(units, f"hidden_{number}") for number in range(1, layers + 1)]
         self.estimates = keras.layers.Dense(bins * channels * targets, name="estimates")
@@ -92,10 +86,3 @@ class BidirectionalRecurrence(keras.layers.Layer):
         x = tf.reshape(sources, [shape[0], shape[1], self.back_to_sources.units])
         backward = tf.reverse(self.backward(tf.reverse(x, [1])), [1])
         return tf.reshape(self.back_to_sources(tf.concat([self.forward(x), backward], axis=-1)), shape)
-
-
-def check_sizes(units: int, layers: int, sequence_frames: int | None) -> None:
-    """Raises ValueError for a size below 1."""
-    for name, value in (("units", units), ("layers", layers), ("sequence_frames", sequence_frames)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; legal: at least 1.")

@@ -6,46 +6,36 @@ Offline: a mask looks at frames before and after its own. The loss network of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.convolution import Level, check_sizes, pad_to_multiple
-
-SMALL = {"filters": (4, 8, 8, 8)}
-MASKS_SUM_TO_ONE = False
-FILTERS_ITS_INPUT = False
-
-# N, the deep features that the loss of Doire 2019 compares.
-FEATURE_MAPS = 4
+from models.layers.convolution import Level, check_levels, pad_to_multiple
+from models.layers.network import Network
 
 
-def build(
-    bins: int,
-    channels: int,
-    targets: int,
-    filters: Sequence[int] = (16, 32, 64, 128, 256, 512),
-    kernel: int = 5,
-    stride: int = 2,
-) -> UNet:
-    """Builds the network; 9,824,114 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
+class UNet(Network):
+    """9,824,114 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
 
     filters: channels of each level on the way down. kernel, stride: of every convolution, in frames and in bins.
-    Raises ValueError for an illegal size.
     """
-    check_sizes(filters, kernel=kernel, stride=stride)
-    network = UNet(bins, channels, targets, tuple(filters), kernel, stride)
-    network(tf.zeros([1, 1, bins, channels]))
-    return network
 
+    SMALL: ClassVar = {"filters": (4, 8, 8, 8)}
+    MASKS_SUM_TO_ONE = False
+    FEATURE_MAPS = 4  # N, the deep features that the loss of Doire 2019 compares
 
-class UNet(keras.Model):
-    """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets]."""
-
-    def __init__(self, bins, channels, targets, filters, kernel, stride):
-        # float32 at the border; the layers follow the global policy, so that bfloat16 stays inside.
-        super().__init__(name="unet", dtype="float32")
-        self.mask_shape = (bins, channels, targets)
+    def __init__(
+        self,
+        bins: int,
+        channels: int,
+        targets: int,
+        filters: Sequence[int] = (16, 32, 64, 128, 256, 512),
+        kernel: int = 5,
+        stride: int = 2,
+    ) -> None:
+        check_levels(filters, kernel, stride)
+        super().__init__("unet", bins, channels, targets)
         self.multiple = self.period_frames = stride ** len(filters)
 
         def options(name: str) -> dict:
@@ -74,4 +64,4 @@ class UNet(keras.Model):
 
     def feature_maps(self, features: tf.Tensor) -> list[tf.Tensor]:
         """phi_1 .. phi_4 of Doire 2019, Eq. 4: the outputs of the first four levels, in float32."""
-        return [tf.cast(level, tf.float32) for level in self.encode(features)[:FEATURE_MAPS]]
+        return [tf.cast(level, tf.float32) for level in self.encode(features)[: self.FEATURE_MAPS]]

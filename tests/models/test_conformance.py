@@ -22,7 +22,7 @@ QUANTUM = 1 / 32768
 
 def spec_of(name, **changes):
     values = {"sample_rate_hz": RATE_HZ, "frame_length": 64, "hop": 32, "window": "hann", "normalise_level": True}
-    return ModelSpec(network=name, sizes=models.module(name).SMALL, targets=TARGETS, **{**values, **changes})
+    return ModelSpec(network=name, sizes=models.network_class(name).SMALL, targets=TARGETS, **{**values, **changes})
 
 
 class System:
@@ -30,7 +30,7 @@ class System:
 
     def __init__(self, name, directory):
         keras.utils.set_random_seed(0)
-        self.module = models.module(name)
+        self.network_class = models.network_class(name)
         self.spec = spec_of(name)
         self.separator = Separator(self.spec)
         self.directory = directory / "model"
@@ -83,12 +83,12 @@ def test_masks_and_their_bounds(system):
     assert masks.min() >= 0
     assert masks.max() <= 1
     assert np.ptp(masks) > 0
-    if system.module.MASKS_SUM_TO_ONE:
+    if system.network_class.MASKS_SUM_TO_ONE:
         np.testing.assert_allclose(masks.sum(-1), 1, atol=1e-5)
 
 
 def test_targets_add_up_to_the_mixture(system):
-    if not system.module.MASKS_SUM_TO_ONE:
+    if not system.network_class.MASKS_SUM_TO_ONE:
         pytest.skip(f"the masks of {system.spec.network} need not add up to 1")
     mixture = noise(2, 500)
     np.testing.assert_allclose(sum(system.separator(mixture).values()), mixture, atol=1e-5)

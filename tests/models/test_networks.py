@@ -26,7 +26,7 @@ def test_drnn_has_the_published_size():
 
 @pytest.mark.parametrize(("recurrent", "extra"), [((), 0), ((2,), 10**2), ((1, 2, 3), 3 * 10**2)])
 def test_drnn_is_recurrent_where_it_is_told(recurrent, extra):
-    network = drnn.build(5, 1, 2, units=10, recurrent=recurrent)
+    network = models.build("drnn", 5, 1, 2, units=10, recurrent=recurrent)
     dense = 15 * 10 + 10 + 2 * (10 * 10 + 10) + 10 * 10 + 10
     assert network.count_params() == dense + extra
     features = magnitudes(1, 30, 5, 1)
@@ -45,7 +45,7 @@ def test_drnn_repeats_the_edge_frames_of_its_context():
 
 def test_drnn_recurrence_does_not_explode():
     keras.utils.set_random_seed(0)
-    network = drnn.build(33, 1, 2, units=200, recurrent=(1, 2, 3))
+    network = models.build("drnn", 33, 1, 2, units=200, recurrent=(1, 2, 3))
 
     @tf.function(autograph=False)
     def hidden(x):
@@ -66,14 +66,14 @@ def test_gru_has_the_published_size_per_target():
 @pytest.mark.parametrize("strategy", ["GRU-D", "GRU-DWF"])
 def test_gru_has_one_network_per_target(strategy):
     sizes = {"sequence_frames": 8, "context_frames": 2}
-    one = gru_skip_filtering.build(9, 1, 2, strategy="GRU-S", **sizes).count_params()
-    assert gru_skip_filtering.build(9, 1, 3, strategy=strategy, **sizes).count_params() == 3 * one
+    one = models.build("gru_skip_filtering", 9, 1, 2, strategy="GRU-S", **sizes).count_params()
+    assert models.build("gru_skip_filtering", 9, 1, 3, strategy=strategy, **sizes).count_params() == 3 * one
 
 
 @pytest.mark.parametrize("units", [None, 4])
 @pytest.mark.parametrize(("strategy", "alpha"), [("GRU-S", 1.7), ("GRU-D", 1.7), ("GRU-DWF", 2.0)])
 def test_gru_strategies_make_masks_as_the_paper_says(strategy, alpha, units):
-    network = gru_skip_filtering.build(9, 2, 2, units=units, strategy=strategy)
+    network = models.build("gru_skip_filtering", 9, 2, 2, units=units, strategy=strategy)
     features = magnitudes(2, 31, 9, 2)
     outputs = network(features)
     estimates = outputs["magnitudes"].numpy()
@@ -87,7 +87,7 @@ def test_gru_strategies_make_masks_as_the_paper_says(strategy, alpha, units):
 
 
 def test_gru_skip_filter_only_attenuates_its_input():
-    network = gru_skip_filtering.build(9, 1, 2, units=4)
+    network = models.build("gru_skip_filtering", 9, 1, 2, units=4)
     features = magnitudes(1, 20, 9, 1)
     filtered = network(features)["skip_filtered"].numpy()
     assert (filtered >= 0).all()
@@ -97,13 +97,13 @@ def test_gru_skip_filter_only_attenuates_its_input():
 
 def test_gru_alpha_can_be_chosen():
     keras.utils.set_random_seed(0)
-    network = gru_skip_filtering.build(9, 1, 2, units=4, alpha=1.0)
+    network = models.build("gru_skip_filtering", 9, 1, 2, units=4, alpha=1.0)
     outputs = network(magnitudes(1, 20, 9, 1))
     np.testing.assert_allclose(outputs["masks"], masking.ratio(outputs["magnitudes"], 1.0), atol=1e-6)
 
 
 def test_gru_channels_are_separated_on_their_own():
-    network = gru_skip_filtering.build(9, 2, 2, units=4)
+    network = models.build("gru_skip_filtering", 9, 2, 2, units=4)
     features = magnitudes(2, 20, 9, 2)
     masks = network(features)["masks"]
     for channel in range(2):
@@ -139,7 +139,13 @@ def test_gru_directions_and_residuals_are_aligned():
 
 def test_gru_learns_by_its_own_loss():
     keras.utils.set_random_seed(0)
-    spec = ModelSpec("gru_skip_filtering", gru_skip_filtering.SMALL, frame_length=32, hop=16, normalise_level=True)
+    spec = ModelSpec(
+        "gru_skip_filtering",
+        gru_skip_filtering.SkipFilteringNetwork.SMALL,
+        frame_length=32,
+        hop=16,
+        normalise_level=True,
+    )
     separator = Separator(spec)
     # Scaled far from the unit level, so that a loss that forgot the level could not fall.
     stems = [magnitudes(1, 24, 17, 1, seed=seed) * (np.arange(17) % 2 == seed)[:, None] * 50 for seed in (0, 1)]
@@ -183,7 +189,7 @@ def test_illegal_networks_are_named(name, sizes, parts):
 @pytest.mark.parametrize(("strategy", "targets"), [("GRU-S", 3), ("GRU-D", 1)])
 def test_gru_strategies_need_their_number_of_targets(strategy, targets):
     with pytest.raises(ValueError, match=f"targets is {targets}"):
-        gru_skip_filtering.build(9, 1, targets, strategy=strategy)
+        models.build("gru_skip_filtering", 9, 1, targets, strategy=strategy)
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Streams: block by block is the whole mixture, later by what is stated; in eager mode and through the SavedModel."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +8,7 @@ import tf_keras as keras
 import models
 from models import exported as export
 from models import spectral, streaming
+from models.directory import ModelDirectory
 from models.separator import Separator
 from models.spec import ModelSpec
 from models.streaming import StreamingSeparator
@@ -22,7 +21,7 @@ EXACT = {"rtol": 0, "atol": 1e-5}
 
 def spec_of(network, **changes):
     values = {"sample_rate_hz": RATE_HZ, "frame_length": FRAME_LENGTH, "hop": HOP, "targets": TARGETS}
-    return ModelSpec(network=network, sizes=models.module(network).SMALL, **{**values, **changes})
+    return ModelSpec(network=network, sizes=models.network_class(network).SMALL, **{**values, **changes})
 
 
 def separator_of(network, **changes):
@@ -196,7 +195,7 @@ def test_the_saved_model_streams_and_says_how(network, channels, tmp_path):
     spec = separator.spec
     export.save(separator, tmp_path / "model")
     exported = export.load(tmp_path / "model")
-    described = json.loads((tmp_path / "model" / export.DESCRIPTION).read_text())
+    described = ModelDirectory(tmp_path / "model").description
     assert (described["streams"], described["latency_samples"], described["latency_ms"]) == (True, 64, 8.0)
     told = exported.signature("describe")(query=tf.constant(["", ""]))
     assert {name: list(value.numpy()) for name, value in told.items()} == {

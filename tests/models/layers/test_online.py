@@ -7,7 +7,6 @@ import tf_keras as keras
 
 import models
 from models.layers.convolution import pad_to_multiple
-from models.networks import or_unet, unet
 
 ONLINE = ("lstm_online", "or_unet")
 BATCH, FRAMES, BINS, CHANNELS, TARGETS = 2, 30, 33, 2, 3
@@ -20,7 +19,7 @@ def magnitudes(*shape, seed=0):
 def small(name, bins=BINS, channels=CHANNELS, targets=TARGETS):
     """A small network with no weight left at zero or one, where a forgotten bias or gain would not show."""
     keras.utils.set_random_seed(0)
-    network = models.build(name, bins, channels, targets, **models.module(name).SMALL)
+    network = models.build(name, bins, channels, targets, **models.network_class(name).SMALL)
     random = np.random.default_rng(1)
     network.set_weights([weight + random.normal(0, 0.1, weight.shape) for weight in network.get_weights()])
     return network
@@ -98,7 +97,7 @@ def test_items_of_a_batch_do_not_meet(network, features):
 
 def test_the_state_is_listed_and_its_number_is_checked(network, features):
     state = network.initial_state(BATCH)
-    sizes = models.module(network.name).SMALL
+    sizes = models.network_class(network.name).SMALL
     per_layer = {"lstm_online": 2, "or_unet": 1}[network.name]
     assert [tuple(tensor.shape) for tensor in state] == [(BATCH, sizes["units"])] * per_layer * sizes["layers"]
     assert not any(tensor.numpy().any() for tensor in state)
@@ -168,7 +167,7 @@ def test_unet_masks_do_not_depend_on_silence_that_follows_far_behind(features):
 
 
 def test_unet_feature_maps_are_those_of_the_first_four_levels(features):
-    network = unet.build(BINS, CHANNELS, TARGETS, filters=(3, 4, 5, 6, 7))
+    network = models.build("unet", BINS, CHANNELS, TARGETS, filters=(3, 4, 5, 6, 7))
     maps = network.feature_maps(tf.constant(features))
     assert [tuple(level.shape) for level in maps] == [(2, 16, 32, 3), (2, 8, 16, 4), (2, 4, 8, 5), (2, 2, 4, 6)]
     with tf.GradientTape() as tape:
@@ -179,7 +178,7 @@ def test_unet_feature_maps_are_those_of_the_first_four_levels(features):
 
 
 def test_u_net_levels_have_the_kernel_stride_and_filters_they_are_told():
-    network = or_unet.build(50, 1, 2, filters=(6, 10), kernel=7, stride=3, units=4, layers=1)
+    network = models.build("or_unet", 50, 1, 2, filters=(6, 10), kernel=7, stride=3, units=4, layers=1)
     shapes = [tuple(layer.convolution.kernel.shape) for layer in [*network.down, *network.up]]
     assert shapes == [(7, 1, 6), (7, 6, 10), (7, 6, 20)]
     assert network.bottleneck == (6, 10)

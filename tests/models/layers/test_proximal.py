@@ -8,7 +8,6 @@ import tf_keras as keras
 import models
 from models.layers import proximal
 from models.layers.sequences import slice_sequences
-from models.networks import p_drnn, srnn_deep
 
 TARGETS = 3
 WEIGHTS = np.array([1.0, 0.4, 2.0], np.float32)
@@ -109,7 +108,7 @@ def test_steps_are_positive_whatever_the_raw_variables(raw):
 
 
 def test_steps_start_where_they_are_told_and_are_learned_per_layer():
-    network = p_drnn.build(6, 1, 2, units=5, layers=2)
+    network = models.build("p_drnn", 6, 1, 2, units=5, layers=2)
     layers = [network.hidden[0], proximal.ProximalLayer(tf.identity, **STEPS)]
     for layer, values in zip(layers, ((0.5, 0.5, 0.5), STEPS.values()), strict=True):
         np.testing.assert_allclose(proximal.positive(layer.raw_steps), list(values), rtol=1e-5)
@@ -153,7 +152,7 @@ def test_variants_of_huang_have_their_sizes(name, parameters):
 
 def twins(**sizes):
     """A P-DRNN and a stacked twin with the same RNNs and output layer."""
-    deep, plain = p_drnn.build(6, 1, 2, **sizes), srnn_deep.build(6, 1, 2, **sizes)
+    deep, plain = (models.build(name, 6, 1, 2, **sizes) for name in ("p_drnn", "srnn_deep"))
     for proximal_layer, layer in zip(deep.hidden, plain.hidden, strict=True):
         layer.set_weights(proximal_layer.prox.get_weights())
     plain.estimates.set_weights(deep.estimates.get_weights())

@@ -19,7 +19,7 @@ def magnitudes(*shape, seed=0):
 
 def small(name, channels=1, **sizes):
     keras.utils.set_random_seed(0)
-    return models.build(name, BINS, channels, 2, **{**models.module(name).SMALL, **sizes})
+    return models.build(name, BINS, channels, 2, **{**models.network_class(name).SMALL, **sizes})
 
 
 def positive(network):
@@ -163,4 +163,4 @@ def test_illegal_sizes_are_named(name, sizes, parts):
 @pytest.mark.parametrize("targets", [1, 3])
 def test_there_are_two_targets(name, targets):
     with pytest.raises(ValueError, match=f"targets is {targets}"):
-        models.build(name, BINS, 1, targets, **models.module(name).SMALL)
+        models.build(name, BINS, 1, targets, **models.network_class(name).SMALL)

@@ -15,7 +15,7 @@ import soundfile
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from models import exported
-from models.networks import drnn
+from models.networks.drnn import DeepRecurrentNetwork
 from models.separator import Separator
 from models.spec import ModelSpec
 from serving import process
@@ -203,7 +203,7 @@ def test_numbers_that_are_no_sound_are_answered_and_stay_in_their_row(channel, v
 @pytest.fixture(scope="module")
 def separator(tmp_path_factory):
     directory = tmp_path_factory.mktemp("exported") / "1"
-    exported.save(Separator(ModelSpec(sizes=drnn.SMALL, frame_length=64, hop=16)), directory)
+    exported.save(Separator(ModelSpec(sizes=DeepRecurrentNetwork.SMALL, frame_length=64, hop=16)), directory)
     servable = Servable(directory)
     yield servable
     servable.close()

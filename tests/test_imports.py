@@ -50,9 +50,6 @@ SHELVES = ("models/networks",)  # of like things, one file each, that may grow
 
 # Still to be mended.
 KNOWN = {
-    "pipeline.common.progress -> pipeline.training.loop",
-    "pipeline.components.graph -> pipeline.orchestration.beam_runners",
-    "pipeline.components.graph -> pipeline.orchestration.preflight",
     "pipeline.evaluation.on_beam -> apache_beam",
 }
 

@@ -6,15 +6,11 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-
-if TYPE_CHECKING:
-    from pipeline.training.loop import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
 
@@ -22,8 +18,23 @@ console = Console(stderr=True, highlight=False)
 LINE_SECONDS = 15
 
 
+@dataclass(frozen=True)
+class TrainingProgress:
+    """What a training says after every step; `dev_loss` is the last one measured, NaN before the first.
+
+    `fraction` is the part of the stage's steps, or of its CPU minutes, that is done.
+    """
+
+    stage: str
+    step: int
+    fraction: float
+    loss: float
+    dev_loss: float
+    seconds_left: float
+
+
 @contextlib.contextmanager
-def training(name: str) -> Iterator[Callable[[Progress], None]]:
+def training(name: str) -> Iterator[Callable[[TrainingProgress], None]]:
     """Shows step, losses and the time left; a bar on a terminal, a line now and then elsewhere."""
     if not console.is_terminal:
         yield _line_printer(name)
@@ -34,7 +45,7 @@ def training(name: str) -> Iterator[Callable[[Progress], None]]:
         TaskProgressColumn(),
         TextColumn("{task.fields[words]}"),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(name, total=1.0, words="")
         yield lambda at: bars.update(task, completed=at.fraction, words=_words(at))
 
@@ -42,7 +53,7 @@ def training(name: str) -> Iterator[Callable[[Progress], None]]:
 @contextlib.contextmanager
 def file_progress(name: str) -> Iterator[Callable[[float], None]]:
     """A bar for one file, on a terminal only; takes the finished fraction."""
-    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(f"separating {name}", total=1.0)
         yield lambda fraction: bars.update(task, completed=fraction)
 
@@ -51,7 +62,7 @@ def file_progress(name: str) -> Iterator[Callable[[float], None]]:
 def judging(total: int) -> Iterator[Callable[[int], None]]:
     """Shows how many tracks are judged: a bar on a terminal, elsewhere a line whenever another tenth is."""
     columns = (TextColumn("  judging tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task, told = bars.add_task("", total=total), 0
 
         def show(done: int) -> None:
@@ -64,10 +75,10 @@ def judging(total: int) -> Iterator[Callable[[int], None]]:
         yield show
 
 
-def _line_printer(name: str) -> Callable[[Progress], None]:
+def _line_printer(name: str) -> Callable[[TrainingProgress], None]:
     last = -math.inf
 
-    def show(at: Progress) -> None:
+    def show(at: TrainingProgress) -> None:
         nonlocal last
         if time.monotonic() - last >= LINE_SECONDS or at.fraction >= 1:
             last = time.monotonic()
@@ -76,7 +87,7 @@ def _line_printer(name: str) -> Callable[[Progress], None]:
     return show
 
 
-def _words(at: Progress) -> str:
+def _words(at: TrainingProgress) -> str:
     dev = "" if math.isnan(at.dev_loss) else f", dev {at.dev_loss:.4g}"
     stage = "" if at.stage == "own" else f"stage {at.stage}, "
     return f"{stage}step {at.step}, loss {at.loss:.4g}{dev}, {timedelta(seconds=round(at.seconds_left))} left"

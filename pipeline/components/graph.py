@@ -8,7 +8,6 @@ from tfx.components import ExampleValidator, StatisticsGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.importer import Importer
-from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 from tfx.types.channel import OutputChannel
 
@@ -24,36 +23,18 @@ from pipeline.components.teacher import teacher
 from pipeline.components.trainer import trainer
 from pipeline.config.config import Config, to_json
 from pipeline.data.schema import SCHEMA_PATH, metadata_features
-from pipeline.orchestration import beam_runners, preflight
-from pipeline.runs import metadata
 from pipeline.runs.workdir import Workdir
 
 Stage = Literal["ingest", "baselines", "train", "evaluate", "push"]
 
 
-def create_pipeline(config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None) -> Pipeline:
-    """The graph from stems to a pushed model, or its first part; until `baselines` it judges what needs no model.
-
-    ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.
-    Raises ValueError when the training needs a teacher that `workdir` does not have, see `preflight.check_teacher`.
-    """
-    if until not in ("ingest", "baselines"):
-        preflight.check_teacher(config, workdir)
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=str(workdir.artifacts(config.name)),
-        metadata_connection_config=metadata.connection(config.metadata, workdir),
-        components=components(config, workdir, until, ingested),
-        enable_cache=True,
-        beam_pipeline_args=beam_runners.arguments(config.beam),
-    )
-
-
 def components(
     config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None, resolve: bool = True
 ) -> list[BaseNode]:
-    """The nodes of the graph, each after those it needs.
+    """The nodes from stems to a pushed model, or the first of them, each after those it needs.
 
+    until: the last stage; until `baselines` is judged what needs no model.
+    ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.
     resolve: False leaves out the nodes that look into the metadata, for an orchestrator without them; then the judge's
         baseline is the version in the serving directory.
     """

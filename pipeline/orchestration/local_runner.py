@@ -15,23 +15,27 @@ import absl.logging
 import filelock
 from rich.text import Text
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.common.progress import console
-from pipeline.components.graph import Stage, create_pipeline
+from pipeline.components import graph
 from pipeline.config.config import Config
+from pipeline.orchestration import beam_runners, preflight
 from pipeline.runs import history, metadata
 from pipeline.runs.workdir import Workdir
 
 
-def run_local(config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None) -> history.Run:
+def run_local(
+    config: Config, workdir: Workdir, until: graph.Stage = "push", ingested: str | None = None
+) -> history.Run:
     """Runs the pipeline, saying which component is at work, and returns what MLMD recorded of this run.
 
     Finished components of an earlier run with equal inputs come from the cache; a killed run continues that way.
-    ingested: see `create_pipeline`.
+    until, ingested: see `graph.components`.
 
     Raises:
-      ValueError: bad data or configuration, from any component.
+      ValueError: bad data or configuration, from any component, or a teacher that `workdir` does not have.
       OSError: the workdir cannot be written, another run holds it, or the metadata server does not let us in; the message
         says which.
     """
@@ -41,7 +45,17 @@ def run_local(config: Config, workdir: Workdir, until: Stage = "push", ingested:
     runner = _Runner()
     with _locked(workdir.lock_of(config.name) if shared else workdir.lock, config.name), _narrated():
         metadata.note(config.metadata, workdir)
-        runner.run(create_pipeline(config, workdir, until, ingested))
+        if until not in ("ingest", "baselines"):
+            preflight.check_teacher(config, workdir)
+        pipeline = Pipeline(
+            pipeline_name=config.name,
+            pipeline_root=str(workdir.artifacts(config.name)),
+            metadata_connection_config=metadata.connection(config.metadata, workdir),
+            components=graph.components(config, workdir, until, ingested),
+            enable_cache=True,
+            beam_pipeline_args=[*beam_runners.arguments(config.beam)],
+        )
+        runner.run(pipeline)
     return next(run for run in history.runs(workdir, config.name) if run.run_id == runner.run_id)
 
 

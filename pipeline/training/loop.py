@@ -15,6 +15,7 @@ import tf_keras as keras
 
 from models import losses, spectral
 from models.separator import Separator
+from pipeline.common.progress import TrainingProgress
 from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import batches
 from pipeline.training import devices, lbfgs, stages
@@ -24,21 +25,6 @@ ADAPT_BATCHES = 16
 
 # Pairs that L-BFGS keeps (Huang et al. 2014), and batches that its objective is summed over.
 LBFGS = {"history": 50, "batches": 8}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the loop says after every step; `dev_loss` is the last one measured, NaN before the first.
-
-    `fraction` is the part of the stage's steps, or of its CPU minutes, that is done.
-    """
-
-    stage: str
-    step: int
-    fraction: float
-    loss: float
-    dev_loss: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +86,7 @@ def train(
     dev_files: Sequence[str],
     checkpoint_dir: str,
     log_dir: str,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[TrainingProgress], None] = lambda progress: None,
     teacher: Separator | None = None,
     start: Separator | None = None,
 ) -> Result:
@@ -185,7 +171,7 @@ class _Loop:
     def done(self) -> bool:
         return float(self.fraction) >= 1 or self._out_of_patience()
 
-    def run(self, report: Callable[[Progress], None]) -> tuple[Separator, StageResult]:
+    def run(self, report: Callable[[TrainingProgress], None]) -> tuple[Separator, StageResult]:
         if self.begun:
             self.latest.checkpoint.restore(self.begun)
         if not self.done:
@@ -199,7 +185,7 @@ class _Loop:
         self.writer.close()
         return self._trained(), self._figures()
 
-    def _adam(self, report: Callable[[Progress], None]) -> None:
+    def _adam(self, report: Callable[[TrainingProgress], None]) -> None:
         # Resuming, other batches than those that were seen already.
         seed = self.spec.seed + self.step
         batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, seed)
@@ -207,7 +193,7 @@ class _Loop:
         while not self.done:
             self._after_step(float(self._train_step(next(iterator))), report)
 
-    def _lbfgs(self, report: Callable[[Progress], None]) -> None:
+    def _lbfgs(self, report: Callable[[TrainingProgress], None]) -> None:
         """Always the same batches, also when resumed: the objective is their sum."""
         options = {**LBFGS, **self.spec.optimizer_options}
         batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, self.spec.seed)
@@ -225,7 +211,7 @@ class _Loop:
             self.fraction.assign(1.0)
             self._evaluate()
 
-    def _after_step(self, loss: float, report: Callable[[Progress], None]) -> None:
+    def _after_step(self, loss: float, report: Callable[[TrainingProgress], None]) -> None:
         self.steps.assign_add(1)
         self._count()
         self._check(loss)
@@ -233,7 +219,7 @@ class _Loop:
             self._evaluate()
         self._log(loss)
         fraction = float(self.fraction)
-        report(Progress(self.name, self.step, fraction, loss, float(self.dev_loss), self.clock.left(fraction)))
+        report(TrainingProgress(self.name, self.step, fraction, loss, float(self.dev_loss), self.clock.left(fraction)))
         if time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes:
             self.latest.save()
             self.saved = time.monotonic()

@@ -207,12 +207,12 @@ def test_a_second_run_on_a_workdir_is_told_who_holds_it(tmp_path: Path) -> None:
 
 def test_a_version_that_somebody_else_pushed_makes_the_judge_run_again(tmp_path: Path) -> None:
     """What keys the judge's cache changes with a foreign version, and not with those that the pipeline pushed itself."""
-    from pipeline.components.graph import create_pipeline
+    from pipeline.components import graph
 
     workdir, config = Workdir(tmp_path), load("demo")
 
     def cache_key() -> object:
-        nodes = {node.id: node for node in create_pipeline(config, workdir).components}
+        nodes = {node.id: node for node in graph.components(config, workdir)}
         return nodes["BssEvaluator"].exec_properties["served_elsewhere"]
 
     def push_from(model: Path, number: int) -> None:

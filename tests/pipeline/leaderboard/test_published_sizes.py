@@ -78,6 +78,7 @@ def test_it_makes_a_training_step(name: str, head: None) -> None:
 def one_step(name: str, directory: str) -> dict[str, Any]:
     """What one step of every stage of the recipe gives and takes, on songs rendered at its rate."""
     from models.separator import Separator
+    from pipeline.common.progress import TrainingProgress
     from pipeline.data import ingest, tfrecords
     from pipeline.training import loop, stages
 
@@ -96,7 +97,7 @@ def one_step(name: str, directory: str) -> dict[str, Any]:
         Path(shard.path(records)).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, records)
     teacher = Separator(config.load(loaded.train.teacher).model) if loaded.train.teacher else None
-    steps: list[loop.Progress] = []
+    steps: list[TrainingProgress] = []
     start = time.process_time()
     result = loop.train(
         loaded.recipe,

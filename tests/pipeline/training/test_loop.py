@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from models.spec import ModelSpec
+from pipeline.common.progress import TrainingProgress
 from pipeline.components import trainer
 from pipeline.config.config import load
 from pipeline.config.train import Recipe, TrainSpec
@@ -43,7 +44,7 @@ def changed(**values) -> Recipe:
 
 
 def test_the_loss_falls_and_everything_is_reported(small_records, tmp_path: Path) -> None:
-    seen: list[loop.Progress] = []
+    seen: list[TrainingProgress] = []
     result = run(changed(steps=60, loss="csdr", evaluate_every_steps=20), small_records, tmp_path, seen.append)
     assert [progress.step for progress in seen] == list(range(1, 61))
     assert np.mean([progress.loss for progress in seen[-10:]]) < np.mean([progress.loss for progress in seen[:5]]) - 1
@@ -63,7 +64,7 @@ class Killed(Exception):
 
 
 def test_an_interrupted_training_ends_with_the_same_step_count(small_records, tmp_path: Path) -> None:
-    def interrupt(progress: loop.Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         if progress.step == 7:
             raise Killed
 
@@ -99,7 +100,7 @@ def test_averaged_weights_are_returned_and_differ_from_the_last(small_records, t
 
 
 def test_a_budget_of_cpu_minutes_ends_the_training_whatever_its_steps(small_records, tmp_path: Path) -> None:
-    seen: list[loop.Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = changed(steps=1, cpu_minutes=0.2, evaluate_every_steps=10**6, ema=0.9)
     result = run(recipe, small_records, tmp_path, seen.append)
     assert result.own.steps == len(seen) > 12
@@ -116,7 +117,7 @@ def test_lbfgs_lowers_its_objective_in_every_iteration_and_continues(small_recor
     recipe = changed(optimizer="lbfgs", optimizer_options=options, loss="mse", steps=8, checkpoint_minutes=1e-6)
     losses: list[float] = []
 
-    def interrupt(progress: loop.Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         losses.append(progress.loss)
         if progress.step == 4:
             raise Killed

@@ -10,6 +10,7 @@ import pytest
 
 from models.separator import Separator
 from models.spec import ModelSpec
+from pipeline.common.progress import TrainingProgress
 from pipeline.config.train import Recipe, StageSpec, TrainSpec
 from pipeline.training import loop, stages
 
@@ -101,7 +102,7 @@ def test_stages_that_share_nothing_with_the_network_are_refused(small_records, t
 
 
 def test_a_killed_joint_training_continues_in_its_stage(small_records, tmp_path: Path) -> None:
-    def interrupt(progress: loop.Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         if (progress.stage, progress.step) == ("blstm", 4):
             raise Killed
 

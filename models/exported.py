@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from models import streaming
+from models import code_identity, streaming
 from models.directory import ModelDirectory
 from models.names import nearest
 from models.separator import Separator
@@ -88,12 +88,11 @@ def description(separator: Separator, recipe_name: str = "") -> dict:
 
 
 def identity(separator: Separator) -> str:
-    """SHA-256 of what decides a model's answers: its spec, its weights, and the code that turns them into a SavedModel."""
+    """SHA-256 of what decides a model's answers: its spec, its weights, and the code of its network and of what makes a SavedModel."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(separator.spec), sort_keys=True, default=dict).encode())
     for weight in separator.get_weights():
         digest.update(weight.tobytes())
-    for module in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(module.read_bytes())
+    digest.update(code_identity.digest(__name__, type(separator.network).__module__).encode())
     return digest.hexdigest()
 
 

@@ -31,7 +31,8 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.utils import proto_utils
 
-from pipeline.data import catalogue, datasets, ingest, leaks, schema, spans, tfrecords
+from models import code_identity
+from pipeline.data import datasets, ingest, spans
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.spans import Span
 
@@ -91,9 +92,8 @@ def fingerprint(path: str) -> str:
 
 def code_fingerprint() -> str:
     """SHA-256 of the modules that decide what is written: a change of the reader is a change of its output."""
-    modules = (catalogue, tfrecords, leaks, ingest, schema, spans)
-    sources = [*Path(datasets.__path__[0]).glob("*.py"), *(Path(str(module.__file__)) for module in modules)]
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sorted(sources))).hexdigest()
+    readers = [f"{datasets.__name__}.{format}" for format in datasets.formats()]
+    return code_identity.digest(ingest.__name__, *readers)
 
 
 def _files(path: str) -> Iterator[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
-from models import exported
+import models
+from models import code_identity, exported
 from models.separator import Separator
 from models.spec import ModelSpec
 
@@ -37,17 +41,74 @@ def test_it_follows_weights_and_spec(tmp_path: Path) -> None:
     assert told["identity"] == exported.identity(one)
 
 
-def test_it_follows_the_code_that_exports(monkeypatch, tmp_path: Path) -> None:
-    """A model exported anew by a later version of this package may answer otherwise, or have other signatures."""
+@pytest.fixture
+def checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A copy of the sources that may be changed."""
+    for package in code_identity.PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(code_identity.ROOT / package, tmp_path / "checkout" / package, ignore=ignored)
+    monkeypatch.setattr(code_identity, "ROOT", tmp_path / "checkout")
+    return tmp_path / "checkout"
+
+
+def codes() -> dict[str, str]:
+    """The code of every network and of what exports it."""
+    return {name: code_identity.digest("models.exported", f"models.networks.{name}") for name in models.names()}
+
+
+def changed(before: dict[str, str]) -> set[str]:
+    return {name for name, code in codes().items() if code != before[name]}
+
+
+@pytest.mark.parametrize(
+    ("file", "by"),
+    [
+        ("networks/unet.py", {"unet"}),
+        ("networks/drnn.py", {"drnn", "dnn", "srnn"}),
+        ("layers/proximal.py", {"p_drnn"}),
+        ("layers/recurrence.py", {"drnn", "dnn", "srnn", "srnn_deep", "p_drnn"}),
+        ("layers/segments.py", {"ffn", "fcn", "blstm", "fcn_blstm"}),
+        ("losses.py", set()),
+        ("exported.py", set(models.names())),
+        ("spectral.py", set(models.names())),
+        ("networks/__init__.py", set(models.names())),
+    ],
+)
+def test_it_follows_the_code_that_is_reached_and_no_other(checkout: Path, file: str, by: set[str]) -> None:
+    before = codes()
+    source = checkout / "models" / file
+    source.write_text(source.read_text() + "\n_CHANGED = True\n")
+    assert changed(before) == by
+
+
+def test_comments_docstrings_and_layout_are_no_change(checkout: Path) -> None:
+    before = codes()
+    for source in (checkout / "models").rglob("*.py"):
+        tree = ast.parse(source.read_text())
+        told = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+        for node in told:
+            words = ast.Expr(ast.Constant("Other words."))
+            node.body = [words, *node.body[ast.get_docstring(node) is not None :]]
+        source.write_text(f"# A comment.\n{ast.unparse(ast.fix_missing_locations(tree))}\n")
+    assert changed(before) == set()
+
+
+def test_the_identity_of_a_model_has_that_code(checkout: Path) -> None:
     one = separator()
     before = exported.identity(one)
-    copy = tmp_path / "models"
-    copy.mkdir()
-    for module in Path(exported.__file__).parent.rglob("*.py"):
-        target = copy / module.relative_to(Path(exported.__file__).parent)
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(module.read_text())
-    monkeypatch.setattr(exported, "__file__", str(copy / "export.py"))
     assert exported.identity(one) == before
-    (copy / "masking.py").write_text("# changed\n")
+    (checkout / "models" / "losses.py").write_text("_CHANGED = True\n")
+    assert exported.identity(one) == before
+    (checkout / "models" / "masking.py").write_text("_CHANGED = True\n")
     assert exported.identity(one) != before
+
+
+def test_modules_of_every_package_are_known_by_name(checkout: Path) -> None:
+    before = code_identity.digest("pipeline.data.ingest")
+    other = checkout / "pipeline" / "data" / "tfrecords.py"
+    other.write_text(other.read_text() + "\n_CHANGED = True\n")
+    assert code_identity.digest("pipeline.data.ingest") != before
+    assert code_identity.digest("serving.local") != code_identity.digest("serving.client")
+    for name in ("models.nowhere", "numpy"):
+        with pytest.raises(ModuleNotFoundError, match=f"^{name} is no module; legal: one of models, pipeline, serving"):
+            code_identity.digest(name)

@@ -83,7 +83,10 @@ def start(flags: Flags, stopping: threading.Event) -> None:
       StartError: a model does not load, a config is wrong, or a port is taken.
     """
     _quiet()
-    ports, config = Ports(_credentials(flags), _metrics_path(flags)), _model_config(flags)
+    from serving.server.tls import server_credentials
+
+    credentials = None if flags.ssl_config_file is None else _read(server_credentials, flags.ssl_config_file)
+    ports, config = Ports(credentials, _metrics_path(flags)), _model_config(flags)
     core = _core(flags)  # TensorFlow takes seconds to import: what can be checked without it is checked before
     try:
         _load_models(core, config, flags, stopping)
@@ -208,7 +211,11 @@ def _poll_config(core: ServerCore, path: Path, wait_seconds: float, stopping: th
 
 def _answer(core: ServerCore, flags: Flags, ports: Ports, stopping: threading.Event) -> None:
     servers = _grpc_servers(core, flags)
-    port = _listen(servers[0], flags, ports.credentials)
+    port = 0
+    if flags.grpc_socket_path:
+        _bind(servers[0], "grpc_socket_path", f"unix:{flags.grpc_socket_path}", ports.credentials)
+    if flags.port or not flags.grpc_socket_path:
+        port = _bind(servers[0], "port", f"{HOST}:{flags.port}", ports.credentials)
     if flags.stemline_model_service_port:
         address = f"{HOST}:{flags.stemline_model_service_port}"
         _bind(servers[1], "stemline_model_service_port", address, ports.credentials)
@@ -245,21 +252,6 @@ def _grpc_server(flags: Flags) -> grpc.Server:
     options = [*CHANNEL_OPTIONS, *flags.limits.channel_options, *flags.grpc_channel_arguments]
     threads = ThreadPoolExecutor(flags.grpc_max_threads)
     return grpc.server(threads, options=options, maximum_concurrent_rpcs=flags.limits.maximum_concurrent_rpcs)
-
-
-def _credentials(flags: Flags) -> grpc.ServerCredentials | None:
-    from serving.server.tls import server_credentials
-
-    return None if flags.ssl_config_file is None else _read(server_credentials, flags.ssl_config_file)
-
-
-def _listen(server: grpc.Server, flags: Flags, credentials: grpc.ServerCredentials | None) -> int:
-    """Opens the port and the UNIX socket of the flags; returns the port, 0 if there is only the socket."""
-    if flags.grpc_socket_path:
-        _bind(server, "grpc_socket_path", f"unix:{flags.grpc_socket_path}", credentials)
-    if flags.grpc_socket_path and not flags.port:
-        return 0
-    return _bind(server, "port", f"{HOST}:{flags.port}", credentials)
 
 
 def _bind(server: grpc.Server, flag: str, address: str, credentials: grpc.ServerCredentials | None) -> int:

@@ -56,12 +56,15 @@ _load_latency = Counter(
     ":tensorflow:cc:saved_model:load_latency", "Microseconds of loading.", ["model_path"], registry=REGISTRY
 )
 
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _names: set[str] = set()
 
 
 def request(name: str, api: str, entrypoint: str, code: grpc.StatusCode, started: float) -> None:
     """Counts a request that began at `time.perf_counter()` = `started`; only answers with OK have a latency."""
-    name = _bounded(name)
+    if name not in _names and len(_names) >= MAX_NAMES:
+        name = OTHER
+    _names.add(name)
     _request_count.labels(name, code.name).inc()
     if code is grpc.StatusCode.OK:
         _request_latency.labels(name, api, entrypoint).observe(_since(started))
@@ -113,20 +116,9 @@ def _line(metric: Metric, sample: Sample) -> str:
     labels = {**sample.labels}
     if "le" in labels and labels["le"] != "+Inf":
         labels["le"] = f"{float(labels['le']):.6g}"  # absl::StrCat
-    text = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
+    text = ",".join(f'{key}="{value.translate(_ESCAPES)}"' for key, value in labels.items())
     value = int(sample.value) if float(sample.value).is_integer() else sample.value
     return f"{metric.name if metric.type == 'counter' else sample.name}{{{text}}} {value}\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _bounded(name: str) -> str:
-    if name not in _names and len(_names) >= MAX_NAMES:
-        return OTHER
-    _names.add(name)
-    return name
 
 
 def _since(started: float) -> float:

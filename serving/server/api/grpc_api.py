@@ -83,7 +83,9 @@ class PredictionService:
         require_spec(request)
         with self._core.acquire(request.model_spec) as (number, servable):
             outputs = servable.predict(request, timeout_seconds)
-        return tensors.predict_response(_answer_spec(request.model_spec, number), outputs)
+        spec = _spec(request.model_spec.name, number)
+        spec.signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        return tensors.predict_response(spec, outputs)
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, _: float | None = None
@@ -198,12 +200,6 @@ def _parsed(request_type, message: bytes):
 
 def _serialized(response) -> bytes:
     return response if isinstance(response, bytes) else response.SerializeToString()
-
-
-def _answer_spec(asked: model_pb2.ModelSpec, number: int) -> model_pb2.ModelSpec:
-    spec = _spec(asked.name, number)
-    spec.signature_name = asked.signature_name or DEFAULT_SIGNATURE
-    return spec
 
 
 def _spec(name: str, number: int) -> model_pb2.ModelSpec:

@@ -193,7 +193,10 @@ def _array(value: Any, dtype: tf.DType) -> np.ndarray:
     for level, size in enumerate(shape):
         for item in flat:
             if not isinstance(item, list):
-                raise _at_wrong_level(item, level, len(shape))
+                raise _invalid(
+                    f"JSON Value: {_text(item)} found at incorrect level: {level + 1} in the JSON DOM. "
+                    f"Expected at level: {len(shape)}"
+                )
             if len(item) != size:
                 raise _invalid(
                     f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {size}"
@@ -202,12 +205,6 @@ def _array(value: Any, dtype: tf.DType) -> np.ndarray:
     if any(isinstance(item, list) for item in flat):
         raise _invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
     return _leaves(flat, dtype).reshape(shape)
-
-
-def _at_wrong_level(item: Any, level: int, rank: int) -> StatusError:
-    return _invalid(
-        f"JSON Value: {_text(item)} found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {rank}"
-    )
 
 
 def _leaves(values: list, dtype: tf.DType) -> np.ndarray:

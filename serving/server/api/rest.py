@@ -142,19 +142,18 @@ class RestApi:
         document = json_tensors.parse(body)
         spec.signature_name = json_tensors.signature_name(document)
         request = predict_pb2.PredictRequest(model_spec=spec)
+        name = spec.signature_name or DEFAULT_SIGNATURE
         with self._core.acquire(spec) as (_, servable):
-            arrays, rows = json_tensors.inputs(document, self._dtypes(servable.signatures, spec.signature_name))
+            if name not in servable.signatures:
+                message = f'Serving signature name: "{name}" not found in signature def'
+                raise StatusError(Code.INVALID_ARGUMENT, message)
+            wanted = servable.signatures[name].inputs
+            dtypes = {alias: tf.as_dtype(info.dtype) for alias, info in wanted.items()}
+            arrays, rows = json_tensors.inputs(document, dtypes)
             for alias, array in arrays.items():
                 request.inputs[alias].CopyFrom(tensors.to_proto(array))
             outputs = servable.predict(request, self._timeout_seconds)
         return json_tensors.outputs(outputs, rows)
-
-    def _dtypes(self, signatures: Any, name: str) -> dict[str, tf.DType]:
-        name = name or DEFAULT_SIGNATURE
-        if name not in signatures:
-            message = f'Serving signature name: "{name}" not found in signature def'
-            raise StatusError(Code.INVALID_ARGUMENT, message)
-        return {alias: tf.as_dtype(info.dtype) for alias, info in signatures[name].inputs.items()}
 
 
 class RestServer:

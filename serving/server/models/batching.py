@@ -26,10 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from serving.server import textproto
-from serving.server.models import batches
-from serving.server.models.batches import Arrays
 from serving.wire.status import Code, StatusError
 
+Arrays = Mapping[str, np.ndarray]
 Fetches = Mapping[str, str]
 Run = Callable[[Arrays, Fetches, float | None], dict[str, np.ndarray]]
 
@@ -62,8 +61,18 @@ class BatchingParameters:
         for name in ("batch_timeout_micros", "max_enqueued_batches"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be non-negative; was {getattr(self, name)}")
-        self._check_execution_size()
-        self._check_allowed_sizes()
+        size, sizes = self.max_execution_batch_size, self.allowed_batch_sizes
+        if size is not None and not 1 <= size <= self.max_batch_size:
+            raise ValueError(
+                f"max_execution_batch_size must be from 1 to max_batch_size={self.max_batch_size}; was {size}"
+            )
+        if list(sizes) != sorted(set(sizes)) or min(sizes, default=1) < 1:
+            raise ValueError(f"allowed_batch_sizes must be positive and in increasing order; was {list(sizes)}")
+        if sizes and sizes[-1] != self.max_batch_size:
+            raise ValueError(
+                "Last entry in allowed_batch_sizes must match max_batch_size; "
+                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
+            )
 
     @property
     def batch_limit(self) -> int:
@@ -75,25 +84,6 @@ class BatchingParameters:
     def padded_size(self, size: int) -> int:
         """The next allowed size."""
         return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
-
-    def _check_execution_size(self) -> None:
-        size = self.max_execution_batch_size
-        if size is not None and not 1 <= size <= self.max_batch_size:
-            raise ValueError(
-                f"max_execution_batch_size must be from 1 to max_batch_size={self.max_batch_size}; was {size}"
-            )
-
-    def _check_allowed_sizes(self) -> None:
-        sizes = self.allowed_batch_sizes
-        if not sizes:
-            return
-        if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
-            raise ValueError(f"allowed_batch_sizes must be positive and in increasing order; was {list(sizes)}")
-        if sizes[-1] != self.max_batch_size:
-            raise ValueError(
-                "Last entry in allowed_batch_sizes must match max_batch_size; "
-                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
-            )
 
 
 def read_parameters(path: Path) -> BatchingParameters:
@@ -168,7 +158,7 @@ class Scheduler:
             (the queue is full), RESOURCE_EXHAUSTED (the time was up before it left the queue), FAILED_PRECONDITION (an
             output without the batch axis), or what the run of its batch ended with.
         """
-        size = batches.batch_size(feeds)
+        size = batch_size(feeds)
         if size == 0:  # no row to pad a batch with
             return self._run(feeds, fetches, timeout_seconds)
         if size > self._parameters.max_batch_size:
@@ -199,7 +189,10 @@ class Scheduler:
 
     def _enqueue(self, feeds: Arrays, fetches: Fetches, size: int, deadline: float | None) -> list[_Task]:
         signature = frozenset(feeds), frozenset(fetches.items())
-        shapes = self._shapes(feeds)
+        padded = self._parameters.pad_variable_length_inputs
+        shapes = tuple(
+            (name, array.dtype.str, array.ndim if padded else array.shape[1:]) for name, array in sorted(feeds.items())
+        )
         limit = self._parameters.batch_limit
         with self._changed:
             if self._closing:
@@ -209,19 +202,17 @@ class Scheduler:
             self._check_capacity(size, queue, last.size if last else 0)
             tasks = []
             for rows in self._pieces(size, limit - last.size if last else 0):
-                piece = feeds if len(rows) == size else batches.rows(feeds, rows.start, rows.stop)
+                piece = {name: array[rows.start : rows.stop] for name, array in feeds.items()}
                 tasks.append(_Task(piece, len(rows), deadline))
                 if last is None or last.size + len(rows) > limit:
-                    last = _next_batch(queue, last, _Batch(shapes, fetches, time.monotonic()))
+                    if last is not None:
+                        last.closed = True
+                    last = _Batch(shapes, fetches, time.monotonic())
+                    queue.append(last)
                 last.add(tasks[-1])
             self._queues[signature] = queue
             self._changed.notify_all()
         return tasks
-
-    def _shapes(self, feeds: Arrays) -> Shapes:
-        if self._parameters.pad_variable_length_inputs:
-            return tuple((name, feeds[name].dtype.str, feeds[name].ndim) for name in sorted(feeds))
-        return tuple((name, feeds[name].dtype.str, feeds[name].shape[1:]) for name in sorted(feeds))
 
     def _pieces(self, size: int, room: int) -> Iterator[range]:
         """The rows of each piece: the whole request, or what fills the open batch and then batch after batch."""
@@ -271,7 +262,8 @@ class Scheduler:
                 now = time.monotonic()
                 if (batch := self._take(now)) is not None:
                     return batch
-                self._changed.wait(self._until_due(now))
+                due = [self._due(batch) for queue in self._queues.values() for batch in queue]
+                self._changed.wait(min(due) - now if due else None)
         return None
 
     def _take(self, now: float) -> _Batch | None:
@@ -291,36 +283,21 @@ class Scheduler:
         full = batch.size >= self._parameters.batch_limit
         return batch.opened + (0 if full else self._parameters.batch_timeout_micros / 1e6)
 
-    def _until_due(self, now: float) -> float | None:
-        due = [self._due(batch) for queue in self._queues.values() for batch in queue]
-        return min(due) - now if due else None
-
     def _process(self, batch: _Batch) -> None:
         tasks = _live(batch.tasks, time.monotonic())
         if not tasks:
             return
         try:
-            answers = self._compute(tasks, batch.fetches)
+            sizes = [task.size for task in tasks]
+            padded_size = self._parameters.padded_size(sum(sizes))
+            feeds = merge([task.feeds for task in tasks], padded_size)
+            answers = split(self._run(feeds, batch.fetches, _seconds_left(tasks)), sizes, padded_size)
         except Exception as error:  # of any kind: it is every member's answer, and this thread has to go on
             for task in tasks:
                 task.future.set_exception(error)
             return
         for task, answer in zip(tasks, answers, strict=True):
             task.future.set_result(answer)
-
-    def _compute(self, tasks: Sequence[_Task], fetches: Fetches) -> list[dict[str, np.ndarray]]:
-        sizes = [task.size for task in tasks]
-        padded_size = self._parameters.padded_size(sum(sizes))
-        feeds = batches.merge([task.feeds for task in tasks], padded_size)
-        return batches.split(self._run(feeds, fetches, _seconds_left(tasks)), sizes, padded_size)
-
-
-def _next_batch(queue: list[_Batch], last: _Batch | None, batch: _Batch) -> _Batch:
-    """Closes the last batch and opens another behind it."""
-    if last is not None:
-        last.closed = True
-    queue.append(batch)
-    return batch
 
 
 def _live(tasks: Sequence[_Task], now: float) -> list[_Task]:
@@ -350,3 +327,69 @@ def _answer(task: _Task) -> dict[str, np.ndarray]:
 
 def _expired() -> StatusError:
     return StatusError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
+
+
+# ---- requests one below the other, and their rows: MergeInputTensors and SplitOutputTensors of batching_session.cc
+
+
+def batch_size(feeds: Arrays) -> int:
+    """The inputs' common first dimension; StatusError INVALID_ARGUMENT when there is none."""
+    if not feeds:
+        raise StatusError(Code.INVALID_ARGUMENT, "Batching Run() must have at least one input tensor")
+    if any(array.ndim == 0 for array in feeds.values()):
+        raise StatusError(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have at least one dimension")
+    sizes = {len(array) for array in feeds.values()}
+    if len(sizes) > 1:
+        raise StatusError(Code.INVALID_ARGUMENT, "Batching Run() input tensors must have equal 0th-dimension size")
+    return sizes.pop()
+
+
+def merge(members: Sequence[Arrays], padded_size: int) -> dict[str, np.ndarray]:
+    """The members' inputs one below the other, filled up to `padded_size` rows with the last member's first row.
+
+    A member that is shorter than another in a further dimension is filled up there with its first value.
+
+    Raises:
+      StatusError: INVALID_ARGUMENT, an input without values would have to be filled up.
+    """
+    merged = {}
+    for name in members[0]:
+        arrays = [member[name] for member in members]
+        dims = tuple(map(max, *(array.shape[1:] for array in arrays))) if len(arrays) > 1 else arrays[0].shape[1:]
+        arrays = [_lengthened(array, dims) for array in arrays]
+        missing = padded_size - sum(map(len, arrays))
+        arrays += [np.broadcast_to(arrays[-1][:1], (missing, *dims))] if missing else []
+        merged[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return merged
+
+
+def split(outputs: Arrays, sizes: Sequence[int], padded_size: int) -> list[dict[str, np.ndarray]]:
+    """Each member's rows of the outputs, without the rows of the padding.
+
+    Raises:
+      StatusError: FAILED_PRECONDITION, an output is not batch-major.
+    """
+    for array in outputs.values():
+        if np.ndim(array) == 0:
+            raise StatusError(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+        if len(array) != padded_size:
+            message = (
+                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+                "tensors"
+            )
+            raise StatusError(Code.FAILED_PRECONDITION, message)
+    stops = np.cumsum(sizes).tolist()
+    return [
+        {name: array[stop - size : stop] for name, array in outputs.items()}
+        for size, stop in zip(sizes, stops, strict=True)
+    ]
+
+
+def _lengthened(array: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
+    if array.shape[1:] == dims:
+        return array
+    if array.size == 0:
+        raise StatusError(Code.INVALID_ARGUMENT, "Got empty tensor in batch of non-empty tensors.")
+    longer = np.full((len(array), *dims), array.flat[0], array.dtype)
+    longer[tuple(slice(size) for size in array.shape)] = array
+    return longer

@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensorflow_serving.config import file_system_storage_path_source_pb2 as source_pb2
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.server import textproto
@@ -67,15 +66,16 @@ def models(config: ModelServerConfig, known: Collection[str] = ()) -> dict[str, 
             )
     for model in found.values():
         _check_platform(model, known)
-    return {name: _model(model) for name, model in found.items()}
-
-
-def _model(model: model_server_config_pb2.ModelConfig) -> ModelConfig:
-    return ModelConfig(model.name, Path(model.base_path), _policy(model), dict(model.version_labels))
+    return {
+        name: ModelConfig(name, Path(model.base_path), _policy(model), dict(model.version_labels))
+        for name, model in found.items()
+    }
 
 
 def _policy(model: model_server_config_pb2.ModelConfig) -> Policy:
-    policy: source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy = model.model_version_policy
+    policy: file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy = (
+        model.model_version_policy
+    )
     if policy.HasField("all"):
         return set
     if policy.HasField("specific"):

@@ -104,7 +104,11 @@ class ServerCore(Generic[T]):
             if not mine:
                 return
             first = self._served is None
-            _check_transition(config, first)
+            if not first and not config.HasField("model_config_list"):
+                message = "Cannot transition to requested config. It is only legal to transition from one "
+                raise StatusError(Code.FAILED_PRECONDITION, f"{message}ModelConfigList to another.")
+            if config.HasField("custom_model_config"):
+                raise StatusError(Code.INVALID_ARGUMENT, "ModelServer does not yet support custom model config.")
             if not config.HasField("model_config_list"):
                 log.info("taking no action for empty config")
                 return
@@ -193,11 +197,3 @@ class ServerCore(Generic[T]):
             return None
         failed = states[0]
         return f"{{{{name: {manager.name} version: {failed.number}}} due to error: {failed.error}}}"
-
-
-def _check_transition(config: ModelServerConfig, first: bool) -> None:
-    if not first and not config.HasField("model_config_list"):
-        message = "Cannot transition to requested config. It is only legal to transition from one "
-        raise StatusError(Code.FAILED_PRECONDITION, f"{message}ModelConfigList to another.")
-    if config.HasField("custom_model_config"):
-        raise StatusError(Code.INVALID_ARGUMENT, "ModelServer does not yet support custom model config.")

@@ -61,7 +61,7 @@ class Version(Generic[T]):
     error: StatusError | None = None  # of the last attempt to load it
     servable: T | None = None
     users: int = 0
-    fingerprint: tuple = ()  # of the files a failed load saw
+    files: tuple = ()  # names, sizes and times of those that a failed load saw
     attempts: int = 0  # that failed
     retry_at: float = 0.0  # time.monotonic()
 
@@ -123,7 +123,8 @@ class VersionManager(Generic[T]):
           StatusError: NOT_FOUND, in TensorFlow Serving's words.
         """
         with self._changed:
-            version = self._available(number)
+            available = {n: version for n, version in self._versions.items() if version.state is State.AVAILABLE}
+            version = available.get(max(available, default=0) if number is None else number)
             if version is None or version.servable is None:
                 which = f"Latest({self.name})" if number is None else f"Specific({self.name}, {number})"
                 raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {which}")
@@ -140,20 +141,17 @@ class VersionManager(Generic[T]):
         with self._changed:
             return [self._versions[number] for number in sorted(self._versions, reverse=True)]
 
-    def _available(self, number: int | None) -> Version[T] | None:
-        numbers = [n for n, version in self._versions.items() if version.state is State.AVAILABLE]
-        wanted = max(numbers, default=None) if number is None else number
-        return self._versions[wanted] if wanted in numbers else None
-
     # -- the disk
 
     def poll(self) -> None:
         """Looks at the disk once and loads and unloads accordingly."""
+        base_path, policy = self._target
         try:
-            aspired = self._aspired()
+            found = on_disk(base_path) if base_path is not None else {}
         except OSError as error:  # a missing mount is no reason to stop serving
             log.warning("cannot list the versions of model %s: %s", self.name, error)
             return
+        aspired = {number: found[number] for number in policy(found)}
         with self._changed:
             self._versions = {**{number: Version(number) for number in aspired}, **self._versions}
         if not aspired:
@@ -184,19 +182,12 @@ class VersionManager(Generic[T]):
             if version.servable is not None:
                 version.servable.close()
 
-    def _aspired(self) -> dict[int, Path]:
-        base_path, policy = self._target
-        if base_path is None:
-            return {}
-        found = on_disk(base_path)
-        return {number: found[number] for number in policy(found)}
-
     def _retire(self, aspired: Collection[int]) -> None:
         """Unloads the versions that are no longer wanted, and gives up loading them."""
         for version in self.states():
             if version.number in aspired:
                 continue
-            version.attempts, version.fingerprint = 0, ()
+            version.attempts, version.files = 0, ()
             if version.state is State.AVAILABLE:
                 self._unload(version)
             elif version.state is not State.END:
@@ -207,9 +198,9 @@ class VersionManager(Generic[T]):
         version = self._versions[number]
         if version.state is State.AVAILABLE:
             return True
-        seen = _fingerprint(directory)
-        if seen != version.fingerprint:
-            version.attempts, version.fingerprint = 0, seen
+        seen = _files(directory)
+        if seen != version.files:
+            version.attempts, version.files = 0, seen
         elif version.attempts > self._retries.count or time.monotonic() < version.retry_at:
             return False
         return self._load_version(version, directory)
@@ -259,7 +250,7 @@ class VersionManager(Generic[T]):
             self._changed.notify_all()
 
 
-def _fingerprint(directory: Path) -> tuple:
+def _files(directory: Path) -> tuple:
     """Names, sizes and times of a directory's files."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return tuple((str(path.relative_to(directory)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)

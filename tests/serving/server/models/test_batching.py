@@ -18,7 +18,7 @@ from tensorflow_serving.apis import model_pb2
 
 import serving
 from serving import process
-from serving.server.models import batches
+from serving.server.models import batching
 from serving.server.models.batching import BatchingParameters, Scheduler, read_parameters
 from serving.wire import tensors
 from serving.wire.status import Code, StatusError
@@ -284,7 +284,7 @@ def test_an_empty_request_is_run_alone():
 )
 def test_inputs_without_a_common_batch_axis_are_refused(feeds, message):
     with pytest.raises(StatusError, match=message.replace("(", r"\(").replace(")", r"\)")) as caught:
-        batches.batch_size({name: np.asarray(array) for name, array in feeds.items()})
+        batching.batch_size({name: np.asarray(array) for name, array in feeds.items()})
     assert caught.value.code is Code.INVALID_ARGUMENT
 
 
@@ -300,9 +300,9 @@ def test_outputs_that_are_not_batch_major_fail_the_batch(output, words):
 
 def test_strings_are_batched_too():
     feeds = [{"x": np.array([b"a", b"\x00"], object)}, {"x": np.array([b"long"], object)}]
-    merged = batches.merge(feeds, 4)["x"]
+    merged = batching.merge(feeds, 4)["x"]
     assert merged.tolist() == [b"a", b"\x00", b"long", b"long"]
-    assert [part["x"].tolist() for part in batches.split({"x": merged}, [2, 1], 4)] == [[b"a", b"\x00"], [b"long"]]
+    assert [part["x"].tolist() for part in batching.split({"x": merged}, [2, 1], 4)] == [[b"a", b"\x00"], [b"long"]]
 
 
 def test_a_batch_that_has_been_answered_is_not_kept():

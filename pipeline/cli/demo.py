@@ -65,7 +65,7 @@ def main(config: Config, workdir: Workdir) -> int:
 def held_out_song(config: Config) -> TrackAudio:
     """A synthetic song of another seed, read back from TFRecords as the pipeline's own songs are."""
     changed = {"seed": HELD_OUT_SEED, "tracks": {"test": 1}, "allow_empty_splits": ["train", "dev"]}
-    data = ingest.plain(dataclasses.replace(config.data, options={**config.data.options, **changed}))
+    data = dataclasses.replace(config.data, options={**config.data.options, **changed})
     with tempfile.TemporaryDirectory() as directory:
         shard = next(shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "test")
         Path(shard.path(directory)).parent.mkdir(parents=True)

@@ -12,6 +12,7 @@ and the key of the cache covers exactly the files of these spans.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -32,6 +33,7 @@ from tfx.types import standard_component_specs as specs
 from tfx.utils import proto_utils
 
 from models import code_identity
+from pipeline.config.config import DataConfig
 from pipeline.data import datasets, ingest, spans
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.spans import Span
@@ -60,7 +62,7 @@ class StemsDriver(driver.FileBasedDriver):
         data, _ = _settings(exec_properties)
         found = spans.of(data, _last(exec_properties))
         config = _input_config(exec_properties)
-        if spans.is_pattern(data["path"]):
+        if spans.is_pattern(data.path):
             base = exec_properties[specs.INPUT_BASE_KEY]
             config.splits[0].pattern = "\n".join(os.path.relpath(str(span.path), base) for span in found)
         exec_properties[specs.INPUT_CONFIG_KEY] = proto_utils.proto_to_json(config)
@@ -137,10 +139,10 @@ class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
         result = ingest.report(data, entries)
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
-        ingest.judge(result, os.path.join(report_dir, ingest.REPORT))
+        ingest.refuse_bad_tracks(data, result, os.path.join(report_dir, ingest.REPORT))
         ingest.write_catalogue(entries, artifact.uri)
 
-    def _run(self, shards: list[ingest.Shard], data: Mapping[str, Any], artifact_uri: str) -> list[list[dict]]:
+    def _run(self, shards: list[ingest.Shard], data: DataConfig, artifact_uri: str) -> list[list[dict]]:
         """The outcomes of all shards, brought back from the workers in a file."""
         for split in SPLITS:
             fileio.makedirs(os.path.join(artifact_uri, f"Split-{split}"))
@@ -159,7 +161,7 @@ class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
 
 
 class _WriteShards(beam.PTransform):
-    def __init__(self, shards: list[ingest.Shard], data: Mapping[str, Any], artifact_uri: str):
+    def __init__(self, shards: list[ingest.Shard], data: DataConfig, artifact_uri: str):
         super().__init__()
         self._shards, self._data, self._artifact_uri = shards, data, artifact_uri
 
@@ -168,7 +170,7 @@ class _WriteShards(beam.PTransform):
         return pipeline | beam.Create(self._shards) | beam.Reshuffle() | "WriteShard" >> write
 
 
-def _write_shard(shard: ingest.Shard, data: Mapping[str, Any], artifact_uri: str) -> list[dict] | dict[str, str]:
+def _write_shard(shard: ingest.Shard, data: DataConfig, artifact_uri: str) -> list[dict] | dict[str, str]:
     """The report entries of a shard; a full disk is an outcome too, for Beam would wrap it in 60 lines of traceback."""
     try:
         return ingest.write_shard(shard, data, artifact_uri)
@@ -181,13 +183,13 @@ def _collect(outcomes: list, path: str) -> None:
         file.write(json.dumps(outcomes))
 
 
-def _settings(exec_properties: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The data section as it was configured, and the directory for the report."""
+def _settings(exec_properties: Mapping[str, Any]) -> tuple[DataConfig, str]:
+    """The section `data` of the configuration, and the directory for the report."""
     config = example_gen_pb2.CustomConfig()
     proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], config)
     values = struct_pb2.Struct()
     config.custom_config.Unpack(values)
-    return json.loads(values["data"]), values["report_dir"]
+    return DataConfig(**json.loads(values["data"])), values["report_dir"]
 
 
 def _require_unchanged(before: str, found: Sequence[Span]) -> None:
@@ -198,13 +200,13 @@ def _require_unchanged(before: str, found: Sequence[Span]) -> None:
         )
 
 
-def _spans(data: Mapping[str, Any], exec_properties: Mapping[str, Any]) -> list[Span]:
+def _spans(data: DataConfig, exec_properties: Mapping[str, Any]) -> list[Span]:
     """What the driver found. Open-source Kubeflow does not run it, so the pattern may still be as it was configured."""
     pattern = _input_config(exec_properties).splits[0].pattern
-    if spans.is_pattern(pattern) or not spans.is_pattern(data["path"]):
+    if spans.is_pattern(pattern) or not spans.is_pattern(data.path):
         return spans.of(data, _last(exec_properties))
     base = exec_properties[specs.INPUT_BASE_KEY]
-    return [spans.at(os.path.abspath(data["path"]), os.path.join(base, line)) for line in pattern.splitlines()]
+    return [spans.at(os.path.abspath(data.path), os.path.join(base, line)) for line in pattern.splitlines()]
 
 
 def _input_config(exec_properties: Mapping[str, Any]) -> example_gen_pb2.Input:
@@ -242,22 +244,21 @@ class StemsExampleGen(component.FileBasedExampleGen):
     DRIVER_CLASS = StemsDriver
 
 
-def stems_example_gen(data: Any, report_dir: str, span: int | None = None) -> StemsExampleGen:
+def stems_example_gen(data: DataConfig, report_dir: str, span: int | None = None) -> StemsExampleGen:
     """The component for a corpus.
 
     Args:
-      data: a DataConfig or a mapping with its fields. `path` may hold {SPAN} and {VERSION}, as in
+      data: the section of the configuration. Its `path` may hold {SPAN} and {VERSION}, as in
         `stems/span-{SPAN}/v{VERSION}`; then the newest `spans` are ingested, of each the latest version.
       report_dir: where `ingest_report.json` is left too, since TFX removes the artifact of a failed run.
       span: the newest span to ingest; the latest if None.
     """
-    fields = ingest.plain(data)
-    base, pattern = _base_and_pattern(fields["path"])
+    base, pattern = _base_and_pattern(data.path)
     return StemsExampleGen(
         input_base=base,
         input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="stems", pattern=pattern)]),
         output_config=_output_config(),
-        custom_config=_custom_config(fields, report_dir),
+        custom_config=_custom_config(data, report_dir),
         range_config=None if span is None else _static_range(span),
     )
 
@@ -276,9 +277,11 @@ def _output_config() -> example_gen_pb2.Output:
     return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits))
 
 
-def _custom_config(data: Mapping[str, Any], report_dir: str) -> example_gen_pb2.CustomConfig:
+def _custom_config(data: DataConfig, report_dir: str) -> example_gen_pb2.CustomConfig:
     values = struct_pb2.Struct()
-    values.update({"data": json.dumps(data, sort_keys=True), "report_dir": os.path.abspath(report_dir)})
+    values.update(
+        {"data": json.dumps(dataclasses.asdict(data), sort_keys=True), "report_dir": os.path.abspath(report_dir)}
+    )
     config = example_gen_pb2.CustomConfig()
     config.custom_config.Pack(values)
     return config

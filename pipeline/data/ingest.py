@@ -7,29 +7,24 @@ of its own, so that judging is shared out by tracks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from pipeline.data import catalogue, datasets, leaks, schema, spans, tfrecords
-from pipeline.data.datasets.track import SPLITS, Track, TrackRef, check, clipping_ratio, convert, group
+from pipeline.data.datasets.track import SPLITS, TrackRef, check, clipping_ratio, convert, group
+
+if TYPE_CHECKING:
+    from pipeline.config.config import DataConfig
 
 REPORT = "ingest_report.json"
 _SHARDS_PER_SPLIT = 64
 _CATALOGUE = "catalogue"  # the key of a track's catalogue entry in what becomes of a shard
 _REASONS_IN_MESSAGE = 3
-_DEFAULTS: dict[str, Any] = {
-    "path": None,
-    "spans": 1,
-    "channels": 1,
-    "segment_seconds": 10.0,
-    "max_bad_tracks": 0,
-    "options": {},
-}
 _ALLOW_EMPTY = "allow_empty_splits"  # an option of every format
 
 
@@ -55,13 +50,7 @@ class Shard:
         return f"{artifact_uri}/{self.file}"
 
 
-def plain(data: Any) -> dict[str, Any]:
-    """A DataConfig, or a mapping with its fields, as a dict that JSON can carry."""
-    fields = asdict(data) if is_dataclass(data) and not isinstance(data, type) else dict(data)
-    return {**_DEFAULTS, **fields, "targets": list(fields["targets"])}
-
-
-def discover(data: Mapping[str, Any], found: Sequence[spans.Span] = ()) -> list[TrackRef]:
+def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:
     """The tracks of a corpus, sorted by split and name; reads no audio.
 
     found: the spans to take; those that `data` asks for, if none are given.
@@ -82,29 +71,34 @@ def plan(refs: Sequence[TrackRef]) -> list[Shard]:
 
     An empty split gets an empty shard.
     """
-    return [shard for split in SPLITS for shard in _split_shards(split, [ref for ref in refs if ref.split == split])]
+    shards = []
+    for split in SPLITS:
+        own = tuple(ref for ref in refs if ref.split == split)
+        size = 1 if split == "test" else max(1, -(-len(own) // _SHARDS_PER_SPLIT))
+        starts = range(0, max(1, len(own)), size)
+        shards += [Shard(split, i, len(starts), own[start : start + size]) for i, start in enumerate(starts)]
+    return shards
 
 
-def write_shard(shard: Shard, data: Mapping[str, Any], artifact_uri: str) -> list[dict[str, Any]]:
+def write_shard(shard: Shard, data: DataConfig, artifact_uri: str) -> list[dict[str, Any]]:
     """Reads, converts and writes the tracks of a shard.
 
     Returns:
-      The report's entry of each track, a bad one with its `reason`, a good one with its entry in the `catalogue`.
+      The report's entry of each track, a bad one with its `reason`, a good one with what `catalogue` lists of it.
 
     Raises:
       OSError: the shard cannot be written.
     """
-    entries: list[dict[str, Any]] = []
-    tfrecords.write(_examples(shard, data, entries), shard.path(artifact_uri))
-    return entries
+    with tfrecords.writing(shard.path(artifact_uri)) as write:
+        return [_write_track(ref, shard.file, data, write) for ref in shard.refs]
 
 
-def report(data: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def report(data: DataConfig, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was ingested and what was not, in the order of the tracks."""
     told = [{key: value for key, value in entry.items() if key != _CATALOGUE} for entry in entries]
     ordered = sorted(told, key=lambda entry: (SPLITS.index(entry["split"]), entry["track"]))
     return {
-        "data": dict(data),
+        "data": asdict(data),
         "tracks": [entry for entry in ordered if "reason" not in entry],
         "bad_tracks": [entry for entry in ordered if "reason" in entry],
     }
@@ -115,35 +109,32 @@ def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> 
     catalogue.write([catalogue.Entry(**entry[_CATALOGUE]) for entry in entries if _CATALOGUE in entry], artifact_uri)
 
 
-def judge(result: Mapping[str, Any], where: str) -> None:
-    """Raises BadTracksError, in one sentence, if the report shows more bad tracks than are allowed.
+def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:
+    """Raises BadTracksError, in one sentence, if a report shows more bad tracks than are allowed, or an empty split.
 
-    Args:
-      result: a report.
-      where: the path of its file, for the message.
+    where: the path of the report's file, for the message.
     """
-    data, bad = result["data"], result["bad_tracks"]
-    if len(bad) > data["max_bad_tracks"]:
+    bad = result["bad_tracks"]
+    if len(bad) > data.max_bad_tracks:
         first = "; ".join(f"{entry['track']}: {entry['reason']}" for entry in bad[:_REASONS_IN_MESSAGE])
         more = f"; and {len(bad) - _REASONS_IN_MESSAGE} more" if len(bad) > _REASONS_IN_MESSAGE else ""
-        total = len(bad) + len(result["tracks"])
         raise BadTracksError(
-            f"{len(bad)} of {total} tracks cannot be used, but data.max_bad_tracks allows {data['max_bad_tracks']} "
-            f"({first}{more}); all are listed in {where}."
+            f"{len(bad)} of {len(bad) + len(result['tracks'])} tracks cannot be used, but data.max_bad_tracks allows "
+            f"{data.max_bad_tracks} ({first}{more}); all are listed in {where}."
         )
     _require_all_splits(data, {entry["split"] for entry in result["tracks"]}, "has no usable track")
 
 
-def _options(data: Mapping[str, Any]) -> dict[str, Any]:
+def _options(data: DataConfig) -> dict[str, Any]:
     """The options of the reader; those that are fields of DataConfig (rate, channels, fractions) default to these."""
     own = (_ALLOW_EMPTY, spans.SUCCESS_MARKER)
-    given = {name: value for name, value in data["options"].items() if name not in own}
-    return datasets.resolve_options(data["format"], given, data)
+    given = {name: value for name, value in data.options.items() if name not in own}
+    return datasets.resolve_options(data.format, given, vars(data))
 
 
-def _tracks_of(span: spans.Span, data: Mapping[str, Any]) -> list[TrackRef]:
+def _tracks_of(span: spans.Span, data: DataConfig) -> list[TrackRef]:
     """The tracks of a span, which their metadata names."""
-    refs = datasets.reader(data["format"]).discover(span.path, _options(data))
+    refs = datasets.reader(data.format).discover(span.path, _options(data))
     if span.number is None:
         return refs
     if not refs:
@@ -164,49 +155,35 @@ def _refuse_repeats(refs: Sequence[TrackRef]) -> None:
             )
 
 
-def _require_all_splits(data: Mapping[str, Any], present: set[str], what: str) -> None:
-    allowed = data.get("options", {}).get(_ALLOW_EMPTY, ())
+def _require_all_splits(data: DataConfig, present: set[str], what: str) -> None:
+    allowed = data.options.get(_ALLOW_EMPTY, ())
     empty = [split for split in SPLITS if split not in present and split not in allowed]
     if empty:
         raise BadTracksError(
-            f"The {empty[0]} split of {data['path'] or data['format']} {what}; if that is intended, "
+            f"The {empty[0]} split of {data.path or data.format} {what}; if that is intended, "
             f"add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
         )
 
 
-def _split_shards(split: str, refs: Sequence[TrackRef]) -> Iterator[Shard]:
-    size = 1 if split == "test" else max(1, -(-len(refs) // _SHARDS_PER_SPLIT))
-    starts = range(0, max(1, len(refs)), size)
-    for index, start in enumerate(starts):
-        yield Shard(split, index, len(starts), tuple(refs[start : start + size]))
-
-
-def _examples(shard: Shard, data: Mapping[str, Any], entries: list[dict[str, Any]]) -> Iterator[tf.train.Example]:
-    """The Examples of a shard's tracks one after the other; appends to `entries` what became of each track."""
-    segment_samples = max(1, round(data["segment_seconds"] * data["sample_rate_hz"]))
-    for ref in shard.refs:
-        try:
-            track, clipped = _prepare(ref, data)
-        except (ValueError, OSError) as error:
-            bad = {"track": ref.name, "split": ref.split, "metadata": dict(ref.metadata), "reason": str(error)}
-            entries.append(bad)
-            continue
-        measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data["targets"])}
-        for example in tfrecords.encode(track, segment_samples, clipped):
-            for name, values in measured.items():
-                values.append(round(example.features.feature[name].float_list.value[0], 4))
-            yield example
-        entries.append(_entry(track, shard.file, _modified(ref), measured))
-
-
-def _modified(ref: TrackRef) -> str:
-    """When the newest file of a track was changed, see `catalogue.Entry`."""
-    times = [Path(file).stat().st_mtime for file in ref.files]
-    return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else ""
-
-
-def _entry(track: Track, file: str, modified: str, measured: Mapping[str, list[float]]) -> dict[str, Any]:
-    """What the report and the catalogue say about a track that was ingested, as JSON can carry it."""
+def _write_track(
+    ref: TrackRef, file: str, data: DataConfig, write: Callable[[tf.train.Example], None]
+) -> dict[str, Any]:
+    """Writes the segments of a track, at the rate, channels and targets of `data`; what became of it, see `write_shard`."""
+    known = {"track": ref.name, "split": ref.split}
+    try:
+        read = datasets.reader(data.format).load(ref, _options(data))
+        original = replace(read, metadata={**read.metadata, **ref.metadata})
+        check(original)
+        track = convert(group(original, data.targets), data.sample_rate_hz, data.channels)
+    except (ValueError, OSError) as error:
+        return {**known, "metadata": dict(ref.metadata), "reason": str(error)}
+    measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data.targets)}
+    segment_samples = max(1, round(data.segment_seconds * data.sample_rate_hz))
+    for example in tfrecords.encode(track, segment_samples, clipping_ratio(original)):
+        for name, values in measured.items():
+            values.append(round(example.features.feature[name].float_list.value[0], 4))
+        write(example)
+    times = [Path(each).stat().st_mtime for each in ref.files]
     listed = catalogue.Entry(
         track.name,
         track.split,
@@ -215,23 +192,13 @@ def _entry(track: Track, file: str, modified: str, measured: Mapping[str, list[f
         sample_rate_hz=track.sample_rate_hz,
         metadata=dict(track.metadata),
         fingerprint=leaks.fingerprint(track),
-        modified=modified,
+        modified=datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else "",
         measured=measured,
     )
     return {
-        "track": track.name,
-        "split": track.split,
+        **known,
         "metadata": listed.metadata,
         "seconds": listed.seconds,
         "gain": tfrecords.gain(track),
         _CATALOGUE: asdict(listed),
     }
-
-
-def _prepare(ref: TrackRef, data: Mapping[str, Any]) -> tuple[Track, float]:
-    """A track as it is to be stored, and the clipping ratio of its original."""
-    read = datasets.reader(data["format"]).load(ref, _options(data))
-    original = replace(read, metadata={**read.metadata, **ref.metadata})
-    check(original)
-    track = convert(group(original, data["targets"]), data["sample_rate_hz"], data["channels"])
-    return track, clipping_ratio(original)

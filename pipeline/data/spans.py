@@ -11,9 +11,12 @@ import datetime
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.config.config import DataConfig
+
 
 KEY = "span"  # of a track's metadata: the number of the span that it is from
 SUCCESS_MARKER = "success_marker"  # an option of every format: the file that a span holds when it is complete
@@ -37,7 +40,7 @@ def is_pattern(path: str | None) -> bool:
     return bool(path) and _PLACEHOLDER.search(str(path)) is not None
 
 
-def of(data: Mapping[str, Any], last: int | None = None) -> list[Span]:
+def of(data: DataConfig, last: int | None = None) -> list[Span]:
     """The spans that the data section of a configuration asks for, oldest first: the newest `spans`, or fewer at first.
 
     last: the newest one to take, by its number; None for the newest there is.
@@ -45,11 +48,16 @@ def of(data: Mapping[str, Any], last: int | None = None) -> list[Span]:
     Raises:
       ValueError: the pattern is none, matches no directory, or leads to a span without its success marker.
     """
-    path = data["path"]
-    if not is_pattern(path):
-        return [Span(os.path.abspath(path) if path else None)]
-    found = find(os.path.abspath(path), data["spans"], last)
-    _require_marker(found, data["options"].get(SUCCESS_MARKER))
+    if data.path is None or not is_pattern(data.path):
+        return [Span(os.path.abspath(data.path) if data.path else None)]
+    found = find(os.path.abspath(data.path), data.spans, last)
+    marker = data.options.get(SUCCESS_MARKER)
+    for span in found:
+        if marker and not os.path.isfile(os.path.join(str(span.path), marker)):
+            raise ValueError(
+                f"Span {span.number} in {span.path} has no file {marker} (data.options.{SUCCESS_MARKER}): it is not "
+                "complete yet, and nothing is trained without it."
+            )
     return found
 
 
@@ -105,12 +113,3 @@ def _read(match: re.Match[str] | None, path: str) -> Span | None:
     except ValueError as error:
         raise ValueError(f"data.path leads to {path}, which is no date: {error}.") from error
     return Span(path, (date - _EPOCH).days, version)
-
-
-def _require_marker(found: Sequence[Span], marker: str | None) -> None:
-    for span in found:
-        if marker and not os.path.isfile(os.path.join(str(span.path), marker)):
-            raise ValueError(
-                f"Span {span.number} in {span.path} has no file {marker} (data.options.{SUCCESS_MARKER}): it is not "
-                "complete yet, and nothing is trained without it."
-            )

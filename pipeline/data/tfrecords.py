@@ -7,9 +7,10 @@ little-endian int16 PCM; and the float scalars of `pipeline.data.schema.metadata
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,9 @@ def _feature(value: Any) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=[float(value)]))
 
 
-def write(examples: Iterable[tf.train.Example], path: str) -> None:
-    """Writes Examples to a gzip TFRecord file, which appears only when it is complete; same input, same bytes.
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[Callable[[tf.train.Example], None]]:
+    """Takes Examples for a gzip TFRecord file, which appears only when it is complete; same input, same bytes.
 
     Raises:
       OSError: the file cannot be written, e.g. because the disk is full.
@@ -142,20 +144,21 @@ def write(examples: Iterable[tf.train.Example], path: str) -> None:
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)
     try:
         with tf.io.TFRecordWriter(partial, options) as writer:
-            for example in examples:
-                writer.write(example.SerializeToString(deterministic=True))
+            yield lambda example: writer.write(example.SerializeToString(deterministic=True))
         tf.io.gfile.rename(partial, path, overwrite=True)
-    except tf.errors.OpError as error:
-        _remove(partial)
-        raise OSError(f"Cannot write {path}: {error.message.rsplit('; ', 1)[-1]}") from error
-    except BaseException:
-        _remove(partial)
+    except BaseException as error:
+        if tf.io.gfile.exists(partial):
+            tf.io.gfile.remove(partial)
+        if isinstance(error, tf.errors.OpError):
+            raise OSError(f"Cannot write {path}: {error.message.rsplit('; ', 1)[-1]}") from error
         raise
 
 
-def _remove(path: str) -> None:
-    if tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)
+def write(examples: Iterable[tf.train.Example], path: str) -> None:
+    """`writing` all of them. Raises OSError as it does."""
+    with writing(path) as put:
+        for example in examples:
+            put(example)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def check(config: Config, workdir: Workdir | None = None) -> None:
     With `workdir`, the store of its runs must open, and the teacher is looked for.
     """
     beam_runners.check(config.beam.pipeline_args)
-    ingest.discover(ingest.plain(config.data))
+    ingest.discover(config.data)
     check_recipe(config)
     if workdir:
         metadata.check(config.metadata, workdir)

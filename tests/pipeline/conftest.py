@@ -47,7 +47,7 @@ def small_records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[st
 
     root = str(tmp_path_factory.mktemp("records"))
     options = {"tracks": {"train": 4, "dev": 1, "test": 1}, "seconds": 3}
-    data = ingest.plain(dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options))
+    data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options)
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(root)).parent.mkdir(exist_ok=True)
         ingest.write_shard(shard, data, root)

@@ -10,9 +10,10 @@ import soundfile
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
+from pipeline.config.config import DataConfig
 from pipeline.data.schema import SCHEMA_PATH, metadata_features
 
-TARGETS = ["vocals", "accompaniment", "piano"]  # piano: a stem that the schema does not know
+TARGETS = ("vocals", "accompaniment", "piano")  # piano: a stem that the schema does not know
 
 
 def corpus(root: Path, ceiling: float) -> Path:
@@ -39,7 +40,7 @@ def validate(path: Path, workdir: Path) -> None:
     from pipeline.components.stems_example_gen import stems_example_gen
 
     options = {"allow_empty_splits": ["dev"]}
-    data = {"format": "folder", "path": str(path), "sample_rate_hz": 16000, "targets": TARGETS, "options": options}
+    data = DataConfig(format="folder", path=str(path), targets=TARGETS, options=options)
     ingest = stems_example_gen(data, str(workdir / "reports"))
     allowed = tfdv.StatsOptions(feature_allowlist=metadata_features(TARGETS))
     statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=allowed)

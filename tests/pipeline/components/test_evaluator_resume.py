@@ -53,7 +53,7 @@ def judge(root: Path, directory: Path, out: Path, arguments: tuple[str, ...] = I
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen test songs, a file each, and two models with random weights."""
     root = tmp_path_factory.mktemp("resume")
-    data = ingest.plain(CONFIG.data)
+    data = CONFIG.data
     (root / "examples" / "Split-test").mkdir(parents=True)
     shards = [shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "test"]
     entries = [ingest.write_shard(shard, data, str(root / "examples")) for shard in shards]

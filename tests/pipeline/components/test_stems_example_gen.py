@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,14 +15,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipeline.config.config import DataConfig
 from pipeline.data import catalogue, ingest, spans, tfrecords
 from pipeline.data.datasets.track import SPLITS
 
 TARGETS = ("vocals", "accompaniment")
 
 
-def section(**given) -> dict:
-    return ingest.plain({"sample_rate_hz": 16000, "channels": 1, "targets": TARGETS, "segment_seconds": 0.25, **given})
+def section(**given) -> DataConfig:
+    return DataConfig(targets=TARGETS, segment_seconds=0.25, **given)
 
 
 def noise(seed: int, seconds: float = 0.6, rate_hz: int = 16000) -> np.ndarray:
@@ -69,7 +71,7 @@ def spoil(root: Path) -> dict[str, str]:
     }
 
 
-def ingested(data: dict, directory: Path) -> dict:
+def ingested(data: DataConfig, directory: Path) -> dict:
     for split in SPLITS:
         (directory / f"Split-{split}").mkdir(parents=True)
     outcomes = [ingest.write_shard(shard, data, str(directory)) for shard in ingest.plan(ingest.discover(data))]
@@ -98,7 +100,7 @@ def test_bad_tracks_are_listed_and_nothing_else_is_lost(tmp_path):
     assert found.keys() == reasons.keys()
     for name, words in reasons.items():
         assert words in found[name]
-    ingest.judge(result, "report.json")
+    ingest.refuse_bad_tracks(data, result, "report.json")
     assert names(tmp_path / "out") == {split: [f"{split} 0", f"{split} 1"] for split in SPLITS}
     good = ingested(section(format="folder", path=str(corpus(tmp_path / "good"))), tmp_path / "expected")
     assert result["tracks"] == good["tracks"]
@@ -115,7 +117,7 @@ def test_one_bad_track_too_many_fails_in_one_sentence(tmp_path):
     data = section(format="folder", path=str(tmp_path / "stems"), max_bad_tracks=7)
     result = ingested(data, tmp_path / "out")
     with pytest.raises(ingest.BadTracksError) as caught:
-        ingest.judge(result, "some/report.json")
+        ingest.refuse_bad_tracks(data, result, "some/report.json")
     message = str(caught.value)
     assert message.startswith("8 of 14 tracks cannot be used, but data.max_bad_tracks allows 7 (nan: ")
     assert message.endswith("; and 5 more); all are listed in some/report.json.")
@@ -129,17 +131,18 @@ def test_an_empty_split_must_be_intended(tmp_path):
         ingest.BadTracksError, match=r"dev split of .* has no track; .* add 'dev' to data\.options\.allow"
     ):
         ingest.discover(data)
-    allowed = {**data, "options": {"allow_empty_splits": ["dev"]}}
-    ingest.judge(ingested(allowed, tmp_path / "out"), "report.json")
+    allowed = replace(data, options={"allow_empty_splits": ["dev"]})
+    ingest.refuse_bad_tracks(allowed, ingested(allowed, tmp_path / "out"), "report.json")
     assert names(tmp_path / "out") == {"train": ["train 0", "train 1"], "dev": [], "test": ["test 0", "test 1"]}
 
 
 def test_a_split_that_only_bad_tracks_are_in_fails(tmp_path):
     corpus(tmp_path / "stems", per_split=1)
     (tmp_path / "stems" / "dev" / "dev 0" / "bass.wav").write_text("no audio")
-    result = ingested(section(format="folder", path=str(tmp_path / "stems"), max_bad_tracks=1), tmp_path / "out")
+    data = section(format="folder", path=str(tmp_path / "stems"), max_bad_tracks=1)
+    result = ingested(data, tmp_path / "out")
     with pytest.raises(ingest.BadTracksError, match=r"dev split of .* has no usable track"):
-        ingest.judge(result, "report.json")
+        ingest.refuse_bad_tracks(data, result, "report.json")
 
 
 def test_shards_hold_all_tracks_once_and_are_few():
@@ -209,7 +212,7 @@ def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
 # --- with TFX --------------------------------------------------------------------------------------------------------
 
 
-def run(data: dict, workdir: Path, workers: int = 1, span: int | None = None) -> Path:
+def run(data: DataConfig, workdir: Path, workers: int = 1, span: int | None = None) -> Path:
     """Runs the component alone and returns the directory of its newest artifact."""
     from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -308,7 +311,7 @@ def test_the_newest_spans_go_into_one_artifact(tmp_path):
 
 def test_a_span_that_cannot_be_trained_on_is_refused_in_words(tmp_path):
     data = section(format="folder", path=str(weeks(tmp_path / "stems", 1, 2)), spans=2)
-    marked = {**data, "options": {"success_marker": "_SUCCESS"}}
+    marked = replace(data, options={"success_marker": "_SUCCESS"})
     (tmp_path / "stems" / "week-1" / "_SUCCESS").touch()
     with pytest.raises(ValueError, match=r"Span 2 in .*week-2 has no file _SUCCESS .* not complete yet"):
         ingest.discover(marked)
@@ -323,7 +326,7 @@ def test_a_span_that_cannot_be_trained_on_is_refused_in_words(tmp_path):
     with pytest.raises(ValueError, match=words):
         ingest.discover(data)
     with pytest.raises(ValueError, match=r"nowhere-\{SPAN\} leads to no directory"):
-        ingest.discover({**data, "path": str(tmp_path / "nowhere-{SPAN}")})
+        ingest.discover(replace(data, path=str(tmp_path / "nowhere-{SPAN}")))
 
 
 def test_a_span_that_is_still_being_written_is_refused(tmp_path):
@@ -372,4 +375,4 @@ def test_synthetic_songs_are_ingested_without_a_path(tmp_path):
     data = section(format="synthetic", options={"seconds": 1.0, "tracks": {"train": 2, "dev": 1, "test": 1}})
     first = run(data, tmp_path / "work")
     assert names(first) == {"train": ["train-0000", "train-0001"], "dev": ["dev-0000"], "test": ["test-0000"]}
-    assert run({**data, "options": {**data["options"], "seed": 1}}, tmp_path / "work") != first
+    assert run(replace(data, options={**data.options, "seed": 1}), tmp_path / "work") != first

@@ -92,7 +92,7 @@ def one_step(name: str, directory: str) -> dict[str, Any]:
         [f"data.options={json.dumps(options)}", "data.format=synthetic", "data.segment_seconds=8"]
         + [f"train.{key}={json.dumps(value)}" for key, value in smaller.items()],
     )
-    data, records = ingest.plain(loaded.data), f"{directory}/records"
+    data, records = loaded.data, f"{directory}/records"
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(records)).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, records)

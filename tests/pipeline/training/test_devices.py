@@ -36,7 +36,7 @@ from pipeline.config.config import load
 
 root = sys.argv[1]
 options = {"tracks": {"train": 2, "dev": 1, "test": 1}, "seconds": 2}
-data = ingest.plain(dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options))
+data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options)
 for shard in ingest.plan(ingest.discover(data)):
     Path(shard.path(root)).parent.mkdir(exist_ok=True)
     ingest.write_shard(shard, data, root)
@@ -107,7 +107,7 @@ def finished(process: subprocess.Popen) -> None:
 def test_two_workers_give_the_losses_of_one_with_twice_the_batch_of_each(free_ports, tmp_path: Path) -> None:
     """The batch of the recipe is that of all workers: 8 are 4 for each of two, and 8 for one alone."""
     options = {"tracks": {"train": 2, "dev": 1, "test": 1}, "seconds": 2}
-    data = ingest.plain(dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options))
+    data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options)
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(str(tmp_path))).parent.mkdir(exist_ok=True)
         ingest.write_shard(shard, data, str(tmp_path))

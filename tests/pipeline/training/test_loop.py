@@ -163,9 +163,7 @@ def starts(track, excerpt: np.ndarray) -> np.ndarray:
 
 def test_a_mono_model_sees_the_mean_of_stereo_stems(tmp_path: Path) -> None:
     options = {"tracks": {"train": 1, "dev": 1, "test": 1}, "seconds": 2}
-    data = ingest.plain(
-        dataclasses.replace(load("demo").data, sample_rate_hz=8000, channels=2, segment_seconds=2, options=options)
-    )
+    data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, channels=2, segment_seconds=2, options=options)
     shard = next(shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "dev")
     Path(shard.path(str(tmp_path))).parent.mkdir(parents=True)
     ingest.write_shard(shard, data, str(tmp_path))

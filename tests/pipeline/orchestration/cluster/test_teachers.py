@@ -60,7 +60,7 @@ def test_what_could_not_be_copied_is_not_there(tmp_path: Path) -> None:
 
 def records(config: Config, root: Path) -> Artifact:
     """The Examples of a configuration's rendered songs."""
-    data = ingest.plain(config.data)
+    data = config.data
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(str(root))).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, str(root))

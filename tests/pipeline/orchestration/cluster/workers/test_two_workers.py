@@ -75,7 +75,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Config],
     """Runs the task Trainer of a compiled graph on four rendered songs."""
     monkeypatch.setattr(launcher, "_POLL_SECONDS", 0.2)
     records = tmp_path / "bucket" / "examples"
-    data = ingest.plain(load("demo", SMALL).data)
+    data = load("demo", SMALL).data
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(str(records))).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, str(records))

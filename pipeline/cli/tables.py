@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pipeline.config import config
-from pipeline.leaderboard import board as boards
 from pipeline.leaderboard import network_facts
 from pipeline.leaderboard.board import Board, short
 from pipeline.runs.workdir import Workdir
@@ -219,8 +218,7 @@ def _latencies(known: Iterable[network_facts.Facts]) -> str:
 
 def _ours(workdir: Workdir) -> dict[str, str]:
     """System -> its score: of the newest run here that has one, else of the leaderboard that ships."""
-    shipped = boards.shipped()
-    scores = {entry.system: _headline(dict(entry.scores)) for entry in shipped.ranked} if shipped else {}
+    scores = {entry.system: _headline(entry.scores) for entry in Board.shipped().ranked}
     if not (workdir.metadata.exists() or workdir.metadata_note.exists()):
         return scores
     from pipeline.runs import history
@@ -262,7 +260,7 @@ def _states(states: Iterable[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
-def _headline(scores: dict[str, float]) -> str:
+def _headline(scores: Mapping[str, float]) -> str:
     """The first of the usual figures that the run has."""
     for name in ("v3/GNSDR", "v3/SDR", "v4/SDR"):
         if f"vocals/{name}" in scores:

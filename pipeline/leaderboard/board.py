@@ -19,12 +19,12 @@ from pipeline.config.config import Config
 if TYPE_CHECKING:
     from pipeline.runs.history import Run
 
-FILE = "leaderboard.json"
-VERSION = "v3"
+BOARD_FILE = "leaderboard.json"
+BSS_EVAL = "v3"
 
 
 @dataclass(frozen=True)
-class Entry:
+class BoardEntry:
     """One system. `scores`: `<target>/<version>/<metric>` -> dB; `problem`: why there is no more; `pushed`: in the workdir."""
 
     system: str
@@ -47,9 +47,30 @@ class Entry:
         """Answers while it listens: the exported model has a latency."""
         return self.latency_ms is not None
 
+    @classmethod
+    def begin(cls, config: Config, fingerprint: str, problem: str = "") -> BoardEntry:
+        """An entry before its run, or one whose run failed."""
+        return cls(config.system, config.name, config.paper, config.published, fingerprint, problem=problem)
+
+    def finished(self, run: Run, root: Path) -> BoardEntry:
+        """The entry with what its run put out; a model that was not pushed is a problem."""
+        description = ModelDirectory(run.pushed or run.model or "").description
+        refused = [reason for reason in run.reasons if not reason.startswith("ok")]
+        return dataclasses.replace(
+            self,
+            date=f"{run.started:%Y-%m-%d}",
+            parameters=description["parameters"],
+            latency_ms=description.get("latency_ms"),
+            cpu_minutes=run.training.get("cpu_minutes"),
+            steps=run.training.get("steps"),
+            scores=run.scores,
+            pushed=os.path.relpath(run.pushed, root) if run.pushed else "",
+            problem="" if run.pushed else f"not pushed: {'; '.join(refused)}",
+        )
+
     def score(self, target: str, metric: str) -> float | None:
         """A figure in dB, None where there is none."""
-        return self.scores.get(f"{target}/{VERSION}/{metric}")
+        return self.scores.get(score_name(target, metric))
 
 
 @dataclass(frozen=True)
@@ -64,7 +85,59 @@ class Board:
     machine: str
     software: str
     baselines: Mapping[str, Mapping[str, float]]
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[BoardEntry, ...] = ()
+
+    @classmethod
+    def begin(cls, command: str, config: Config, evaluation: Mapping[str, float | str]) -> Board:
+        """A board without systems: what a configuration and the evaluation of the baselines say."""
+        baselines: dict[str, dict[str, float]] = {}
+        for name, value in evaluation.items():
+            method, _, score = name.partition("/")
+            if score.count("/") == 2:
+                baselines.setdefault(method, {})[score] = float(value)
+        folder = f", folder {Path(config.data.path).name}" if config.data.path else ""
+        return cls(
+            command=command,
+            data=f"format {config.data.format}{folder}, {config.data.sample_rate_hz} Hz",
+            tracks=int(evaluation["tracks"]),
+            targets=tuple(config.data.targets),
+            cpu_minutes=config.train.cpu_minutes,
+            machine=_machine(),
+            software=f"TensorFlow {importlib.metadata.version('tensorflow')}, Python {platform.python_version()}",
+            baselines=baselines,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Board:
+        """The inverse of `to_json`.
+
+        Raises:
+          ValueError: the text is something else.
+        """
+        try:
+            fields = json.loads(text)
+            entries = tuple(BoardEntry(**each) for each in fields.pop("entries"))
+            return cls(**{**fields, "targets": tuple(fields["targets"]), "entries": entries})
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"this is no leaderboard that this version wrote: {error}") from error
+
+    @classmethod
+    def read(cls, directory: Path) -> Board | None:
+        """The board that was written to a directory; None when there is none, or none of this version."""
+        path = directory / BOARD_FILE
+        try:
+            return cls.from_json(path.read_text()) if path.exists() else None
+        except ValueError:
+            return None
+
+    @classmethod
+    def shipped(cls) -> Board:
+        """The board that comes with the project."""
+        return cls.from_json(resources.files("pipeline.leaderboard.results").joinpath(BOARD_FILE).read_text())
+
+    def to_json(self) -> str:
+        """The board as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     @property
     def target(self) -> str:
@@ -72,104 +145,25 @@ class Board:
         return "vocals" if "vocals" in self.targets else self.targets[0]
 
     @property
-    def ranked(self) -> list[Entry]:
+    def ranked(self) -> list[BoardEntry]:
         """The systems that have a score, the best first."""
         scored = [entry for entry in self.entries if entry.score(self.target, "GNSDR") is not None]
         return sorted(scored, key=lambda entry: entry.score(self.target, "GNSDR") or 0.0, reverse=True)
 
     @property
-    def failed(self) -> list[Entry]:
+    def failed(self) -> list[BoardEntry]:
         """The systems that something went wrong with."""
         return [entry for entry in self.entries if entry.problem]
 
-    def with_entry(self, entry: Entry) -> Board:
+    def with_entry(self, entry: BoardEntry) -> Board:
         """With the entry in the place of an earlier one of the same recipe, or at the end."""
         entries = {each.recipe: each for each in self.entries} | {entry.recipe: entry}
         return dataclasses.replace(self, entries=tuple(entries.values()))
 
 
-def begin(command: str, config: Config, evaluation: Mapping[str, float | str]) -> Board:
-    """A board without systems: what a configuration and the evaluation of the baselines say."""
-    baselines: dict[str, dict[str, float]] = {}
-    for name, value in evaluation.items():
-        method, _, score = name.partition("/")
-        if score.count("/") == 2:
-            baselines.setdefault(method, {})[score] = float(value)
-    folder = f", folder {Path(config.data.path).name}" if config.data.path else ""
-    return Board(
-        command=command,
-        data=f"format {config.data.format}{folder}, {config.data.sample_rate_hz} Hz",
-        tracks=int(evaluation["tracks"]),
-        targets=tuple(config.data.targets),
-        cpu_minutes=config.train.cpu_minutes,
-        machine=machine(),
-        software=f"TensorFlow {importlib.metadata.version('tensorflow')}, Python {platform.python_version()}",
-        baselines=baselines,
-    )
-
-
-def entry(config: Config, fingerprint: str, problem: str = "") -> Entry:
-    """An entry before its run, or one whose run failed."""
-    return Entry(config.system, config.name, config.paper, config.published, fingerprint, problem=problem)
-
-
-def finished(before: Entry, run: Run, root: Path) -> Entry:
-    """The entry with what its run put out; a model that was not pushed is a problem."""
-    description = ModelDirectory(run.pushed or run.model or "").description
-    refused = [reason for reason in run.reasons if not reason.startswith("ok")]
-    return dataclasses.replace(
-        before,
-        date=f"{run.started:%Y-%m-%d}",
-        parameters=description["parameters"],
-        latency_ms=description.get("latency_ms"),
-        cpu_minutes=run.training.get("cpu_minutes"),
-        steps=run.training.get("steps"),
-        scores=run.scores,
-        pushed=os.path.relpath(run.pushed, root) if run.pushed else "",
-        problem="" if run.pushed else f"not pushed: {'; '.join(refused)}",
-    )
-
-
-def machine() -> str:
-    """Processor, how many of it, and memory."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} logical processors, {gib:.0f} GiB"
-
-
-def to_json(board: Board) -> str:
-    """A board as JSON text."""
-    return json.dumps(dataclasses.asdict(board), indent=1) + "\n"
-
-
-def from_json(text: str) -> Board:
-    """The inverse of `to_json`.
-
-    Raises:
-      ValueError: the text is something else.
-    """
-    try:
-        fields = json.loads(text)
-        entries = tuple(Entry(**each) for each in fields.pop("entries"))
-        return Board(**{**fields, "targets": tuple(fields["targets"]), "entries": entries})
-    except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"this is no leaderboard that this version wrote: {error}") from error
-
-
-def read(directory: Path) -> Board | None:
-    """The board that was written to a directory; None when there is none, or none of this version."""
-    path = directory / FILE
-    try:
-        return from_json(path.read_text()) if path.exists() else None
-    except ValueError:
-        return None
-
-
-def shipped() -> Board | None:
-    """The board that comes with the project, once there is one."""
-    file = resources.files("pipeline.leaderboard.results").joinpath(FILE)
-    return from_json(file.read_text()) if file.is_file() else None
+def score_name(target: str, metric: str) -> str:
+    """The key of a score."""
+    return f"{target}/{BSS_EVAL}/{metric}"
 
 
 def short(paper: str) -> str:
@@ -179,3 +173,11 @@ def short(paper: str) -> str:
     who = f"{names[0]} et al." if len(names) > 2 else " & ".join(names)
     venue = title.rpartition("(")[2].rstrip(") ") if "(" in title else ""
     return f"{who}, {venue}" if venue else who
+
+
+def _machine() -> str:
+    """Processor, how many of it, and memory."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} logical processors, {gib:.0f} GiB"

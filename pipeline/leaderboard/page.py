@@ -21,8 +21,7 @@ from matplotlib.transforms import Bbox
 from pipeline.common import files
 from pipeline.evaluation.aggregate import describe
 from pipeline.evaluation.report.page import METHOD_NAMES
-from pipeline.leaderboard import board as boards
-from pipeline.leaderboard.board import Board, Entry
+from pipeline.leaderboard.board import BOARD_FILE, BSS_EVAL, Board, BoardEntry, score_name, short
 
 PAGE, PLOT = "leaderboard.md", "leaderboard.svg"
 
@@ -35,7 +34,7 @@ _LABEL_ANGLES = (0, 30, -30, 180, 150, -150, 60, -60, 120, -120, 90, -90)
 
 def write(board: Board, directory: Path) -> None:
     """Writes `leaderboard.json`, `leaderboard.md` and `leaderboard.svg`, each completely or not at all."""
-    files.write_text(directory / boards.FILE, boards.to_json(board))
+    files.write_text(directory / BOARD_FILE, board.to_json())
     files.write_text(directory / PAGE, page(board))
     files.write_text(directory / PLOT, plot(board))
 
@@ -43,13 +42,15 @@ def write(board: Board, directory: Path) -> None:
 def page(board: Board) -> str:
     """The table with everything that a reader needs to believe it, as Markdown."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(resources.files(__package__).joinpath("leaderboard.md.jinja").read_text())
+    template = environment.from_string(
+        resources.files("pipeline.leaderboard").joinpath("leaderboard.md.jinja").read_text()
+    )
     dates = sorted({entry.date for entry in board.ranked})
     return (
         template.render(
             board=board,
             dates=" to ".join(dict.fromkeys([*dates[:1], *dates[-1:]])),
-            scores=describe(boards.VERSION, 1.0),
+            scores=describe(BSS_EVAL, 1.0),
             others=_others(board),
             rows=_rows(board),
             papers=sorted({entry.paper for entry in board.entries if entry.paper}),
@@ -74,14 +75,15 @@ def _rows(board: Board) -> list[list[str]]:
     """Systems and baselines together, the best first."""
     rows = [(entry.score(board.target, "GNSDR"), _row(board, entry)) for entry in board.ranked]
     for method, scores in board.baselines.items():
-        rows.append((scores.get(_name(board.target, "GNSDR")), _baseline_row(board, method, scores)))
+        row = [f"*{METHOD_NAMES[method]}*", *[""] * 6, *_scores(board, scores), "", ""]
+        rows.append((scores.get(score_name(board.target, "GNSDR")), row))
     return [row for _, row in sorted(rows, key=lambda each: -math.inf if each[0] is None else each[0], reverse=True)]
 
 
-def _row(board: Board, entry: Entry) -> list[str]:
+def _row(board: Board, entry: BoardEntry) -> list[str]:
     return [
         f"**{entry.system}**",
-        boards.short(entry.paper),
+        short(entry.paper),
         f"{entry.parameters:,}",
         "yes" if entry.online else "no",
         _number(entry.latency_ms, ".0f"),
@@ -93,22 +95,14 @@ def _row(board: Board, entry: Entry) -> list[str]:
     ]
 
 
-def _baseline_row(board: Board, method: str, scores: Mapping[str, float]) -> list[str]:
-    return [f"*{METHOD_NAMES[method]}*", *[""] * 6, *_scores(board, scores), "", ""]
-
-
 def _scores(board: Board, scores: Mapping[str, float]) -> Iterator[str]:
-    names = [_name(board.target, metric) for metric in ("GNSDR", "GSIR", "GSAR")]
-    for name in [*names, *(_name(target, "GNSDR") for target in _others(board))]:
+    names = [score_name(board.target, metric) for metric in ("GNSDR", "GSIR", "GSAR")]
+    for name in [*names, *(score_name(target, "GNSDR") for target in _others(board))]:
         yield _number(scores.get(name), ".2f").replace("-", "−")
 
 
 def _others(board: Board) -> list[str]:
     return [target for target in board.targets if target != board.target]
-
-
-def _name(target: str, metric: str) -> str:
-    return f"{target}/{boards.VERSION}/{metric}"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -121,39 +115,38 @@ def _number(value: float | None, form: str) -> str:
 def _figure(board: Board) -> Figure:
     figure = Figure(figsize=(13, 5.6), dpi=100)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 3, sharey=True)
+    panels = figure.subplots(1, 3, sharey=True)
     figure.subplots_adjust(left=0.055, right=0.99, top=0.9, bottom=0.12, wspace=0.05)
+    papers = dict.fromkeys(short(entry.paper) for entry in board.ranked)
+    colours = dict(zip(papers, itertools.cycle(_COLOURS)))
     latencies = sorted({entry.latency_ms for entry in board.ranked if entry.latency_ms is not None})
-    places: list[Callable[[Entry], float | None]] = [
+    places: list[Callable[[BoardEntry], float | None]] = [
         lambda entry: entry.parameters,
         lambda entry: entry.real_time_factor,
         lambda entry: latencies.index(entry.latency_ms) if entry.latency_ms is not None else len(latencies),
     ]
-    colours = _colours(board)
-    for each in axes:
-        _prepare(each, board)
-    _logarithmic(axes[0], "parameters", [place for e in board.ranked if (place := places[0](e))])
-    _logarithmic(axes[1], "real-time factor, one thread", [place for e in board.ranked if (place := places[1](e))])
-    _categories(axes[2], "latency", [*(f"{latency:.0f} ms" for latency in latencies), "whole file"])
-    axes[0].set_ylabel(f"{board.target} GNSDR [dB]")
-    for each, place in zip(axes, places, strict=True):
-        points = [(at, entry) for entry in board.ranked if (at := place(entry)) is not None]
-        _points(each, board, points, colours)
+    scored = [(entry, score) for entry in board.ranked if (score := entry.score(board.target, "GNSDR")) is not None]
+    points = [[(x, y, entry) for entry, y in scored if (x := place(entry)) is not None] for place in places]
+    for axes in panels:
+        _prepare(axes, [score for _, score in scored] or [0.0])
+    _logarithmic(panels[0], "parameters", [x for x, _, _ in points[0] if x])
+    _logarithmic(panels[1], "real-time factor, one thread", [x for x, _, _ in points[1] if x])
+    panels[2].set_xlabel("latency")
+    panels[2].set_xticks(range(len(latencies) + 1), [*(f"{latency:.0f} ms" for latency in latencies), "whole file"])
+    panels[2].set_xlim(-0.5, len(latencies) + 0.7)
+    panels[0].set_ylabel(f"{board.target} GNSDR [dB]")
+    for axes, drawn in zip(panels, points, strict=True):
+        for x, y, entry in drawn:
+            _point(axes, x, y, colours[short(entry.paper)], online=entry.online)
         canvas.draw()  # fixes the transforms that labels are placed by
-        _labels(each, board, points, canvas)
-    _legend(figure, axes[0], colours)
+        _labels(axes, drawn, canvas)
+    _legend(figure, panels[0], colours)
     return figure
 
 
-def _colours(board: Board) -> dict[str, str]:
-    papers = dict.fromkeys(boards.short(entry.paper) for entry in board.ranked)
-    return dict(zip(papers, itertools.cycle(_COLOURS)))
-
-
-def _prepare(axes: Axes, board: Board) -> None:
-    values = [score for entry in board.ranked if (score := entry.score(board.target, "GNSDR")) is not None] or [0.0]
-    margin = 0.5 + 0.1 * (max(values) - min(values))
-    axes.set_ylim(min(values) - margin, max(values) + margin)
+def _prepare(axes: Axes, scores: Sequence[float]) -> None:
+    margin = 0.5 + 0.1 * (max(scores) - min(scores))
+    axes.set_ylim(min(scores) - margin, max(scores) + margin)
     axes.grid(color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -168,40 +161,29 @@ def _logarithmic(axes: Axes, label: str, values: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _categories(axes: Axes, label: str, names: Sequence[str]) -> None:
-    axes.set_xlabel(label)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.5, len(names) - 0.3)
+def _point(axes: Axes, x: float, y: float, colour: str, online: bool) -> None:
+    marker, edge = "D" if online else "o", {"markeredgecolor": "white", "markeredgewidth": 0.8}
+    axes.plot(x, y, marker=marker, markersize=7, color=colour, linestyle="none", zorder=3, **edge)
 
 
-def _points(axes: Axes, board: Board, points: Sequence[tuple[float, Entry]], colours: Mapping[str, str]) -> None:
-    for at, entry in points:
-        axes.plot(
-            at,
-            entry.score(board.target, "GNSDR"),
-            marker="D" if entry.online else "o",
-            markersize=7,
-            color=colours[boards.short(entry.paper)],
-            markeredgecolor="white",
-            markeredgewidth=0.8,
-            linestyle="none",
-            zorder=3,
-        )
-
-
-def _labels(axes: Axes, board: Board, points: Sequence[tuple[float, Entry]], canvas: FigureCanvasAgg) -> None:
+def _labels(axes: Axes, points: Sequence[tuple[float, float, BoardEntry]], canvas: FigureCanvasAgg) -> None:
     """Every name beside its point, at the nearest place that is free, with a line to the point where that is far."""
-    centres = [axes.transData.transform((at, entry.score(board.target, "GNSDR"))) for at, entry in points]
+    centres = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in centres]
-    for (x, y), (_, entry) in zip(centres, points, strict=True):
+    to_panel = axes.transAxes.inverted()
+    for (x, y), (_, _, entry) in zip(centres, points, strict=True):
         text = axes.text(0, 0, entry.system, fontsize=8.5, color=_INK, va="center", transform=None, zorder=4)
         size = text.get_window_extent(canvas.get_renderer())
         box = next(_free(x, y, size.width, size.height, taken, axes.bbox), None)
         box = box or Bbox.from_bounds(x + 8, y - size.height / 2, size.width, size.height)
         taken.append(box)
+        left, middle = to_panel.transform((box.x0, (box.y0 + box.y1) / 2))
         text.set_transform(axes.transAxes)
-        text.set_position(axes.transAxes.inverted().transform((box.x0, (box.y0 + box.y1) / 2)))
-        _leader(axes, (x, y), box)
+        text.set_position((left, middle))
+        nearest = min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
+        if math.dist((x, y), nearest) > 12:
+            ends = to_panel.transform([(x, y), nearest])
+            axes.plot(*ends.T, color="#999999", linewidth=0.6, transform=axes.transAxes, zorder=2)
 
 
 def _free(x: float, y: float, width: float, height: float, taken: Sequence[Bbox], inside: Bbox) -> Iterator[Bbox]:
@@ -213,13 +195,6 @@ def _free(x: float, y: float, width: float, height: float, taken: Sequence[Bbox]
         contained = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
         if contained and not any(box.padded(1).overlaps(other) for other in taken):
             yield box
-
-
-def _leader(axes: Axes, point: tuple[float, float], box: Bbox) -> None:
-    nearest = min(max(point[0], box.x0), box.x1), min(max(point[1], box.y0), box.y1)
-    if math.dist(point, nearest) > 12:
-        ends = axes.transAxes.inverted().transform([point, nearest])
-        axes.plot(*ends.T, color="#999999", linewidth=0.6, transform=axes.transAxes, zorder=2)
 
 
 def _legend(figure: Figure, axes: Axes, colours: Mapping[str, str]) -> None:

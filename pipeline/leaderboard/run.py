@@ -20,11 +20,9 @@ from models.names import nearest
 from models.spec import ModelSpec
 from pipeline.common import files, process
 from pipeline.common.progress import console
-from pipeline.config import config as configuration
-from pipeline.config.config import BENCHMARK_SUFFIX, Config, EvaluateConfig, recipe_names
-from pipeline.leaderboard import board as boards
+from pipeline.config.config import BENCHMARK_SUFFIX, Config, EvaluateConfig, from_json, recipe_names, to_json
 from pipeline.leaderboard import page
-from pipeline.leaderboard.board import Board, Entry
+from pipeline.leaderboard.board import BOARD_FILE, Board, BoardEntry
 from pipeline.runs.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -90,23 +88,20 @@ def run(configs: Sequence[Config], workdir: Workdir, output: Path, command: str)
       ValueError: data that cannot be ingested, or another run at work in `workdir`.
     """
     console.print(f"[bold]data and baselines[/bold], then {len(configs)} systems")
-    shared = process.call(_pipeline, configuration.to_json(_shared(configs[0])), str(workdir.root), "baselines", None)
-    old = boards.read(output)
-    board = boards.begin(command, configs[0], shared.outputs["ModelEvaluation"].properties)
+    shared = process.call(_pipeline, to_json(_shared(configs[0])), str(workdir.root), "baselines", None)
+    old = Board.read(output)
+    board = Board.begin(command, configs[0], shared.outputs["ModelEvaluation"].properties)
     for place, config in enumerate(configs, start=1):
         console.print(f"[bold]{config.system}[/bold] ({place} of {len(configs)})")
         board = board.with_entry(_entry(config, board, old, workdir, shared.outputs["Examples"].uri))
-        files.write_text(output / boards.FILE, boards.to_json(_with_rest(board, old, configs[place:])))
+        # With the entries that systems still to come have from before: stopped now, they are not made again.
+        rest = {later.name for later in configs[place:]}
+        kept = [entry for entry in old.entries if entry.recipe in rest] if old else []
+        whole = dataclasses.replace(board, entries=(*board.entries, *kept))
+        files.write_text(output / BOARD_FILE, whole.to_json())
     board = _timed(board, workdir)
     page.write(board, output)
     return board
-
-
-def _with_rest(board: Board, old: Board | None, rest: Sequence[Config]) -> Board:
-    """With the entries that systems still to come have from before: stopped now, they are not made again."""
-    names = {config.name for config in rest}
-    kept = [entry for entry in old.entries if entry.recipe in names] if old else []
-    return dataclasses.replace(board, entries=(*board.entries, *kept))
 
 
 def _check_alike(configs: Sequence[Config]) -> None:
@@ -133,17 +128,19 @@ def _pipeline(config: str, root: str, until: Stage, ingested: str | None) -> Run
     """One pipeline run, in the process that this is called in."""
     from pipeline.orchestration import preflight
 
-    resolved, workdir = configuration.from_json(config), Workdir(Path(root))
+    resolved, workdir = from_json(config), Workdir(Path(root))
     preflight.check(resolved, workdir)
     from pipeline.orchestration.local_runner import run_local
 
     return run_local(resolved, workdir, until, ingested)
 
 
-def _entry(config: Config, board: Board, old: Board | None, workdir: Workdir, ingested: str) -> Entry:
+def _entry(config: Config, board: Board, old: Board | None, workdir: Workdir, ingested: str) -> BoardEntry:
     """The system's entry: of the leaderboard before if nothing changed, else of a run."""
     teacher = next((entry for entry in board.entries if entry.recipe == config.train.teacher), None)
-    key = _fingerprint(config, ingested, teacher)
+    # Changes with whatever a system's figures depend on.
+    depends = (to_json(config), ingested, teacher.fingerprint if teacher else "")
+    key = hashlib.sha256("\0".join(depends).encode()).hexdigest()[:16]
     before = next((entry for entry in old.entries if entry.recipe == config.name), None) if old else None
     if before and before.fingerprint == key and before.pushed and (workdir.root / before.pushed).is_dir():
         console.print("finished before")
@@ -151,21 +148,15 @@ def _entry(config: Config, board: Board, old: Board | None, workdir: Workdir, in
     if teacher and teacher.problem:
         return _failed(config, key, f"its teacher {teacher.system} failed")
     try:
-        done = process.call(_pipeline, configuration.to_json(config), str(workdir.root), "push", ingested)
+        done = process.call(_pipeline, to_json(config), str(workdir.root), "push", ingested)
     except process.ProcessError as error:
         return _failed(config, key, str(error))
-    return boards.finished(boards.entry(config, key), done, workdir.root)
+    return BoardEntry.begin(config, key).finished(done, workdir.root)
 
 
-def _failed(config: Config, key: str, problem: str) -> Entry:
+def _failed(config: Config, key: str, problem: str) -> BoardEntry:
     console.print(Text(f"{config.system} failed: {problem}", style="red"))
-    return boards.entry(config, key, problem)
-
-
-def _fingerprint(config: Config, ingested: str, teacher: Entry | None) -> str:
-    """Changes with whatever a system's figures depend on."""
-    taught = teacher.fingerprint if teacher else ""
-    return hashlib.sha256("\0".join((configuration.to_json(config), ingested, taught)).encode()).hexdigest()[:16]
+    return BoardEntry.begin(config, key, problem)
 
 
 def _timed(board: Board, workdir: Workdir) -> Board:

@@ -19,9 +19,8 @@ from matplotlib.transforms import Bbox
 from models.checked import ConfigError
 from pipeline.config.config import Config, DataConfig, load, recipe_names
 from pipeline.config.train import TrainSpec
-from pipeline.leaderboard import board as boards
 from pipeline.leaderboard import page, run
-from pipeline.leaderboard.board import Board, Entry
+from pipeline.leaderboard.board import Board, BoardEntry
 
 STEMLINE = str(Path(sys.executable).with_name("stemline"))
 PAPERS = (
@@ -80,15 +79,15 @@ def test_refuses_circles_twins_and_other_data(configs: list[Config], words: str)
 # --- page and plot ---------------------------------------------------------------------------------------------------
 
 
-def entry(name: str, score: float | None, place: int = 0, **fields) -> Entry:
+def entry(name: str, score: float | None, place: int = 0, **fields) -> BoardEntry:
     scores = {} if score is None else {f"vocals/v3/{m}": score + i for i, m in enumerate(("GNSDR", "GSIR", "GSAR"))}
     scores |= {} if score is None else {"accompaniment/v3/GNSDR": -1.0}
-    plain = Entry(name, f"{name}_mir1k", PAPERS[place % 3], "7.27 | 11.98", f"key of {name}", "2026-11-20")
+    plain = BoardEntry(name, f"{name}_mir1k", PAPERS[place % 3], "7.27 | 11.98", f"key of {name}", "2026-11-20")
     plain = dataclasses.replace(plain, scores=scores, parameters=10**6 + place, cpu_minutes=10.04, steps=1200)
     return dataclasses.replace(plain, real_time_factor=0.01, pushed=f"serving/{name}/7", **fields)
 
 
-def board(*entries: Entry) -> Board:
+def board(*entries: BoardEntry) -> Board:
     baselines = {"mixture": {"vocals/v3/GNSDR": 0.0}, "irm": {"vocals/v3/GNSDR": 13.46, "vocals/v3/GSAR": 15.0}}
     about = (
         "stemline leaderboard --data MIR-1K",
@@ -109,13 +108,13 @@ CROWD = board(
 
 def test_a_board_survives_text() -> None:
     for each in (CROWD, board(), board(entry("a", None, problem="no"))):
-        assert boards.from_json(boards.to_json(each)) == each
+        assert Board.from_json(each.to_json()) == each
     with pytest.raises(ValueError, match="no leaderboard"):
-        boards.from_json('{"entries": []}')
+        Board.from_json('{"entries": []}')
 
 
 def test_the_table_is_sorted_and_says_how_it_came_about() -> None:
-    failed = Entry("c", "c_mir1k", PAPERS[0], "", "", problem="its teacher b failed")
+    failed = BoardEntry("c", "c_mir1k", PAPERS[0], "", "", problem="its teacher b failed")
     text = page.page(board(entry("a", 6.5), entry("b", 7.5, 1, latency_ms=64.0), failed))
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert [row[0] for row in rows[2:]] == ["*oracle: ideal ratio mask*", "**b**", "**a**", "*mixture (no separation)*"]
@@ -193,7 +192,7 @@ def test_a_killed_leaderboard_goes_on_and_a_failing_system_stops_nobody(tmp_path
     assert done.stderr.count("Trainer …") == 1, "small was finished, smaller not"
     output = workdir / "leaderboard"
     assert sorted(path.name for path in output.iterdir()) == ["leaderboard.json", "leaderboard.md", "leaderboard.svg"]
-    told = boards.read(output)
+    told = Board.read(output)
     assert told is not None
     assert [each.system for each in told.failed] == ["wrong"]
     assert {each.system for each in told.ranked} == {"small", "smaller"}

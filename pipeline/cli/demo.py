@@ -44,7 +44,9 @@ def main(config: Config, workdir: Workdir) -> int:
         return 3
     song = held_out_song(config)
     directory = workdir.root / "demo"
-    mixture = _write_song(song, directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    mixture = directory / "song.wav"
+    soundfile.write(mixture, song.mixture, song.sample_rate_hz, subtype="FLOAT")
     with (
         process.running(workdir.serving(config.name)) as address,
         Client(address) as client,
@@ -71,13 +73,6 @@ def held_out_song(config: Config) -> TrackAudio:
         Path(shard.path(directory)).parent.mkdir(parents=True)
         ingest.write_shard(shard, data, directory)
         return next(tfrecords.read_tracks([shard.path(directory)], config.model.targets))
-
-
-def _write_song(song: TrackAudio, directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "song.wav"
-    soundfile.write(path, song.mixture, song.sample_rate_hz, subtype="FLOAT")
-    return path
 
 
 def _scores(song: TrackAudio, separated: dict[str, Path], config: Config) -> dict[str, dict[str, dict[str, float]]]:

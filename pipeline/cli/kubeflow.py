@@ -68,14 +68,13 @@ def emulate(
     """Run every task of the pipeline file on this machine by its own command line. Exit codes as of `submit --wait`."""
     config = _config(recipe, set)
     from pipeline.cli import kubeflow_tables
-    from pipeline.orchestration.cluster import emulate as emulation
-    from pipeline.orchestration.cluster import watch
+    from pipeline.orchestration.cluster import emulate, watch
 
-    placed = emulation.placed(config, workdir.resolve())
+    placed = emulate.placed(config, workdir.resolve())
     with _submission(placed, pipeline) as submission:
         try:
-            run = emulation.run(submission.file, placed, workdir, Path(sys.executable), kubeflow_tables.print_task)
-        except emulation.TaskError as error:
+            run = emulate.run(submission.file, placed, workdir, Path(sys.executable), kubeflow_tables.print_task)
+        except emulate.TaskError as error:
             end = watch.end_of("FAILED", {error.task})
         else:
             end = watch.End.SUCCEEDED
@@ -101,7 +100,12 @@ def submit(
         run = cluster.submit(submission)
         typer.echo(f"submitted {submission.name!r}: {cluster.host.rstrip('/')}/#/runs/details/{run}")
         if wait:
-            raise typer.Exit(_waited(cluster, run, submission))
+            from pipeline.cli import kubeflow_tables
+            from pipeline.orchestration.cluster import package, watch
+
+            end = watch.until_end(cluster, run, package.tasks(submission.documents), kubeflow_tables.print_task)
+            kubeflow_tables.print_end(end)
+            raise typer.Exit(end)
 
 
 @app.command()
@@ -117,10 +121,10 @@ def schedule(
     """Run the pipeline by `cluster.cron`: creates or changes the one schedule of the recipe, and says what changed."""
     config = _config(recipe, set)
     cluster = _cluster(host, config)
-    from pipeline.orchestration.cluster import schedule as schedules
+    from pipeline.orchestration.cluster import schedule
 
     with _submission(config, pipeline) as submission:
-        outcome = schedules.apply(cluster, submission, pause)
+        outcome = schedule.apply(cluster, submission, pause)
     for change in outcome.changes or ("nothing changed",):
         typer.echo(f"{outcome.name}: {change}")
     typer.echo(f"cron {config.cluster.cron!r}" + (", paused: --resume starts it again" if outcome.paused else ""))
@@ -162,15 +166,6 @@ def _cluster(host: str | None, config: Config) -> Cluster:
     return Cluster(place.host, place.namespace, place.login())
 
 
-def _waited(cluster: Cluster, run: str, submission: Submission) -> int:
-    from pipeline.cli import kubeflow_tables
-    from pipeline.orchestration.cluster import package, watch
-
-    end = watch.until_end(cluster, run, package.tasks(submission.documents), kubeflow_tables.print_task)
-    kubeflow_tables.print_end(end)
-    return end
-
-
 @contextlib.contextmanager
 def _submission(config: Config, compiled: Path | None) -> Iterator[Submission]:
     """The pipeline file with the configuration that was checked against it."""
@@ -184,5 +179,5 @@ def _submission(config: Config, compiled: Path | None) -> Iterator[Submission]:
 
             compiler.write(compiler.compile(package.sent(config)), file)
         submission = Submission(file, config)
-        package.check(submission.documents, config)
+        package.check_compiled(submission.documents, config)
         yield submission

@@ -29,9 +29,8 @@ def print_status(cluster: Cluster, experiment: str, number: int) -> None:
     for run in cluster.runs(experiment, number):
         state = run.state or "PENDING"
         why = escape(run.error.message or "") if run.error else ""
-        runs.add_row(
-            run.display_name, _coloured(state), _moment(run.created_at), _duration(run.created_at, run.finished_at), why
-        )
+        began = f"{run.created_at:%Y-%m-%d %H:%M}" if run.created_at else "-"
+        runs.add_row(run.display_name, _coloured(state), began, _duration(run.created_at, run.finished_at), why)
     for table, nothing in ((schedules, "no schedule"), (runs, "no run yet")):
         console.print(table if table.row_count else f"{nothing} in {experiment!r}")
 
@@ -50,10 +49,6 @@ def print_end(end: End) -> None:
 
 def _coloured(state: str) -> str:
     return f"[{_COLOURS[state]}]{state.lower()}[/]" if state in _COLOURS else state.lower()
-
-
-def _moment(time: datetime | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M") if time else "-"
 
 
 def _duration(begun: datetime | None, ended: datetime | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.kubeflow import app as kubeflow_app
-from pipeline.common import process
+from pipeline.common.process import quiet, sentence
 
 if TYPE_CHECKING:
     from pipeline.components.graph import Stage
@@ -105,11 +106,11 @@ MODEL_NAME = "stemline"
 @app.command()
 def demo(workdir: Work = WORKDIR, set: Set = None) -> None:
     """Everything once, small, on songs that we render ourselves: ends with scores and separated audio over gRPC."""
-    from pipeline.cli import demo as demonstration
+    from pipeline.cli import demo
     from pipeline.config.config import load
     from pipeline.runs.workdir import Workdir
 
-    raise typer.Exit(demonstration.main(load("demo", set or ()), Workdir(workdir)))
+    raise typer.Exit(demo.main(load("demo", set or ()), Workdir(workdir)))
 
 
 def _stage(name: str, until: Stage, words: str) -> None:
@@ -164,7 +165,7 @@ def evaluate(
 
     Exit code 3 when the gate refuses.
     """
-    given = _given(ctx)
+    given = {name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"}
     if not given - RUN_OPTIONS - SHARED_OPTIONS:
         _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "evaluate")
         return
@@ -279,11 +280,11 @@ def serve(
     stemline serve --recipe demo -- --rest_api_port=8501 --enable_batching
     """
     from pipeline.runs.workdir import Workdir
-    from serving import process as server
+    from serving import process
 
     base = Workdir(workdir).latest_version(recipe).parent.resolve()
     own = (f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base}")
-    command = server.command(*own, *(flags or ()))
+    command = process.command(*own, *(flags or ()))
     os.execv(command[0], command)
 
 
@@ -303,20 +304,19 @@ def leaderboard(
     max_bad_tracks: BadTracks = None,
 ) -> None:
     """Every system on the same data with the same budget and judge: one table, one plot. Exit code 4 when one failed."""
-    from pipeline.leaderboard import run as leaderboard
+    from pipeline.leaderboard import run
 
     def config(recipe: str) -> Config:
-        overrides = [f"train.cpu_minutes={cpu_minutes}", *leaderboard.OVERRIDES, *(set or ())]
+        overrides = [f"train.cpu_minutes={cpu_minutes}", *run.OVERRIDES, *(set or ())]
         return _config(recipe, data, format, overrides, max_bad_tracks)
 
-    chosen = leaderboard.recipes(name.strip() for name in systems.split(",")) if systems else leaderboard.recipes()
-    configs = leaderboard.in_order([config(recipe) for recipe in chosen], config)
+    configs = run.in_order([config(recipe) for recipe in run.recipes(_listed(systems))], config)
     from pipeline.cli import tables
     from pipeline.runs.workdir import Workdir
 
     place = Workdir(workdir)
-    target = output or place.root / leaderboard.NAME
-    board = leaderboard.run(configs, place, target, _said(data, format, cpu_minutes, systems, set))
+    target = output or place.root / run.NAME
+    board = run.run(configs, place, target, _said(data, format, cpu_minutes, systems, set))
     tables.print_board(board, target)
     if board.failed:
         raise typer.Exit(FAILED)
@@ -365,18 +365,16 @@ def diff(
 def main() -> None:
     """Entry point: bad input is one sentence on standard error and exit code 2."""
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
-    process.quiet()
+    quiet()
     try:
         app()
     except (ValueError, OSError) as error:
-        typer.echo(f"stemline: {process.sentence(error)}", err=True)
+        typer.echo(f"stemline: {sentence(error)}", err=True)
         sys.exit(BAD_INPUT)
 
 
 def _config(recipe: str, data: str | None, format: str | None, set: list[str] | None, bad: int | None) -> Config:
     """The recipe with the options that have a flag of their own, then with every --set."""
-    import json
-
     from pipeline.config.config import load
 
     flags = {"data.path": os.path.abspath(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
@@ -384,12 +382,6 @@ def _config(recipe: str, data: str | None, format: str | None, set: list[str] | 
     if format is not None and format != load(recipe).data.format:
         given.append("data.options={}")  # those of the recipe are of its own format
     return load(recipe, [*given, *(set or ())])
-
-
-def _given(ctx: typer.Context) -> set[str]:
-    """Names of the options that were typed."""
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def _listed(names: str | None) -> tuple[str, ...]:
@@ -434,7 +426,7 @@ def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
     from pipeline.runs.workdir import Workdir
 
     # Before TFX, whose import takes seconds.
-    preflight.check(config, Workdir(workdir) if until != "ingest" else None)
+    preflight.check_run(config, Workdir(workdir) if until != "ingest" else None)
     from pipeline.orchestration.local_runner import run_local
 
     result = run_local(config, Workdir(workdir), until)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,8 @@ def print_runs(workdir: Workdir) -> None:
         version = run.pushed.rsplit("/", 1)[-1] if run.pushed else "–"
         halted = run.states.get("Trainer") in ("failed", "stopped")
         trained = _unfinished(workdir, run.pipeline) if halted else _trained(run)
-        row = (str(run.number), f"{run.started:%Y-%m-%d %H:%M:%S}", run.pipeline, _states(run.states.values()), trained)
+        states = ", ".join(f"{count} {state}" for state, count in Counter(run.states.values()).items())
+        row = (str(run.number), f"{run.started:%Y-%m-%d %H:%M:%S}", run.pipeline, states, trained)
         table.add_row(*row, _verdicts(run), version, _headline(run.scores))
     console.print(table)
 
@@ -136,7 +138,8 @@ def print_judged(judged: Judged, written: Iterable[Path]) -> None:
         for target in result.targets:
             for method in result.methods:
                 values = [result.scores[method].get(f"{target}{name}", math.nan) for name in names]
-                table.add_row(target, judged.labels.get(method, method), *(_decibels(value) for value in values))
+                shown = ("–" if math.isnan(value) else f"{value:.2f}" for value in values)
+                table.add_row(target, judged.labels.get(method, method), *shown)
             table.add_section()
         console.print(table)
     for name, reason in sorted(judged.bad.items()):
@@ -163,13 +166,8 @@ def print_models(workdir: Workdir) -> None:
         told = config.load(recipes[0])
         known = [facts[name] for name in recipes if name in facts]
         counts = "\n".join(f"{each['parameters']:,}" for each in known)
-        table.add_row(
-            system,
-            short(told.paper),
-            counts,
-            _latencies(known),
-            ours.get(system, "–"),
-        )
+        online = "\n".join("no" if (ms := each["latency_ms"]) is None else f"{ms:.0f} ms" for each in known)
+        table.add_row(system, short(told.paper), counts, online, ours.get(system, "–"))
         published.add_row(system, told.published)
     console.print(table)
     console.print("published:")
@@ -198,10 +196,6 @@ def _fitted(judged: Judged) -> str:
     return f"padded or cut {len(fits)} file(s) to their references' length; the furthest, {worst.file}, was {how}"
 
 
-def _decibels(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
-
-
 def _systems() -> dict[str, list[str]]:
     """System -> its recipes, the one at the published settings first; a system has a recipe for MIR-1K."""
     names = config.recipe_names()
@@ -210,10 +204,6 @@ def _systems() -> dict[str, list[str]]:
         system: [name for name in (system, system + config.BENCHMARK_SUFFIX) if name in names]
         for system in sorted(systems)
     }
-
-
-def _latencies(known: Iterable[network_facts.Facts]) -> str:
-    return "\n".join("no" if (ms := each["latency_ms"]) is None else f"{ms:.0f} ms" for each in known)
 
 
 def _ours(workdir: Workdir) -> dict[str, str]:
@@ -251,13 +241,6 @@ def _unfinished(workdir: Workdir, recipe: str) -> str:
     saved = workdir.checkpoints(recipe).glob("*/*/latest/checkpoint")
     stages = [path.parent.parent.name for path in sorted(saved, key=lambda path: path.stat().st_mtime)]
     return f"stopped in stage {stages[-1]}" if stages else "–"
-
-
-def _states(states: Iterable[str]) -> str:
-    counts: dict[str, int] = {}
-    for state in states:
-        counts[state] = counts.get(state, 0) + 1
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def _headline(scores: Mapping[str, float]) -> str:

@@ -129,7 +129,7 @@ def _pipeline(config: str, root: str, until: Stage, ingested: str | None) -> Run
     from pipeline.orchestration import preflight
 
     resolved, workdir = from_json(config), Workdir(Path(root))
-    preflight.check(resolved, workdir)
+    preflight.check_run(resolved, workdir)
     from pipeline.orchestration.local_runner import run_local
 
     return run_local(resolved, workdir, until, ingested)

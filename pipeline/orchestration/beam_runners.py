@@ -36,7 +36,7 @@ ENVIRONMENTS: Mapping[str, str] = {
 }
 
 
-def check(arguments: Sequence[str]) -> None:
+def check_arguments(arguments: Sequence[str]) -> None:
     """Raises ValueError where `beam.pipeline_args` names no fit runner, or not what the runner needs."""
     given = _options(arguments)
     runner = _canonical(given.get("runner", ""))

@@ -20,12 +20,12 @@ from pipeline.training import devices, stages
 SMALL_FRAME_LENGTH, SMALL_HOP = 4, 1
 
 
-def check(config: Config, workdir: Workdir | None = None) -> None:
+def check_run(config: Config, workdir: Workdir | None = None) -> None:
     """Raises ValueError or OSError for data, networks, losses, augmentations or Beam runners that would be refused later.
 
     With `workdir`, the store of its runs must open, and the teacher is looked for.
     """
-    beam_runners.check(config.beam.pipeline_args)
+    beam_runners.check_arguments(config.beam.pipeline_args)
     ingest.discover(config.data)
     check_recipe(config)
     if workdir:

@@ -1,1 +1,1 @@
-"""What was measured once and is shown since: `networks.json` of pipeline.leaderboard.network_facts, and `leaderboard.json` once there is one."""
+"""What was measured once and is shown since: `networks.json` of pipeline.leaderboard.network_facts, and `leaderboard.json`."""

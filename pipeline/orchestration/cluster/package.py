@@ -47,7 +47,7 @@ def tasks(documents: list[dict[str, Any]]) -> list[str]:
     return list(documents[0]["root"]["dag"]["tasks"])
 
 
-def check(documents: list[dict[str, Any]], config: Config) -> None:
+def check_compiled(documents: list[dict[str, Any]], config: Config) -> None:
     """Raises ValueError if the run that `config` describes needs another compilation, naming the first key that does."""
     compiled = compiled_for(documents)
     old, new = dict(_fixed(compiled)), dict(_fixed(config))

@@ -57,7 +57,7 @@ IN_PROCESS = ("--runner=FnApiRunner",)
 )
 def test_a_runner_that_would_misbehave_is_refused_in_words(arguments: tuple[str, ...], words: str) -> None:
     with pytest.raises(ValueError, match=r"beam\.pipeline_args") as refused:
-        beam_runners.check(arguments)
+        beam_runners.check_arguments(arguments)
     assert words in str(refused.value)
 
 
@@ -72,7 +72,7 @@ def test_a_runner_that_would_misbehave_is_refused_in_words(arguments: tuple[str,
     ],
 )
 def test_a_runner_with_what_it_needs_is_taken(arguments: tuple[str, ...]) -> None:
-    beam_runners.check(arguments)
+    beam_runners.check_arguments(arguments)
 
 
 def test_a_refused_runner_leaves_nothing(stemline, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_pool_of_workers_gives_the_same_bytes(portable: tuple[str, ...], log: 
     from models import exported
     from models.separator import Separator
 
-    beam_runners.check(portable)
+    beam_runners.check_arguments(portable)
     here, there = ingest(CONFIG, tmp_path / "here", IN_PROCESS), ingest(CONFIG, tmp_path / "there", portable)
     records = contents(here)
     assert sum(name.endswith(".gz") for name in records) == 6

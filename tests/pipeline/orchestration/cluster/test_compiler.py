@@ -130,7 +130,7 @@ def test_what_a_platform_lacks_is_refused(overrides: list[str], platform: Any, w
         compiler.compile(load("demo", overrides), platform)
 
 
-# What a run may change: everything that `package.check` lets through leaves the compiled file as it is.
+# What a run may change: everything that `package.check_compiled` lets through leaves the compiled file as it is.
 LATER = [
     "data.segment_seconds=5",
     "train.steps=3",
@@ -157,7 +157,7 @@ NOW += ["cluster.every.gpus=1"]
 def test_a_recompile_is_asked_for_exactly_where_the_file_would_change(override: str) -> None:
     compiled, wanted = (compiler.compile(load("demo", overrides)) for overrides in ([], [override]))
     try:
-        package.check(compiled, package.compiled_for(wanted))
+        package.check_compiled(compiled, package.compiled_for(wanted))
         refused = False
     except ValueError:
         refused = True
@@ -186,13 +186,13 @@ def test_what_workers_get_is_not_in_the_file(every: int, trainer: str, fits: boo
     launcher = containers(json_format.ParseDict(two[0], pipeline_spec_pb2.PipelineSpec()))["Trainer"]["resources"]
     assert (launcher["cpuLimit"], launcher["memoryLimit"], "accelerator" in launcher) == (2, 8, False)
     with pytest.raises(ValueError, match=r"with cluster\.tasks\.Trainer\.(cpu|gpus) .* needs a recompile"):
-        package.check(one, package.compiled_for(two))
+        package.check_compiled(one, package.compiled_for(two))
     assert (without_default(two) == without_default(other)) == fits
     if fits:
-        package.check(two, package.compiled_for(other))
+        package.check_compiled(two, package.compiled_for(other))
     else:
         with pytest.raises(ValueError, match=r"cluster\.tasks\.Trainer\.retries"):
-            package.check(two, package.compiled_for(other))
+            package.check_compiled(two, package.compiled_for(other))
 
 
 def test_a_task_takes_its_properties_from_the_configuration_of_the_run() -> None:

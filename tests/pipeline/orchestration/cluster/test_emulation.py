@@ -48,7 +48,7 @@ def test_three_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> 
     pipeline_file = tmp_path / "pipeline.yaml"
     compiler.write(compiler.compile(load("demo")), pipeline_file)
     config = emulate.placed(load("demo", [*SMALL, f"data.path={tmp_path}/stems/week-{{SPAN}}"]), tmp_path)
-    package.check(package.read(pipeline_file), config)
+    package.check_compiled(package.read(pipeline_file), config)
     assert imported_from(installed, tmp_path).is_relative_to(installed.parents[1]), "the project is the source tree's"
 
     arrive(tmp_path / "stems", 1, SONGS)

@@ -182,7 +182,7 @@ def test_how_one_gets_there_makes_no_difference_to_what_is_there(guarded, places
         load("demo", [f"cluster.host={host}", "cluster.ca_file=ca.pem", f"cluster.token_env={name}"])
         for host, name in ((guarded.host, "KF_TOKEN"), ("https://kf.example.com/pipeline", "THEIRS"))
     )
-    package.check(package.read(submission.file), mine)
+    package.check_compiled(package.read(submission.file), mine)
     assert package.differences(mine, theirs) == []
     own, other = (dataclasses.replace(submission, config=config) for config in (mine, theirs))
     assert own.name == other.name == submission.name

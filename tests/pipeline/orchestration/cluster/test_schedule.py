@@ -141,7 +141,9 @@ def test_a_namespace_is_sent_only_where_there_are_several(kubeflow, submission) 
 
 def test_a_key_that_shapes_the_graph_needs_a_recompile(submission) -> None:
     documents = package.read(submission.file)
-    package.check(documents, load("demo", ["train.steps=3", "cluster.cron='@daily'", "cluster.workdir=/elsewhere"]))
+    package.check_compiled(
+        documents, load("demo", ["train.steps=3", "cluster.cron='@daily'", "cluster.workdir=/elsewhere"])
+    )
     for override, key in (
         ("cluster.image=other:1", "cluster.image"),
         ("cluster.tasks={Trainer: {gpus: 1}}", "cluster.tasks.Trainer.gpus"),
@@ -149,7 +151,7 @@ def test_a_key_that_shapes_the_graph_needs_a_recompile(submission) -> None:
         ("name=mine", "name"),
     ):
         with pytest.raises(ValueError, match=f"compiled for recipe 'demo' with {key} .* needs a recompile"):
-            package.check(documents, load("demo", [override]))
+            package.check_compiled(documents, load("demo", [override]))
 
 
 def test_no_cluster_is_one_sentence_with_the_host() -> None:

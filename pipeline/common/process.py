@@ -42,22 +42,22 @@ def call(function: Callable[..., Answer], *args: Any) -> Answer:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context, initializer=begin) as processes:
         try:
-            problem, answer = processes.submit(_answer, function, args).result()
+            answer = processes.submit(_answer, function, args).result()
         except concurrent.futures.process.BrokenProcessPool as error:
             raise ProcessError("the process was killed before it was done: is there too little memory?") from error
-    if problem:
-        raise ProcessError(problem)
+    if isinstance(answer, ProcessError):
+        raise answer
     return answer
 
 
-def _answer(function: Callable[..., Answer], args: tuple) -> tuple[str, Answer | None]:
-    """What went wrong, in words that any process can read, or the answer."""
+def _answer(function: Callable[..., Answer], args: tuple) -> Answer | ProcessError:
+    """The answer, or what went wrong as an error that any process can read."""
     try:
-        return "", function(*args)
+        return function(*args)
     except (ValueError, OSError) as error:
-        return sentence(error), None
+        return ProcessError(sentence(error))
     except Exception as error:
-        return f"{type(error).__name__}: {sentence(error)}", None
+        return ProcessError(f"{type(error).__name__}: {sentence(error)}")
 
 
 def begin() -> None:

@@ -52,8 +52,8 @@ def BssEvaluator(
     served_elsewhere: Parameter[int],
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
-    baseline_model: InputArtifact[standard_artifacts.Model] = None,
-    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+    baseline_model: InputArtifact[standard_artifacts.Model] = None,  # pyright: ignore[reportArgumentType]  # how TFX spells an optional one
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,  # pyright: ignore[reportArgumentType]  # TFX fills it
 ) -> None:
     """Judges `model` on the test split of `examples`, against the mixture, the baselines of the configuration and the
     last blessed model, or the version in `serving_directory` where another pipeline pushed that or none is known.
@@ -101,7 +101,7 @@ def BaselinesEvaluator(
     config: Parameter[str],
     evaluations: Parameter[str],
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
-    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,  # pyright: ignore[reportArgumentType]  # TFX fills it
 ) -> None:
     """Judges what needs no model on the test split: the mixture and `evaluate.baselines`.
 

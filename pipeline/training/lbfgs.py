@@ -45,7 +45,10 @@ def minimise(
         _assign(variables, point)
         value, gradients = value_and_gradients()
         gradient = _flat(gradients)
-        _check(value, gradient, finished)
+        if not math.isfinite(value):
+            raise ValueError(f"the training loss became {value} in L-BFGS after {finished} iterations")
+        if not np.isfinite(gradient).all():
+            raise ValueError(f"a gradient of the training loss is not finite in L-BFGS after {finished} iterations")
         return value, gradient
 
     def after_iteration(intermediate_result: optimize.OptimizeResult) -> None:  # SciPy goes by this parameter's name
@@ -71,7 +74,7 @@ def over_batches(
         for batch in batches:
             value, gradients = value_and_gradients(batch)
             total += float(value)
-            sums = sums or [np.zeros(gradient.shape) for gradient in gradients]
+            sums = sums or [np.zeros_like(gradient.numpy(), np.float64) for gradient in gradients]
             for own, gradient in zip(sums, gradients, strict=True):
                 own += gradient.numpy()
         return total / len(batches), [own / len(batches) for own in sums or []]
@@ -87,13 +90,6 @@ def _assign(variables: Sequence[tf.Variable], point: np.ndarray) -> None:
     offset = 0
     for variable in variables:
         size = variable.shape.num_elements()
-        piece = point[offset : offset + size].reshape(variable.shape)
-        variable.assign(piece.astype(variable.dtype.as_numpy_dtype))
+        piece = tf.reshape(point[offset : offset + size], variable.shape)
+        variable.assign(tf.cast(piece, variable.dtype))
         offset += size
-
-
-def _check(value: float, gradient: np.ndarray, finished: int) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"the training loss became {value} in L-BFGS after {finished} iterations")
-    if not np.isfinite(gradient).all():
-        raise ValueError(f"a gradient of the training loss is not finite in L-BFGS after {finished} iterations")

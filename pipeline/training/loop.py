@@ -140,13 +140,13 @@ class _Loop:
         self.strategy = devices.strategy()
         keras.utils.set_random_seed(self.spec.seed)
         # Counters of this process, not of a replica.
-        self.steps = tf.Variable(0, dtype=tf.int64)
-        self.fraction = tf.Variable(0.0)
-        self.cpu_seconds = tf.Variable(0.0, dtype=tf.float64)
-        self.best_loss = tf.Variable(math.inf)
-        self.dev_loss = tf.Variable(math.nan)
-        self.start_loss = tf.Variable(math.nan)
-        self.bad_evaluations = tf.Variable(0, dtype=tf.int64)
+        self.steps = tf.Variable(tf.constant(0, tf.int64))
+        self.fraction = tf.Variable(tf.constant(0.0))
+        self.cpu_seconds = tf.Variable(tf.constant(0.0, tf.float64))
+        self.best_loss = tf.Variable(tf.constant(math.inf))
+        self.dev_loss = tf.Variable(tf.constant(math.nan))
+        self.start_loss = tf.Variable(tf.constant(math.nan))
+        self.bad_evaluations = tf.Variable(tf.constant(0, tf.int64))
         counters = {name: value for name, value in vars(self).items() if isinstance(value, tf.Variable)}
         with self.strategy.scope():
             self.separator = Separator(recipe.model, precision=self.spec.precision)
@@ -154,7 +154,9 @@ class _Loop:
                 self.separator.set_weights(start.get_weights())
             self.optimizer = _optimizer(self.spec, self.fraction)
             self.optimizer.build(self.separator.trainable_variables)
-        self.loss = _loss(self.spec, teacher)
+        through = {"teacher": teacher} if teacher else {}
+        self.loss = losses.build(self.spec.loss, **self.spec.loss_options, **through)
+        self.dev_step = tf.function(self._loss_of)
         state = tf.train.Checkpoint(separator=self.separator, optimizer=self.optimizer, **counters)
         place = devices.own(checkpoint_dir)
         self.latest = tf.train.CheckpointManager(state, f"{place}/latest", max_to_keep=2)
@@ -183,7 +185,20 @@ class _Loop:
             self._count()
             self.latest.save()
         self.writer.close()
-        return self._trained(), self._figures()
+        figures = StageResult(
+            self.name,
+            self.recipe.model.network,
+            self.step,
+            float(self.dev_loss),
+            float(self.cpu_seconds) / 60,
+            self._out_of_patience(),
+            float(self.start_loss) if self.warm else None,
+        )
+        if self.spec.patience is not None and self.best.latest_checkpoint:
+            tf.train.Checkpoint(separator=self.separator).restore(self.best.latest_checkpoint).expect_partial()
+            return self.separator.with_precision("float32"), figures
+        with self._averaged():
+            return self.separator.with_precision("float32"), figures
 
     def _adam(self, report: Callable[[TrainingProgress], None]) -> None:
         # Resuming, other batches than those that were seen already.
@@ -214,10 +229,18 @@ class _Loop:
     def _after_step(self, loss: float, report: Callable[[TrainingProgress], None]) -> None:
         self.steps.assign_add(1)
         self._count()
-        self._check(loss)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the training loss became {loss} at step {self.step}: lower train.learning_rate "
+                f"(now {self.spec.learning_rate}) or set train.clip_norm (now {self.spec.clip_norm})"
+            )
         if self.step % self.spec.evaluate_every_steps == 0 or float(self.fraction) >= 1:
             self._evaluate()
-        self._log(loss)
+        with self.writer.as_default(step=self.step):
+            tf.summary.scalar("loss/train", loss)
+            tf.summary.scalar("learning_rate", self.optimizer.learning_rate)
+            if math.isfinite(float(self.dev_loss)):
+                tf.summary.scalar("loss/dev", self.dev_loss)
         fraction = float(self.fraction)
         report(TrainingProgress(self.name, self.step, fraction, loss, float(self.dev_loss), self.clock.left(fraction)))
         if time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes:
@@ -252,10 +275,6 @@ class _Loop:
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    @tf.function
-    def _dev_step(self, batch: tf.Tensor) -> tf.Tensor:
-        return self._loss_of(batch)
-
     def _loss_of(self, batch: tf.Tensor) -> tf.Tensor:
         references = spectrograms(batch, self.recipe)
         mixture = tf.reduce_sum(references, axis=-1)
@@ -267,19 +286,16 @@ class _Loop:
             self._evaluate()
             self.start_loss.assign(self.dev_loss)
         elif self.recipe.model.standardise:
-            self._adapt()
-
-    def _adapt(self) -> None:
-        """Measures the network's input on training mixtures as they are, which is quicker than augmented ones."""
-        plain = dataclasses.replace(self.spec, augment=(), augment_options={})
-        first = batches.training_batches(self.train_files, self.recipe.model, plain, self.spec.seed).take(ADAPT_BATCHES)
-        self.separator.adapt(first.map(lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1)))
+            plain = dataclasses.replace(self.spec, augment=(), augment_options={})  # quicker than augmented mixtures
+            stems = batches.training_batches(self.train_files, self.recipe.model, plain, self.spec.seed)
+            mixtures = stems.map(lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1))
+            self.separator.adapt(mixtures.take(ADAPT_BATCHES))
 
     def _evaluate(self) -> None:
         """Dev loss with the averaged weights; keeps the best weights and counts evaluations without improvement."""
         dev = batches.dev_batches(self.dev_files, self.recipe.model, self.spec)
         with self._averaged():
-            total = [(float(self._dev_step(batch)), int(batch.shape[0])) for batch in dev]
+            total = [(float(self.dev_step(batch)), int(batch.shape[0])) for batch in dev]
             if not total:  # a corpus may have no dev split: then there is nothing to stop early by
                 return
             mean = sum(loss * size for loss, size in total) / sum(size for _, size in total)
@@ -307,38 +323,6 @@ class _Loop:
         finally:
             for variable, value in zip(self.separator.trainable_variables, kept, strict=True):
                 variable.assign(value)
-
-    def _check(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the training loss became {loss} at step {self.step}: lower train.learning_rate "
-                f"(now {self.spec.learning_rate}) or set train.clip_norm (now {self.spec.clip_norm})"
-            )
-
-    def _log(self, loss: float) -> None:
-        with self.writer.as_default(step=self.step):
-            tf.summary.scalar("loss/train", loss)
-            tf.summary.scalar("learning_rate", self.optimizer.learning_rate)
-            if math.isfinite(float(self.dev_loss)):
-                tf.summary.scalar("loss/dev", self.dev_loss)
-
-    def _trained(self) -> Separator:
-        if self.spec.patience is not None and self.best.latest_checkpoint:
-            tf.train.Checkpoint(separator=self.separator).restore(self.best.latest_checkpoint).expect_partial()
-            return self.separator.with_precision("float32")
-        with self._averaged():
-            return self.separator.with_precision("float32")
-
-    def _figures(self) -> StageResult:
-        return StageResult(
-            self.name,
-            self.recipe.model.network,
-            self.step,
-            float(self.dev_loss),
-            float(self.cpu_seconds) / 60,
-            self._out_of_patience(),
-            float(self.start_loss) if self.warm else None,
-        )
 
 
 class _Clock:
@@ -369,13 +353,9 @@ def _optimizer(spec: TrainSpec, fraction: tf.Variable) -> keras.optimizers.Optim
     if spec.optimizer == "lbfgs":
         return keras.optimizers.SGD(jit_compile=False)
     return keras.optimizers.Adam(
-        learning_rate=Schedule(spec, fraction),
+        learning_rate=Schedule(spec, fraction),  # pyright: ignore[reportArgumentType]  # typed by its default
         global_clipnorm=spec.clip_norm,
         use_ema=spec.ema is not None,
         ema_momentum=spec.ema if spec.ema is not None else 0.99,
         jit_compile=False,
     )
-
-
-def _loss(spec: TrainSpec, teacher: Separator | None) -> losses.Loss:
-    return losses.build(spec.loss, **spec.loss_options, **({"teacher": teacher} if teacher else {}))

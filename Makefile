@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test test-slow lint format
+.PHONY: setup demo test test-slow lint style types docs format
 
 setup:
 	@.ci/setup
@@ -16,10 +16,17 @@ test: setup
 test-slow: setup
 	@$(PYTHON) -m pytest -m slow -n 0 -s
 
-lint: setup
+lint: style types
+
+style: setup
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
+
+types: setup
 	@$(PYTHON) -m pyright
+
+docs: setup
+	@$(PYTHON) -m mkdocs --quiet build --config-file docs/site/mkdocs.yml
 
 format: setup
 	@$(PYTHON) -m ruff format .

@@ -204,6 +204,7 @@ def test_the_wheel_has_every_file_of_the_packages(installed):
         "data/schema/schema.pbtxt",
     ):
         assert Path("pipeline", path) in got
+    assert {Path(name, "py.typed") for name in names} <= got
     assert {Path("pipeline/leaderboard/results/leaderboard.json"), Path("serving/config/batching.config")} <= got
 
 

@@ -27,12 +27,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from models import code_identity, streaming
 from models.directory import ModelDirectory
-from models.names import nearest
 from models.separator import Separator
 from models.spec import ModelSpec
 from models.streaming import StreamingSeparator
@@ -130,52 +128,6 @@ def signatures(separator: Separator) -> dict:
         return _separate_examples(separator.spec, serving_default, examples)
 
     return {"serving_default": serving_default, "wav": wav, "examples": examples, "describe": describe, **optional}
-
-
-class Exported:
-    """A SavedModel that `save` wrote, loaded into this process.
-
-    Attributes: `description` (that of its `ModelDirectory`), `targets`, `sample_rate_hz`, `channels`.
-    """
-
-    def __init__(self, directory: str | os.PathLike):
-        self.description = ModelDirectory(directory).description
-        self.targets: list[str] = self.description["targets"]
-        self.sample_rate_hz: int = self.description["sample_rate_hz"]
-        self.channels: int = self.description["channels"]
-        self._model = tf.saved_model.load(os.fspath(directory))
-
-    @property
-    def signature_names(self) -> list[str]:
-        """Names of the signatures, sorted."""
-        return sorted(self._model.signatures)
-
-    def signature(self, name: str):
-        """The function of a signature. Raises ValueError naming the nearest one for an unknown name."""
-        known = self.signature_names
-        if name not in known:
-            raise ValueError(f"signature is {name!r}; {nearest(name, known)}")
-        return self._model.signatures[name]
-
-    def separate(self, waveform: np.ndarray) -> dict[str, np.ndarray]:
-        """float32 [samples] or [samples, channels] at the model's rate -> {target: the same shape}.
-
-        Raises ValueError for another rank, or another number of channels than a model of several was built for.
-        """
-        waveform = np.asarray(waveform, np.float32)
-        multichannel = self.channels > 1
-        if waveform.ndim not in (1, 2) or (multichannel and waveform.shape[1:] != (self.channels,)):
-            legal = f"[samples, {self.channels}]" if multichannel else "[samples] or [samples, channels]"
-            raise ValueError(f"waveform has shape {list(waveform.shape)}; legal: {legal}.")
-        batch = waveform[np.newaxis] if multichannel or waveform.ndim == 1 else waveform.T
-        outputs = self.signature("serving_default")(mixture=tf.constant(batch))
-        stems = {target: outputs[target].numpy() for target in self.targets}
-        return {target: stem[0] if batch.ndim > waveform.ndim else stem.T for target, stem in stems.items()}
-
-
-def load(directory: str | os.PathLike) -> Exported:
-    """Loads what `save` wrote. Raises ValueError when `directory` holds no such model."""
-    return Exported(directory)
 
 
 def _mixture_spec(spec: ModelSpec) -> tf.TensorSpec:

@@ -6,8 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import models
-from models import exported as export
-from models import spectral, streaming
+from models import exported, spectral, streaming
 from models.directory import ModelDirectory
 from models.separator import Separator
 from models.spec import ModelSpec
@@ -184,8 +183,8 @@ def test_what_cannot_stream_says_why_in_one_sentence(network, changes, words):
     with pytest.raises(ValueError, match=words):
         StreamingSeparator(separator)
     assert "\n" not in streaming.obstacle(separator)
-    assert "stream" not in export.signatures(separator)
-    described = export.description(separator)
+    assert "stream" not in exported.signatures(separator)
+    described = exported.description(separator)
     assert (described["streams"], described["latency_samples"], described["latency_ms"]) == (False, None, None)
 
 
@@ -193,18 +192,18 @@ def test_what_cannot_stream_says_why_in_one_sentence(network, changes, words):
 def test_the_saved_model_streams_and_says_how(network, channels, tmp_path):
     separator = separator_of(network, channels=channels)
     spec = separator.spec
-    export.save(separator, tmp_path / "model")
-    exported = export.load(tmp_path / "model")
+    exported.save(separator, tmp_path / "model")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
     described = ModelDirectory(tmp_path / "model").description
     assert (described["streams"], described["latency_samples"], described["latency_ms"]) == (True, 64, 8.0)
-    told = exported.signature("describe")(query=tf.constant(["", ""]))
+    told = loaded.signatures["describe"](query=tf.constant(["", ""]))
     assert {name: list(value.numpy()) for name, value in told.items()} == {
         "sample_rate_hz": [RATE_HZ] * 2,
         "period_samples": [HOP] * 2,
         "hop": [HOP] * 2,
         "latency_samples": [FRAME_LENGTH] * 2,
     }
-    stream = exported.signature("stream")
+    stream = loaded.signatures["stream"]
     _, inputs = stream.structured_input_signature
     names = sorted(set(inputs) - {"mixture"})
     assert names == [f"state_{index}" for index in range(len(names))]

@@ -124,14 +124,14 @@ def baseline_sdr(run: history.Run) -> dict[str, float]:
 
 def judged_now(blessed: history.Run, run: history.Run) -> dict[str, float]:
     """The same of the model that one run pushed, separated and judged here on the songs of another."""
-    from models import exported
     from pipeline.data import tfrecords
+    from pipeline.evaluation import separators
     from pipeline.evaluation.bss_eval import v3
 
-    model, targets = exported.load(blessed.pushed), ("vocals", "accompaniment")
+    model, targets = separators.load(blessed.pushed), ("vocals", "accompaniment")
     scores = {}
     for track in tfrecords.read_tracks(f"{run.outputs['Examples'].uri}/Split-test", targets):
-        estimates = model.separate(track.mixture)
+        estimates = model(track.mixture, track.sample_rate_hz)
         found = v3.sources(*(np.stack([each[target] for target in targets]) for each in (track.stems, estimates)))
         scores[track.name] = float(found["SDR"][0])
     return scores

@@ -10,7 +10,7 @@ import pytest
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 
-from models import exported
+from models.directory import ModelDirectory
 from pipeline.config.config import Config, load, to_json
 from pipeline.data import ingest
 from pipeline.orchestration.cluster import emulate, executor, teachers
@@ -97,7 +97,7 @@ def test_a_training_takes_the_model_that_another_recipe_left(guide: Config, tmp_
     assert {path.name: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == {
         path.name: path.read_bytes() for path in made.rglob("*") if path.is_file()
     }
-    learnt = exported.load(train(student, examples, tmp_path))
+    learnt = ModelDirectory(train(student, examples, tmp_path))
     assert learnt.description["network"] == "or_unet"
     told = json.loads((tmp_path / "student/model/Format-Serving/assets.extra/config.json").read_text())
     assert told["train"]["teacher"] == "guide"

@@ -15,7 +15,7 @@ from pipeline.cli import tables
 from pipeline.common.progress import file_progress
 from pipeline.config.config import Config
 from pipeline.data import ingest, tfrecords
-from pipeline.data.tfrecords import TrackAudio
+from pipeline.data.datasets.track import Track
 from pipeline.evaluation import baselines
 from pipeline.evaluation.bss_eval import v3
 from pipeline.evaluation.spectrograms import Stft
@@ -64,7 +64,7 @@ def main(config: Config, workdir: Workdir) -> int:
     return 0 if gain_db >= MINIMUM_GAIN_DB else 3
 
 
-def held_out_song(config: Config) -> TrackAudio:
+def held_out_song(config: Config) -> Track:
     """A synthetic song of another seed, read back from TFRecords as the pipeline's own songs are."""
     changed = {"seed": HELD_OUT_SEED, "tracks": {"test": 1}, "allow_empty_splits": ["train", "dev"]}
     data = dataclasses.replace(config.data, options={**config.data.options, **changed})
@@ -75,7 +75,7 @@ def held_out_song(config: Config) -> TrackAudio:
         return next(tfrecords.read_tracks([shard.path(directory)], config.model.targets))
 
 
-def _scores(song: TrackAudio, separated: dict[str, Path], config: Config) -> dict[str, dict[str, dict[str, float]]]:
+def _scores(song: Track, separated: dict[str, Path], config: Config) -> dict[str, dict[str, dict[str, float]]]:
     """Method -> target -> metric: BSS Eval v3 over the whole song."""
     targets = config.model.targets
     served = {target: soundfile.read(path, dtype="float32", always_2d=True)[0] for target, path in separated.items()}
@@ -96,7 +96,7 @@ def _scores(song: TrackAudio, separated: dict[str, Path], config: Config) -> dic
     }
 
 
-def _print_scores(scores: dict[str, dict[str, dict[str, float]]], song: TrackAudio) -> None:
+def _print_scores(scores: dict[str, dict[str, dict[str, float]]], song: Track) -> None:
     seconds = len(song.mixture) / song.sample_rate_hz
     title = f"A held-out synthetic song of {seconds:g} s, BSS Eval v3 over the whole song, dB"
     table = Table("target", "method", *METRICS, title=title)

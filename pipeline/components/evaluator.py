@@ -26,9 +26,8 @@ from pipeline.common.progress import console
 from pipeline.components.pusher import SERVED_VERSION
 from pipeline.config import config as configuration
 from pipeline.config.config import Config
-from pipeline.data import catalogue, drift
-from pipeline.data import leaks as fingerprints
-from pipeline.data.catalogue import Entry
+from pipeline.data import catalogue, drift, leaks
+from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.drift import DataFacts
 from pipeline.evaluation import on_beam, report, results, speed
 from pipeline.evaluation.gate.checks import ModelFacts
@@ -83,9 +82,9 @@ def BssEvaluator(
     task = Task(examples.uri, tracks, models, settings)
     state = Path(evaluations, on_beam.key(task))
     scores = on_beam.judge(beam_pipeline, task, state)
-    leaks = fingerprints.problems(_leaks(examples.uri, tracks))
+    leaked = leaks.problems(_leaks(examples.uri, tracks))
     data = drift.describe(catalogue.read(examples.uri), settings.gate.drift)
-    result = _told_of_drift(conclude(scores, settings, unfit, _facts(model_dir, settings), leaks), data, settings)
+    result = _told_of_drift(conclude(scores, settings, unfit, _facts(model_dir, settings), leaked), data, settings)
     directory = Path(evaluation.uri)
     results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))
@@ -160,16 +159,16 @@ def _unfit(baseline_dir: str, config: Config) -> str:
     return ""
 
 
-def _chosen(artifact_uri: str, config: Config) -> list[Entry]:
+def _chosen(artifact_uri: str, config: Config) -> list[IngestedTrack]:
     entries = {entry.name: entry for entry in catalogue.read(artifact_uri) if entry.split == SPLIT}
     if not entries:
         raise ValueError(f"split {SPLIT!r} of the examples in {artifact_uri} has no tracks to judge a model by")
     return [entries[name] for name in spread(sorted(entries), config.evaluate.max_tracks)]
 
 
-def _leaks(artifact_uri: str, tracks: Sequence[Entry]) -> dict[str, str]:
+def _leaks(artifact_uri: str, tracks: Sequence[IngestedTrack]) -> dict[str, str]:
     trained = [entry for entry in catalogue.read(artifact_uri) if entry.split == _TRAINED_SPLIT]
-    return fingerprints.leaks(tracks, trained)
+    return leaks.find(tracks, trained)
 
 
 def _facts(directory: str, config: Config) -> ModelFacts:

@@ -74,10 +74,10 @@ class StemsDriver(driver.FileBasedDriver):
 
 def input_fingerprint(found: Sequence[Span]) -> str:
     """Of the data and of the code that reads it."""
-    return ":".join([code_fingerprint(), *(fingerprint(span.path) for span in found if span.path)])
+    return ":".join([code_fingerprint(), *(files_fingerprint(span.path) for span in found if span.path)])
 
 
-def fingerprint(path: str) -> str:
+def files_fingerprint(path: str) -> str:
     """SHA-256 of name, size and time of change (ns) of every file below a directory.
 
     Raises:
@@ -112,7 +112,7 @@ class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
     It fails, too, if the files have changed since the driver looked: then the newest span is still being written.
     """
 
-    def GetInputSourceToExamplePTransform(self) -> type[beam.PTransform]:
+    def GetInputSourceToExamplePTransform(self) -> type[_WriteShards]:
         """The transform that reads and writes all shards; its elements are what became of the tracks of each."""
         return _WriteShards
 
@@ -165,7 +165,7 @@ class _WriteShards(beam.PTransform):
         super().__init__()
         self._shards, self._data, self._artifact_uri = shards, data, artifact_uri
 
-    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+    def expand(self, pipeline: beam.Pipeline) -> beam.pvalue.PValue:
         write = beam.Map(_write_shard, self._data, self._artifact_uri)
         return pipeline | beam.Create(self._shards) | beam.Reshuffle() | "WriteShard" >> write
 
@@ -189,7 +189,7 @@ def _settings(exec_properties: Mapping[str, Any]) -> tuple[DataConfig, str]:
     proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], config)
     values = struct_pb2.Struct()
     config.custom_config.Unpack(values)
-    return DataConfig(**json.loads(values["data"])), values["report_dir"]
+    return DataConfig(**json.loads(str(values["data"]))), str(values["report_dir"])
 
 
 def _require_unchanged(before: str, found: Sequence[Span]) -> None:
@@ -206,7 +206,7 @@ def _spans(data: DataConfig, exec_properties: Mapping[str, Any]) -> list[Span]:
     if spans.is_pattern(pattern) or not spans.is_pattern(data.path):
         return spans.of(data, _last(exec_properties))
     base = exec_properties[specs.INPUT_BASE_KEY]
-    return [spans.at(os.path.abspath(data.path), os.path.join(base, line)) for line in pattern.splitlines()]
+    return [spans.at(os.path.abspath(str(data.path)), os.path.join(base, line)) for line in pattern.splitlines()]
 
 
 def _input_config(exec_properties: Mapping[str, Any]) -> example_gen_pb2.Input:

@@ -102,7 +102,7 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a schedule, a host or a login that cannot be."""
-        cron.check(self.cron)
+        cron.check_schedule(self.cron)
         if "@" in self.host:
             raise ValueError(f"host names a user before {self.host.rpartition('@')[2]!r}: legal is a host alone")
         if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.host):

@@ -18,7 +18,7 @@ _DESCRIPTOR = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourl
 _RANGE = re.compile(r"(?P<first>\*|\?|\w+)(-(?P<last>\w+))?(/(?P<step>[1-9]\d*))?")
 
 
-def check(expression: str) -> None:
+def check_schedule(expression: str) -> None:
     """Raises ValueError, in one sentence, for what Kubeflow would refuse, or accept and read as something else."""
     if _DESCRIPTOR.fullmatch(expression):
         return

@@ -21,7 +21,7 @@ def excerpt(segment: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
 
 def pad(piece: tf.Tensor, samples: int | tf.Tensor) -> tf.Tensor:
     """Silence at the end, up to `samples`."""
-    padded = tf.pad(piece, [[0, samples - tf.shape(piece)[0]], [0, 0], [0, 0]])
+    padded = tf.pad(piece, tf.stack([[0, samples - tf.shape(piece)[0]], [0, 0], [0, 0]]))
     return tf.ensure_shape(padded, [samples if isinstance(samples, int) else None, *piece.shape[1:]])
 
 
@@ -29,8 +29,8 @@ def circular_shift(segment: tf.Tensor, step_samples: int, seed: tf.Tensor) -> tf
     """Rolls the first target in time against the others by a random multiple of `step_samples` (Huang et al. 2014, 3.1)."""
     steps = tf.shape(segment)[0] // step_samples + 1
     shift = step_samples * tf.random.stateless_uniform([], seed, 0, steps, tf.int32)
-    first = tf.roll(segment[..., :1], shift, axis=0)
-    return tf.concat([first, segment[..., 1:]], axis=-1)
+    first, others = tf.split(segment, [1, -1], axis=-1)
+    return tf.concat([tf.roll(first, shift, axis=0), others], axis=-1)
 
 
 def speed(segment: tf.Tensor, factor: float) -> tf.Tensor:
@@ -44,7 +44,7 @@ def speed(segment: tf.Tensor, factor: float) -> tf.Tensor:
     spectrum = tf.signal.rfft(tf.transpose(pad(segment, padded_length), [1, 2, 0]))
     bins = tf.minimum(padded_length, resampled_length) // 2 + 1
     missing = resampled_length // 2 + 1 - bins
-    spectrum = tf.pad(spectrum[..., :bins], [[0, 0], [0, 0], [0, missing]])
+    spectrum = tf.pad(spectrum[..., :bins], tf.stack([[0, 0], [0, 0], [0, missing]]))
     resampled = tf.signal.irfft(spectrum, [resampled_length])[..., :new_length]
     scale = tf.cast(resampled_length, tf.float32) / tf.cast(padded_length, tf.float32)
     result = tf.transpose(resampled * scale, [2, 0, 1])
@@ -60,13 +60,14 @@ def remix(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
 
     The first target stays where it is, so that every excerpt keeps one of its own stems.
     """
-    targets = [batch[..., 0]]
-    size = tf.shape(batch)[0]
-    for index in range(1, batch.shape[-1]):
+    first, *others = tf.unstack(batch, axis=-1)
+    size = tf.shape(batch)[:1]
+    targets = [first]
+    for index, target in enumerate(others, 1):
         own = seed + 2 * index
-        order = tf.argsort(tf.random.stateless_uniform([size], own))
-        moved = tf.random.stateless_uniform([size], own + 1) < probability
-        targets.append(tf.gather(batch[..., index], tf.where(moved, order, tf.range(size))))
+        order = tf.argsort(tf.random.stateless_uniform(size, own))
+        moved = tf.random.stateless_uniform(size, own + 1) < probability
+        targets.append(tf.gather(target, tf.where(moved, order, tf.range(size[0]))))
     return tf.stack(targets, axis=-1)
 
 
@@ -79,5 +80,5 @@ def gain(batch: tf.Tensor, deviation_db: float, seed: tf.Tensor) -> tf.Tensor:
 
 def channel_swap(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """Reverses the order of channels of whole excerpts (all stems together) with `probability`."""
-    swapped = tf.random.stateless_uniform([tf.shape(batch)[0], 1, 1, 1], seed) < probability
+    swapped = tf.random.stateless_uniform(tf.stack([tf.shape(batch)[0], 1, 1, 1]), seed) < probability
     return tf.where(swapped, tf.reverse(batch, axis=[2]), batch)

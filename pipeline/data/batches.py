@@ -38,7 +38,10 @@ def training_batches(files: Sequence[str], model: ModelSpec, train: TrainSpec, s
     options = augmentation_options(train)
     segments = _segments(files, model, seed)
     if "speed" in train.augment:
-        segments = _with_speed_copies(segments, options["speed"]["factors"])
+        as_played = segments
+        for factor in options["speed"]["factors"]:
+            faster = as_played.map(functools.partial(_at_speed, factor=factor), num_parallel_calls=tf.data.AUTOTUNE)
+            segments = segments.concatenate(faster)
     if sum(Path(name).stat().st_size for name in files) < CACHE_BYTES:
         segments = segments.cache()
     segments = segments.shuffle(train.shuffle_buffer, seed=seed).repeat()
@@ -108,15 +111,6 @@ def _stems(record: tf.Tensor, model: ModelSpec) -> tf.Tensor:
     return tf.ensure_shape(stems, [None, model.channels, len(model.targets)])
 
 
-def _with_speed_copies(segments: tf.data.Dataset, factors: Sequence[float]) -> tf.data.Dataset:
-    """All segments, then all of them again at every other speed."""
-    copies = segments
-    for factor in factors:
-        faster = segments.map(functools.partial(_at_speed, factor=factor), num_parallel_calls=tf.data.AUTOTUNE)
-        copies = copies.concatenate(faster)
-    return copies
-
-
 def _at_speed(segment: tf.Tensor, factor: float) -> tf.Tensor:
     faster = augment.speed(tf.cast(segment, tf.float32), factor)
     return tf.cast(tf.clip_by_value(tf.round(faster), -32768, 32767), tf.int16)
@@ -128,13 +122,8 @@ def _excerpts(segment: tf.Tensor, samples: int, train: TrainSpec, options: dict,
         segment = augment.circular_shift(segment, options["circular_shift"]["step_samples"], seed)
     count = tf.maximum(tf.shape(segment)[0] // samples, 1)
     seeds = tf.stack([tf.fill([count], seed[0]), tf.range(count)], axis=1)
-    return tf.map_fn(
-        lambda own: augment.excerpt(segment, samples, own), seeds, fn_output_signature=_like(segment, samples)
-    )
-
-
-def _like(segment: tf.Tensor, samples: int) -> tf.TensorSpec:
-    return tf.TensorSpec([samples, *segment.shape[1:]], segment.dtype)
+    like = tf.TensorSpec([samples, *segment.shape[1:]], segment.dtype)
+    return tf.map_fn(lambda own: augment.excerpt(segment, samples, own), seeds, fn_output_signature=like)
 
 
 def _augmented(batch: tf.Tensor, train: TrainSpec, options: dict, seed: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ FILE = "tracks.json"
 
 
 @dataclass(frozen=True)
-class Entry:
+class IngestedTrack:
     """One ingested track.
 
     file: the TFRecord file that holds it, relative to the artifact.
@@ -39,7 +39,7 @@ class Entry:
         return self.samples / self.sample_rate_hz
 
 
-def write(entries: Iterable[Entry], artifact_uri: str) -> None:
+def write(entries: Iterable[IngestedTrack], artifact_uri: str) -> None:
     """Writes the catalogue in the order of splits and names; completely or not at all.
 
     Raises:
@@ -56,7 +56,7 @@ def write(entries: Iterable[Entry], artifact_uri: str) -> None:
         raise OSError(f"Cannot write {path}: {error.message}") from error
 
 
-def read(artifact_uri: str) -> list[Entry]:
+def read(artifact_uri: str) -> list[IngestedTrack]:
     """The tracks of an Examples artifact in the order of splits and names.
 
     Raises:
@@ -66,4 +66,4 @@ def read(artifact_uri: str) -> list[Entry]:
     if not tf.io.gfile.exists(path):
         raise ValueError(f"the examples in {artifact_uri} have no {FILE}: ingest the data again with this version")
     with tf.io.gfile.GFile(path) as file:
-        return [Entry(**fields) for fields in json.loads(file.read())]
+        return [IngestedTrack(**fields) for fields in json.loads(file.read())]

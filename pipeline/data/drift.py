@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from pipeline.config.gate import DriftLimits
-from pipeline.data.catalogue import Entry
+from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.spans import KEY
 
@@ -72,14 +72,17 @@ class DataFacts:
         )
 
 
-def describe(entries: Sequence[Entry], limits: DriftLimits, now: datetime | None = None) -> DataFacts:
+def describe(entries: Sequence[IngestedTrack], limits: DriftLimits, now: datetime | None = None) -> DataFacts:
     """The facts of an Examples artifact from its catalogue. `now`: the time of the judgement, else the clock's."""
-    spans: dict[str, list[Entry]] = {}
+    spans: dict[str, list[IngestedTrack]] = {}
     for entry in entries:
         spans.setdefault(entry.metadata.get(KEY, ""), []).append(entry)
     ordered = sorted(spans, key=_place)
     facts = tuple(_span(name, spans[name]) for name in ordered)
-    age = _age_days([span.modified for span in facts if span.modified], now or datetime.now(UTC))
+    newest_change = max(span.modified for span in facts) if facts else ""
+    age = None
+    if newest_change:
+        age = ((now or datetime.now(UTC)) - datetime.fromisoformat(newest_change)).total_seconds() / 86400
     if len(ordered) < 2:
         unknown = "there is one span only (data.spans)"
         return DataFacts(facts, age, (), limits.divergence, unknown)
@@ -90,7 +93,12 @@ def describe(entries: Sequence[Entry], limits: DriftLimits, now: datetime | None
             f"one of the last two spans has {fewest} segments, fewer than {limits.min_values} (gate.drift.min_values)"
         )
         return DataFacts(facts, age, (), limits.divergence, unknown)
-    return DataFacts(facts, age, _compare(before, newest, limits.divergence), limits.divergence, "")
+    features = (
+        FeatureDrift(name, _moments(before[name]), _moments(newest[name]), divergence, divergence > limits.divergence)
+        for name, divergence in _divergences(before, newest, limits.divergence).items()
+    )
+    largest_first = tuple(sorted(features, key=lambda feature: (-feature.divergence, feature.name)))
+    return DataFacts(facts, age, largest_first, limits.divergence, "")
 
 
 def to_json(facts: DataFacts) -> str:
@@ -102,31 +110,16 @@ def _place(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdecimal() else (-1, name)
 
 
-def _span(name: str, entries: Sequence[Entry]) -> SpanFacts:
+def _span(name: str, entries: Sequence[IngestedTrack]) -> SpanFacts:
     tracks = {split: sum(entry.split == split for entry in entries) for split in SPLITS}
     hours = sum(entry.seconds for entry in entries) / 3600
     return SpanFacts(name, tracks, hours, max(entry.modified for entry in entries))
 
 
-def _age_days(modified: Sequence[str], now: datetime) -> float | None:
-    return (now - datetime.fromisoformat(max(modified))).total_seconds() / 86400 if modified else None
-
-
-def _values(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
+def _values(entries: Sequence[IngestedTrack]) -> dict[str, np.ndarray]:
     """Feature -> its values in all segments."""
     names = sorted({name for entry in entries for name in entry.measured})
     return {name: np.array([v for entry in entries for v in entry.measured.get(name, ())]) for name in names}
-
-
-def _compare(
-    before: Mapping[str, np.ndarray], newest: Mapping[str, np.ndarray], threshold: float
-) -> tuple[FeatureDrift, ...]:
-    """The drift of the features that both have, the largest first."""
-    features = (
-        FeatureDrift(name, _moments(before[name]), _moments(newest[name]), divergence, divergence > threshold)
-        for name, divergence in _divergences(before, newest, threshold).items()
-    )
-    return tuple(sorted(features, key=lambda feature: (-feature.divergence, feature.name)))
 
 
 def _divergences(

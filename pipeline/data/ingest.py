@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from pipeline.data import catalogue, datasets, leaks, schema, spans, tfrecords
-from pipeline.data.datasets.track import SPLITS, TrackRef, check, clipping_ratio, convert, group
+from pipeline.data.datasets.track import SPLITS, TrackRef, check_track, clipping_ratio, convert, group
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
@@ -106,7 +106,9 @@ def report(data: DataConfig, entries: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> None:
     """Writes `tracks.json` of the tracks that were ingested (see `pipeline.data.catalogue`)."""
-    catalogue.write([catalogue.Entry(**entry[_CATALOGUE]) for entry in entries if _CATALOGUE in entry], artifact_uri)
+    catalogue.write(
+        [catalogue.IngestedTrack(**entry[_CATALOGUE]) for entry in entries if _CATALOGUE in entry], artifact_uri
+    )
 
 
 def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:
@@ -173,7 +175,7 @@ def _write_track(
     try:
         read = datasets.reader(data.format).load(ref, _options(data))
         original = replace(read, metadata={**read.metadata, **ref.metadata})
-        check(original)
+        check_track(original)
         track = convert(group(original, data.targets), data.sample_rate_hz, data.channels)
     except (ValueError, OSError) as error:
         return {**known, "metadata": dict(ref.metadata), "reason": str(error)}
@@ -184,14 +186,14 @@ def _write_track(
             values.append(round(example.features.feature[name].float_list.value[0], 4))
         write(example)
     times = [Path(each).stat().st_mtime for each in ref.files]
-    listed = catalogue.Entry(
+    listed = catalogue.IngestedTrack(
         track.name,
         track.split,
         file,
         samples=len(track.mixture),
         sample_rate_hz=track.sample_rate_hz,
         metadata=dict(track.metadata),
-        fingerprint=leaks.fingerprint(track),
+        fingerprint=leaks.audio_fingerprint(track),
         modified=datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else "",
         measured=measured,
     )

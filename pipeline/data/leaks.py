@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.data.catalogue import Entry
+from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.datasets.track import Track
 
 POINTS = 64
@@ -27,11 +27,11 @@ _TENTHS = 10
 _NAMED = 3
 
 
-def fingerprint(track: Track) -> dict[str, str | list[int]]:
+def audio_fingerprint(track: Track) -> dict[str, str | list[int]]:
     """`digest` of the mixture's samples, and the `envelope` of the mixture and, where there are some, of the vocals."""
     signals = {"mixture": track.mixture, **track.stems}
     envelopes = {name: envelope(signals[name]) for name in CORRELATIONS if name in signals}
-    return {"digest": hashlib.sha256(np.ascontiguousarray(track.mixture)).hexdigest(), **envelopes}
+    return {"digest": hashlib.sha256(track.mixture.tobytes()).hexdigest(), **envelopes}
 
 
 def envelope(signal: np.ndarray) -> list[int]:
@@ -44,7 +44,7 @@ def envelope(signal: np.ndarray) -> list[int]:
     return np.rint(_TENTHS * 10 * np.log10(floored)).astype(int).tolist()
 
 
-def leaks(tested: Sequence[Entry], trained: Sequence[Entry]) -> dict[str, str]:
+def find(tested: Sequence[IngestedTrack], trained: Sequence[IngestedTrack]) -> dict[str, str]:
     """Names of test tracks -> the name of a training track that holds the same mixture or the same vocals."""
     if not tested or not trained:
         return {}
@@ -63,11 +63,11 @@ def problems(found: Mapping[str, str]) -> list[str]:
     return [*words[:_NAMED], f"and {more} more test tracks are also in the training split"] if more > 0 else words
 
 
-def _digests(entries: Sequence[Entry]) -> np.ndarray:
+def _digests(entries: Sequence[IngestedTrack]) -> np.ndarray:
     return np.array([entry.fingerprint["digest"] for entry in entries])
 
 
-def _shapes(entries: Sequence[Entry], signal: str) -> np.ndarray:
+def _shapes(entries: Sequence[IngestedTrack], signal: str) -> np.ndarray:
     """The envelopes [tracks, points] without their mean, at unit norm; zero where there is none or a steady one."""
     levels = np.array([entry.fingerprint.get(signal, [0] * POINTS) for entry in entries], dtype=np.float64) / _TENTHS
     centred = levels - levels.mean(axis=1, keepdims=True)

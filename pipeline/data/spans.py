@@ -65,9 +65,10 @@ def find(pattern: str, count: int, last: int | None = None) -> list[Span]:
     """The newest `count` spans that a pattern leads to, oldest first, and of each its newest version."""
     expression = _expression(pattern)
     newest: dict[int, Span] = {}
-    for path in glob.glob(_PLACEHOLDER.sub("*", _escaped(pattern))):
+    literal = re.sub(r"[*?]|\[", lambda wildcard: f"[{wildcard[0]}]", pattern)  # for glob, between the placeholders
+    for path in glob.glob(_PLACEHOLDER.sub("*", literal)):
         span = _read(expression.fullmatch(path), path) if os.path.isdir(path) else None
-        if span is None or (last is not None and span.number > last):
+        if span is None or span.number is None or (last is not None and span.number > last):
             continue
         newest[span.number] = max(newest.get(span.number, span), span, key=lambda each: each.version or 0)
     if not newest:
@@ -78,11 +79,6 @@ def find(pattern: str, count: int, last: int | None = None) -> list[Span]:
 def at(pattern: str, path: str) -> Span:
     """The span that a pattern leads to at this path."""
     return _read(_expression(pattern).fullmatch(path), path) or Span(path)
-
-
-def _escaped(pattern: str) -> str:
-    """The pattern with what `glob` would take for wildcards between its placeholders made plain."""
-    return re.sub(r"[*?]|\[", lambda wildcard: f"[{wildcard[0]}]", pattern)
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

@@ -11,9 +11,8 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -25,19 +24,6 @@ FLOOR_DB = -120.0
 _CEILING = 32767 / FULL_SCALE
 _SILENCE_DB = -60.0
 _BLOCK_SECONDS = 0.02
-
-
-@dataclass(frozen=True)
-class TrackAudio:
-    """A whole track put together from its segments: signals are float32 [samples, channels]; `metadata` are the groups
-    that it belongs to, such as {"singer": "Ani"}."""
-
-    name: str
-    split: str
-    sample_rate_hz: int
-    mixture: np.ndarray
-    stems: Mapping[str, np.ndarray]
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -79,7 +65,9 @@ def encode(track: Track, segment_samples: int, clipping_ratio: float = 0.0) -> I
     power = _power(pcm["mixture"])
     for segment, start in enumerate(range(0, samples, segment_samples)):
         part = {name: signal[start : start + segment_samples] for name, signal in pcm.items()}
-        yield _example({**common, "segment": segment, **_measured(part, track.sample_rate_hz, power), **part})
+        values = {**common, "segment": segment, **_measured(part, track.sample_rate_hz, power), **part}
+        features = {name: _feature(value) for name, value in values.items()}
+        yield tf.train.Example(features=tf.train.Features(feature=features))
 
 
 def _measured(part: Mapping[str, np.ndarray], sample_rate_hz: int, mixture_power: float) -> dict[str, Any]:
@@ -116,10 +104,6 @@ def _silence_ratio(pcm: np.ndarray, sample_rate_hz: int) -> float:
     squares = ((pcm.astype(np.float64) / FULL_SCALE) ** 2).mean(axis=1)
     powers = np.add.reduceat(squares, starts) / np.diff(np.append(starts, len(pcm)))
     return float(np.mean(powers < 10 ** (_SILENCE_DB / 10)))
-
-
-def _example(values: Mapping[str, Any]) -> tf.train.Example:
-    return tf.train.Example(features=tf.train.Features(feature={n: _feature(v) for n, v in values.items()}))
 
 
 def _feature(value: Any) -> tf.train.Feature:
@@ -206,7 +190,7 @@ def shards(split_directory: str | Path) -> list[str]:
     return files
 
 
-def read_tracks(source: str | Path | Sequence[str], targets: Sequence[str]) -> Iterator[TrackAudio]:
+def read_tracks(source: str | Path | Sequence[str], targets: Sequence[str]) -> Iterator[Track]:
     """Whole tracks, one after the other, from a `Split-<name>` directory or a list of its files.
 
     Raises:
@@ -216,8 +200,10 @@ def read_tracks(source: str | Path | Sequence[str], targets: Sequence[str]) -> I
     records = tf.data.TFRecordDataset(files, compression_type="GZIP")
     decoded = records.map(functools.partial(decode, targets=tuple(targets)), num_parallel_calls=1, deterministic=True)
     pending: list[dict[str, Any]] = []
-    for segment in decoded.as_numpy_iterator():
-        _expect_next(pending, segment)
+    for segment in cast("Iterator[dict[str, Any]]", decoded.as_numpy_iterator()):
+        number = segment["segment"]
+        if number != len(pending) or (pending and segment["track"] != pending[0]["track"]):
+            raise ValueError(f"Segment {number} of track {_name(segment)!r} is out of order in the TFRecords.")
         pending.append(segment)
         if len(pending) == segment["segments"]:
             yield _join(pending, targets)
@@ -226,14 +212,9 @@ def read_tracks(source: str | Path | Sequence[str], targets: Sequence[str]) -> I
         raise ValueError(f"Track {_name(pending[0])!r} breaks off after {len(pending)} of its segments.")
 
 
-def _expect_next(pending: Sequence[Mapping[str, Any]], segment: Mapping[str, Any]) -> None:
-    if segment["segment"] != len(pending) or (pending and segment["track"] != pending[0]["track"]):
-        raise ValueError(f"Segment {segment['segment']} of track {_name(segment)!r} is out of order in the TFRecords.")
-
-
-def _join(segments: Sequence[Mapping[str, Any]], targets: Sequence[str]) -> TrackAudio:
+def _join(segments: Sequence[Mapping[str, Any]], targets: Sequence[str]) -> Track:
     first = segments[0]
-    return TrackAudio(
+    return Track(
         name=_name(first),
         split=first["split"].decode(),
         sample_rate_hz=int(first["sample_rate_hz"]),

@@ -17,8 +17,8 @@ from pipeline.common import files, progress
 from pipeline.config import config as configuration
 from pipeline.config.config import Config
 from pipeline.data import tfrecords
-from pipeline.data.catalogue import Entry
-from pipeline.data.tfrecords import TrackAudio
+from pipeline.data.catalogue import IngestedTrack
+from pipeline.data.datasets.track import Track
 from pipeline.evaluation import results
 from pipeline.evaluation import separators as saved_model
 from pipeline.evaluation.judge import evaluate_tracks
@@ -33,11 +33,11 @@ class Task:
     """What is to be judged: tracks of an Examples artifact, by models (method -> directory of its SavedModel)."""
 
     artifact_uri: str
-    tracks: Sequence[Entry]
+    tracks: Sequence[IngestedTrack]
     models: Mapping[str, str]
     config: Config
 
-    def file(self, track: Entry) -> str:
+    def file(self, track: IngestedTrack) -> str:
         """The TFRecord file of a track."""
         return f"{self.artifact_uri}/{track.file}"
 
@@ -105,7 +105,7 @@ def separator(directory: str) -> saved_model.Separator:
     return saved_model.load(directory)
 
 
-def read(files: Sequence[str], names: Iterable[str], config: Config) -> Iterator[TrackAudio]:
+def read(files: Sequence[str], names: Iterable[str], config: Config) -> Iterator[Track]:
     """The tracks of these names in TFRecord files, with the targets of the configuration."""
     wanted = frozenset(names)
     return (track for track in tfrecords.read_tracks(files, config.model.targets) if track.name in wanted)

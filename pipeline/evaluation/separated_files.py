@@ -19,7 +19,7 @@ import soundfile
 
 from models.names import nearest
 from pipeline.data.datasets import audio, musdb18
-from pipeline.data.datasets.track import ACCOMPANIMENT, BadTrackError, Track, TrackRef, total
+from pipeline.data.datasets.track import ACCOMPANIMENT, BadTrackError, Track, TrackRef, mix
 
 TOLERATED_SECONDS = 0.1
 MIXTURE = "mixture"
@@ -283,14 +283,14 @@ def _reference(stems: Mapping[str, np.ndarray], target: str) -> np.ndarray:
     """A stem, or for the accompaniment all stems but the vocals."""
     if target in stems:
         return stems[target]
-    return total([stem for name, stem in stems.items() if name != _VOCALS])
+    return mix([stem for name, stem in stems.items() if name != _VOCALS])
 
 
 def _sum(stems: Mapping[str, np.ndarray]) -> np.ndarray:
     parts = [name for name in stems if name not in (_VOCALS, ACCOMPANIMENT)]
     if ACCOMPANIMENT in stems and parts:
         raise BadTrackError(f"its reference has an accompaniment and also {', '.join(parts)}: it needs a mixture.wav")
-    return total(list(stems.values()))
+    return mix(list(stems.values()))
 
 
 def _format(path: Path) -> _Format:

@@ -2,7 +2,7 @@
 
 A reader module offers `OPTIONS` (its options and their defaults), `discover(path, options) -> list[TrackRef]` and
 `load(ref, options) -> Track`. A new layout is one new file in this directory. Nothing heavy is imported before a
-reader is asked for.
+reader is asked for, and a reader knows nothing of pipelines: paths and options in, tracks out.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.datasets import audio
-from pipeline.data.datasets.track import SPLITS, BadTrackError, Track, TrackRef, split_by_hash, total, unique
+from pipeline.data.datasets.track import SPLITS, BadTrackError, Track, TrackRef, mix, split_by_hash, unique
 
 OPTIONS: dict[str, Any] = {"dev_fraction": 0.1, "test_fraction": 0.1}
 _SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
@@ -35,11 +35,15 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     root = Path(path)
     if not root.is_dir():
         raise ValueError(f"{path} is not a directory: expected one directory per track with files named by stem.")
-    _refuse_loose_files(root)
+    if loose := _audio_files(root, _SUFFIXES | _UNREAD_SUFFIXES):
+        raise ValueError(f"{loose[0]} lies outside of a track: expected one directory per track in {root}.")
     split_folders = [split for split in SPLITS if (root / split).is_dir() and not _audio_files(root / split)]
     if split_folders:
         refs = [_ref(track, split) for split in split_folders for track in _directories(root / split)]
-        _refuse_strays(root, split_folders)
+        if strays := [child.name for child in _directories(root) if child.name not in split_folders]:
+            raise ValueError(
+                f"{root} has split folders ({', '.join(split_folders)}) and also {strays[0]!r} beside them."
+            )
     else:
         fractions = options["dev_fraction"], options["test_fraction"]
         refs = [_ref(track, split_by_hash(track.name, *fractions)) for track in _directories(root)]
@@ -66,7 +70,10 @@ def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
     if not stems:
         raise BadTrackError("it has a mixture but no stems")
     if mixture is None:
-        mixture = _sum(stems)
+        lengths = {name: len(stem) for name, stem in stems.items()}
+        if len(set(lengths.values())) > 1:
+            raise BadTrackError(f"its stems differ in length ({_listing(lengths)} samples)")
+        mixture = mix(list(stems.values()))
     return Track(ref.name, ref.split, next(iter(rates.values())), mixture, stems, _metadata(ref))
 
 
@@ -81,18 +88,6 @@ def _directories(root: Path) -> list[Path]:
 
 def _audio_files(directory: Path, suffixes: frozenset[str] = _SUFFIXES) -> list[Path]:
     return sorted(file for file in directory.iterdir() if file.suffix.lower() in suffixes and file.is_file())
-
-
-def _refuse_loose_files(root: Path) -> None:
-    loose = _audio_files(root, _SUFFIXES | _UNREAD_SUFFIXES)
-    if loose:
-        raise ValueError(f"{loose[0]} lies outside of a track: expected one directory per track in {root}.")
-
-
-def _refuse_strays(root: Path, split_folders: list[str]) -> None:
-    strays = [child.name for child in _directories(root) if child.name not in split_folders]
-    if strays:
-        raise ValueError(f"{root} has split folders ({', '.join(split_folders)}) and also {strays[0]!r} beside them.")
 
 
 def _read_all(files: tuple[str, ...]) -> dict[str, tuple[np.ndarray, int]]:
@@ -123,13 +118,6 @@ def _metadata(ref: TrackRef) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise BadTrackError(f'{_METADATA} is no mapping of names to texts, such as {{"genre": "Rock"}}')
     return found
-
-
-def _sum(stems: Mapping[str, np.ndarray]) -> np.ndarray:
-    lengths = {name: len(stem) for name, stem in stems.items()}
-    if len(set(lengths.values())) > 1:
-        raise BadTrackError(f"its stems differ in length ({_listing(lengths)} samples)")
-    return total(list(stems.values()))
 
 
 def _listing(numbers: Mapping[str, int]) -> str:

@@ -67,7 +67,7 @@ def mix_at_0_db(music: np.ndarray, vocals: np.ndarray) -> tuple[np.ndarray, np.n
     """
     norms = [float(np.linalg.norm(signal.astype(np.float64))) for signal in (music, vocals)]
     if not np.isfinite(norms).all() or not len(music):
-        return music, vocals  # track.check() finds the words for it
+        return music, vocals  # check_track finds the words for it
     if min(norms) == 0.0:
         raise BadTrackError(f"its {'music' if norms[0] == 0.0 else 'voice'} is silent, so 0 dB mixing is not defined")
     level = (norms[0] * norms[1]) ** 0.5
@@ -84,13 +84,9 @@ def _listed_splits(folder: Path, clips: Mapping[str, Path]) -> dict[str, str]:
         for name in file.read_text().split():
             if splits.setdefault(name, split) != split:
                 raise ValueError(f"Clip {name!r} is listed for {splits[name]} and, in {file}, for {split}.")
-    _compare(splits, clips, folder)
-    return splits
-
-
-def _compare(splits: Mapping[str, str], clips: Mapping[str, Path], folder: Path) -> None:
     absent, unlisted = sorted(splits.keys() - clips.keys()), sorted(clips.keys() - splits.keys())
     if splits and absent:
         raise ValueError(f"{len(absent)} clips listed in {folder} have no file in Wavfile, the first: {absent[0]!r}.")
     if splits and unlisted:
         raise ValueError(f"{len(unlisted)} clips are in no list of {folder}, the first: {unlisted[0]!r}.")
+    return splits

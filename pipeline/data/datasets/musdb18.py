@@ -59,7 +59,7 @@ def _read(file: Path) -> tuple[np.ndarray, int]:
 
     try:
         track = musdb.MultiTrack(path=str(file), name=file.name.removesuffix(_SUFFIX), stem_id=0, is_wav=False)
-        return np.asarray(track.stems), int(track.rate)
+        return np.asarray(track.stems), int(track.rate or 0)
     except Exception as error:  # stempeg and ffmpeg-python raise what they like
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BadTrackError(f"{file.name} is no readable stem file ({reason})") from error

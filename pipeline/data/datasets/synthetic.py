@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
-from pipeline.data.datasets.track import SPLITS, Track, TrackRef, total, unique
+from pipeline.data.datasets.track import SPLITS, Track, TrackRef, mix, unique
 
 OPTIONS: dict[str, Any] = {
     "tracks": {"train": 12, "dev": 2, "test": 2},
@@ -79,10 +79,14 @@ def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
     Metadata: `singer`, a high or a low voice, and `genre`, which here is the timbre of the chords.
     """
     rng = np.random.default_rng([options["seed"], SPLITS.index(ref.split), int(ref.name.rpartition("-")[2])])
-    song = _song(rng, options["sample_rate_hz"], options["seconds"])
+    beat_seconds = 60.0 / rng.uniform(80, 140)
+    progression = _PROGRESSIONS[rng.integers(len(_PROGRESSIONS))]
+    rate_hz = options["sample_rate_hz"]
+    samples = round(options["seconds"] * rate_hz)
+    song = _Song(rng, rate_hz, samples, beat_seconds, int(rng.integers(48, 60)), progression)
     mono = {"vocals": _voice(song), "drums": _drums(song), "bass": _bass(song), "other": _chords(song)}
     stems = _balance({name: _pan(stem, name, song, options["channels"]) for name, stem in mono.items()}, rng)
-    return Track(ref.name, ref.split, song.rate_hz, total(list(stems.values())), stems, song.metadata)
+    return Track(ref.name, ref.split, song.rate_hz, mix(list(stems.values())), stems, song.metadata)
 
 
 def _check(options: Mapping[str, Any]) -> None:
@@ -101,12 +105,6 @@ def _check(options: Mapping[str, Any]) -> None:
         )
     if not options["sample_rate_hz"] >= 8000:
         raise ValueError(f"data.options.sample_rate_hz must be at least 8000, but it is {options['sample_rate_hz']!r}.")
-
-
-def _song(rng: np.random.Generator, rate_hz: int, seconds: float) -> _Song:
-    beat_seconds = 60.0 / rng.uniform(80, 140)
-    progression = _PROGRESSIONS[rng.integers(len(_PROGRESSIONS))]
-    return _Song(rng, rate_hz, round(seconds * rate_hz), beat_seconds, int(rng.integers(48, 60)), progression)
 
 
 def _degree(song: _Song, degree: int | np.ndarray) -> Any:
@@ -147,7 +145,8 @@ def _melody(song: _Song) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             degree = int(np.clip(degree + rng.integers(-2, 3), -3, 8))
         time += song.beat_seconds * rng.choice([0.5, 1.0, 1.5])
     kept = [note for note in notes if note[0] < seconds]
-    return tuple(np.array(column) for column in zip(*kept, strict=True))
+    starts, lengths, degrees = (np.array(column) for column in zip(*kept, strict=True))
+    return starts, lengths, degrees
 
 
 def _held(song: _Song, starts: np.ndarray) -> np.ndarray:
@@ -216,9 +215,8 @@ def _consonants(song: _Song, starts: np.ndarray) -> np.ndarray:
         begin = max(0, int(start * rate) - length // 2)
         piece = envelope[begin : begin + length]
         piece += rng.uniform(0.3, 1.0) * np.hanning(length)[: len(piece)]
-    noise = signal.lfilter(
-        *signal.butter(2, rng.uniform(2500, 3500), "high", fs=rate), rng.standard_normal(song.samples)
-    )
+    coefficients: Any = signal.butter(2, rng.uniform(2500, 3500), "high", fs=rate)
+    noise = signal.lfilter(coefficients[0], coefficients[1], rng.standard_normal(song.samples))
     return 0.04 * envelope * noise
 
 
@@ -273,7 +271,7 @@ def _drums(song: _Song) -> np.ndarray:
         hits = [hat * rng.uniform(0.6, 1.0)]
         hits += [kick] if half % 4 == 0 or rng.random() < 0.1 else []
         hits += [snare * rng.uniform(0.8, 1.0)] if half % 4 == 2 else []
-        out[begin : begin + len(age)] += total(hits)
+        out[begin : begin + len(age)] += mix(hits)
     return out[: song.samples]
 
 
@@ -309,7 +307,7 @@ def _balance(stems: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[
     """The stems at the levels of a mix: the instruments against each other, the voice against their sum, then a peak."""
     levels_db = {"drums": 0.0, "bass": 0.0, "other": 0.0}
     played = {n: _at_rms(stems[n], level + rng.uniform(-2, 2)) for n, level in levels_db.items()}
-    backing = total(list(played.values()))
+    backing = mix(list(played.values()))
     vocals = _at_rms(stems["vocals"], 10 * np.log10(np.mean(backing**2)) + rng.uniform(-1, 1))
     gain = _PEAK / np.abs(backing + vocals).max()
     return {name: (stem * gain).astype(np.float32) for name, stem in {"vocals": vocals, **played}.items()}

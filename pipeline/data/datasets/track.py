@@ -69,7 +69,7 @@ def unique(refs: Sequence[TrackRef], where: str) -> list[TrackRef]:
     return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
 
 
-def check(track: Track) -> None:
+def check_track(track: Track) -> None:
     """Raises BadTrackError with the reason if the track is empty, too short, uneven, not finite or of no legal rate."""
     if track.sample_rate_hz <= 0:
         raise BadTrackError(f"its sample rate is {track.sample_rate_hz} Hz")
@@ -108,7 +108,7 @@ def group(track: Track, targets: Sequence[str]) -> Track:
     if others and ACCOMPANIMENT in stems:
         raise BadTrackError(f"it has an accompaniment and also {', '.join(others)}: which of them counts is not clear")
     if others and ACCOMPANIMENT in targets:
-        stems[ACCOMPANIMENT] = total([track.stems[name] for name in others])
+        stems[ACCOMPANIMENT] = mix([track.stems[name] for name in others])
     elif others:
         raise BadTrackError(f"no target takes its {', '.join(others)} (targets: {', '.join(targets)})")
     missing = [name for name in targets if name not in stems]
@@ -117,7 +117,7 @@ def group(track: Track, targets: Sequence[str]) -> Track:
     return replace(track, stems={name: stems[name] for name in targets})
 
 
-def total(signals: Sequence[np.ndarray]) -> np.ndarray:
+def mix(signals: Sequence[np.ndarray]) -> np.ndarray:
     """The sum of signals of one shape, in their order (which fixes the rounding)."""
     return reduce(np.add, signals)
 

@@ -1,4 +1,7 @@
-"""The hand-written schema of the scalar features in every tf.Example, and their names."""
+"""The hand-written schema of the scalar features in every tf.Example, and their names.
+
+Knows nothing but the names of targets; what writes the features and what validates them both ask here.
+"""
 
 from __future__ import annotations
 

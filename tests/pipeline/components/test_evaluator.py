@@ -87,8 +87,8 @@ def ingest(root: Path, tracks: Sequence[Track]) -> Path:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         tfrecords.write(tfrecords.encode(each, segment_samples=8000), str(root / file))
         facts = {"samples": len(each.mixture), "sample_rate_hz": RATE_HZ, "metadata": each.metadata}
-        print_of = leaks.fingerprint(each)
-        entries.append(catalogue.Entry(each.name, each.split, file, **facts, fingerprint=print_of))
+        print_of = leaks.audio_fingerprint(each)
+        entries.append(catalogue.IngestedTrack(each.name, each.split, file, **facts, fingerprint=print_of))
     catalogue.write(entries, str(root))
     return root
 

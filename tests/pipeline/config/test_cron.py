@@ -10,7 +10,7 @@ from pipeline.config import cron
     ["0 0 3 * * 1", "0 */15 9-17 1,15 JAN-MAR MON-FRI", "30 0 0 ? * SUN", "0 0 3/6 * * *", "@weekly", "@every 1h30m"],
 )
 def test_legal(legal: str) -> None:
-    cron.check(legal)
+    cron.check_schedule(legal)
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_legal(legal: str) -> None:
 )
 def test_wrong_in_one_sentence(wrong: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        cron.check(wrong)
+        cron.check_schedule(wrong)

@@ -16,7 +16,7 @@ from pipeline.data.datasets.track import (
     SPLITS,
     BadTrackError,
     Track,
-    check,
+    check_track,
     clipping_ratio,
     convert,
     group,
@@ -163,7 +163,7 @@ def test_conversion_changes_rate_and_channels_of_every_signal():
 )
 def test_unusable_tracks_are_refused(mixture, stem, rate_hz, reason):
     with pytest.raises(BadTrackError, match=reason):
-        check(Track("a", "train", rate_hz, mixture, {"vocals": stem}))
+        check_track(Track("a", "train", rate_hz, mixture, {"vocals": stem}))
 
 
 def test_clipping_is_seen_whatever_the_level():
@@ -339,7 +339,7 @@ def test_real_mir1k(request):
     assert [sum(ref.split == split for ref in refs) for split in SPLITS] == [171, 4, 124]
     assert all(mir1k.published_split(ref.name) == ref.split for ref in refs)
     track = mir1k.load(refs[0], {})
-    check(track)
+    check_track(track)
     assert track.sample_rate_hz == 16000
     assert track.mixture.shape[1] == 1
 
@@ -354,7 +354,7 @@ def test_real_musdb18(request):
         ("test", "The Easton Ellises"),
     ]
     track = musdb18.load(refs[0], {})
-    check(track)
+    check_track(track)
     assert sorted(track.stems) == ["bass", "drums", "other", "vocals"]
     assert track.sample_rate_hz == 44100
     assert track.mixture.shape == (300032, 2)

@@ -8,7 +8,7 @@ from scipy import signal
 
 from pipeline.data import datasets
 from pipeline.data.datasets import synthetic
-from pipeline.data.datasets.track import check, clipping_ratio, group
+from pipeline.data.datasets.track import check_track, clipping_ratio, group
 
 
 def options(**given):
@@ -44,7 +44,7 @@ def test_discovers_the_songs_asked_for():
 
 def test_songs_are_sound_and_sum_to_their_mixture(songs):
     for song in songs:
-        check(song)
+        check_track(song)
         assert song.mixture.shape == (160000, 1)
         assert song.mixture.dtype == np.float32
         assert sorted(song.stems) == ["bass", "drums", "other", "vocals"]

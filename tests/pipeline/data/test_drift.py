@@ -12,14 +12,14 @@ from models.checked import ConfigError
 from pipeline.config.config import load
 from pipeline.config.gate import DriftLimits
 from pipeline.data import drift
-from pipeline.data.catalogue import Entry
+from pipeline.data.catalogue import IngestedTrack
 
 
-def span(number: int, level_db: float, segments: int = 10, tracks: int = 20) -> list[Entry]:
+def span(number: int, level_db: float, segments: int = 10, tracks: int = 20) -> list[IngestedTrack]:
     """Tracks of 36 s whose levels have this mean and a deviation of 2 dB."""
     random = np.random.default_rng(number)
     return [
-        Entry(
+        IngestedTrack(
             f"{number}-{index}",
             "test" if index == 0 else "dev" if index == 1 else "train",
             file="",

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from pipeline.data import leaks
-from pipeline.data.catalogue import Entry
+from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.datasets import mir1k as reader
 from pipeline.data.datasets import synthetic
 from pipeline.data.datasets.track import Track
@@ -29,9 +29,10 @@ def trained() -> list[Track]:
     return songs("train", 12)
 
 
-def listed(tracks: Sequence[Track]) -> list[Entry]:
+def listed(tracks: Sequence[Track]) -> list[IngestedTrack]:
     return [
-        Entry(t.name, t.split, "", len(t.mixture), t.sample_rate_hz, t.metadata, leaks.fingerprint(t)) for t in tracks
+        IngestedTrack(t.name, t.split, "", len(t.mixture), t.sample_rate_hz, t.metadata, leaks.audio_fingerprint(t))
+        for t in tracks
     ]
 
 
@@ -71,7 +72,7 @@ CHANGES = {
 @pytest.mark.parametrize("kind", CHANGES)
 def test_copies_are_found_whatever_their_level_noise_or_encoding(trained: list[Track], kind: str) -> None:
     tested = [copy(track, CHANGES[kind], f"copy of {track.name}") for track in trained]
-    found = leaks.leaks(listed(tested), listed(trained))
+    found = leaks.find(listed(tested), listed(trained))
     assert found == {f"copy of {track.name}": track.name for track in trained}
 
 
@@ -80,7 +81,7 @@ def test_the_same_voice_over_other_music_is_found(trained: list[Track]) -> None:
     voice, music = trained[3], trained[4]
     played = music.mixture - music.stems["vocals"]
     remixed = Track("remix", "test", voice.sample_rate_hz, voice.stems["vocals"] + 2 * played, dict(voice.stems))
-    assert leaks.leaks(listed([remixed]), listed(trained)) == {"remix": voice.name}
+    assert leaks.find(listed([remixed]), listed(trained)) == {"remix": voice.name}
 
 
 def test_an_exact_copy_of_a_steady_signal_is_found_and_another_is_not() -> None:
@@ -92,12 +93,12 @@ def test_an_exact_copy_of_a_steady_signal_is_found_and_another_is_not() -> None:
         for name, tone in (("known", tones[0]), ("same", tones[0]), ("other", tones[1]))
     )
     silent = Track("silent", "test", 16000, 0 * tones[0], {"vocals": 0 * tones[0]})
-    assert leaks.leaks(listed([same, other, silent]), listed([known])) == {"same": "known"}
+    assert leaks.find(listed([same, other, silent]), listed([known])) == {"same": "known"}
 
 
 def test_different_songs_of_one_length_raise_no_alarm(trained: list[Track]) -> None:
-    assert leaks.leaks(listed(songs("test", 12)), listed(trained)) == {}
-    assert leaks.leaks([], listed(trained)) == leaks.leaks(listed(trained), []) == {}
+    assert leaks.find(listed(songs("test", 12)), listed(trained)) == {}
+    assert leaks.find([], listed(trained)) == leaks.find(listed(trained), []) == {}
 
 
 def test_a_short_signal_has_a_fingerprint_too() -> None:
@@ -108,10 +109,10 @@ def test_no_pair_of_mir_1k_raises_an_alarm_and_a_planted_copy_does(mir1k: Path) 
     refs = reader.discover(str(mir1k), {})
     tested, trained = ([reader.load(ref, {}) for ref in refs if ref.split == split] for split in ("test", "train"))
     assert len(tested) == 124
-    assert leaks.leaks(listed(tested), listed(trained)) == {}
+    assert leaks.find(listed(tested), listed(trained)) == {}
     for kind in ("quiet", "noisy", "mp3"):
         planted = copy(trained[70], CHANGES[kind])
-        assert leaks.leaks(listed([*tested, planted]), listed(trained)) == {"copy": trained[70].name}
+        assert leaks.find(listed([*tested, planted]), listed(trained)) == {"copy": trained[70].name}
 
 
 def test_three_leaks_are_named_and_the_rest_counted() -> None:

@@ -28,7 +28,7 @@ def scalars(example: tf.train.Example) -> dict[str, float]:
     return {name: values[0] for name, values in lists.items()}
 
 
-def write_and_read(tmp_path, *tracks: Track, segment_samples: int = 1000) -> list[tfrecords.TrackAudio]:
+def write_and_read(tmp_path, *tracks: Track, segment_samples: int = 1000) -> list[Track]:
     path = str(tmp_path / "data_tfrecord-00000-of-00001.gz")
     tfrecords.write((e for track in tracks for e in tfrecords.encode(track, segment_samples)), path)
     return list(tfrecords.read_tracks(tmp_path, TARGETS))

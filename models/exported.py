@@ -107,7 +107,9 @@ def signatures(separator: Separator) -> dict:
         return separator(mixture)
 
     if separator.spec.normalise_level:
-        optional["levelled"] = _levelled(separator)
+        level = tf.TensorSpec([None], tf.float32, "level")
+        specs = [_mixture_spec(separator.spec), level]
+        optional["levelled"] = tf.function(separator, autograph=False, input_signature=specs)
 
     # Batch-major as the others: a batching server refuses a signature without inputs.
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, "query")])
@@ -132,11 +134,6 @@ def signatures(separator: Separator) -> dict:
 
 def _mixture_spec(spec: ModelSpec) -> tf.TensorSpec:
     return tf.TensorSpec([None, None] if spec.channels == 1 else [None, None, spec.channels], tf.float32, "mixture")
-
-
-def _levelled(separator: Separator):
-    specs = [_mixture_spec(separator.spec), tf.TensorSpec([None], tf.float32, "level")]
-    return tf.function(separator, autograph=False, input_signature=specs)
 
 
 def _stream(separator: StreamingSeparator):

@@ -51,11 +51,6 @@ def latency_ms(spec: ModelSpec, hops: int = 1) -> float:
     return 1000 * latency_samples(spec, hops) / spec.sample_rate_hz
 
 
-def flush_samples(spec: ModelSpec, samples: int) -> int:
-    """How many zeros end a stream of `samples` samples: they fill the last hop and bring out all that is still inside."""
-    return spectral.frame_count(samples, spec.frame_length, spec.hop) * spec.hop - samples
-
-
 class StreamingSeparator:
     """The stems of a separator, block by block.
 
@@ -89,7 +84,7 @@ class StreamingSeparator:
         """The next block and the state before it -> {target: as many samples, delay_samples late} and the state after.
 
         mixture: float32 [batch, samples], or [batch, samples, channels] for a model of several channels; samples is a
-        multiple of hop and not 0. After the last block `flush_samples` zeros bring out the rest.
+        multiple of hop and not 0. After the last block, zeros for `spectral.frame_count` frames in all bring out the rest.
         Raises ValueError for another number of state tensors, tf.errors.InvalidArgumentError for other samples.
         """
         if len(state) != len(self.state_specs):

@@ -11,7 +11,7 @@ from models.spec import ModelSpec
 
 
 def restore(directory: str | os.PathLike, spec: ModelSpec, precision: str = "float32") -> Separator:
-    """The separator that `export.save` wrote to `directory`; `spec` is what it was built from.
+    """The separator that `exported.save` wrote to `directory`; `spec` is what it was built from.
 
     precision: in what its network computes from now on.
     Raises ValueError when `directory` holds no exported separator, or one of another spec.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -43,7 +44,9 @@ class DeepRecurrentNetwork(Network):
             raise ValueError(f"recurrent is {tuple(recurrent)}; legal: numbers of hidden layers, 1 to {layers}.")
         super().__init__("drnn", bins, channels, targets)
         self.context = context
-        self.hidden = [_hidden(number, units, number in recurrent) for number in range(1, layers + 1)]
+        dense = functools.partial(keras.layers.Dense, activation="relu")
+        kinds = [ReluRecurrence if number in recurrent else dense for number in range(1, layers + 1)]
+        self.hidden = [kind(units, name=f"hidden_{number}") for number, kind in enumerate(kinds, 1)]
         self.estimates = keras.layers.Dense(bins * channels * targets, name="estimates")
 
     def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -68,9 +71,3 @@ def with_context(frames: tf.Tensor, context: int) -> tf.Tensor:
     padded = tf.concat([frames[:, :1]] * side + [frames] + [frames[:, -1:]] * side, axis=1)
     count = tf.shape(frames)[1]
     return tf.concat([padded[:, shift : shift + count] for shift in range(context)], axis=-1)
-
-
-def _hidden(number: int, units: int, recurrent: bool) -> keras.layers.Layer:
-    if not recurrent:
-        return keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")
-    return ReluRecurrence(units, name=f"hidden_{number}")

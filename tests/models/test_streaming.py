@@ -39,7 +39,7 @@ def noise(*shape, seed=0):
 def streamed(step, spec, mixture, hops, state):
     """All that comes out of a stream of the mixture [batch, samples, ...] in blocks of `hops` hops (in turn), flushed."""
     samples = mixture.shape[1]
-    rest = streaming.flush_samples(spec, samples)
+    rest = spectral.frame_count(samples, spec.frame_length, spec.hop) * spec.hop - samples
     padded = np.pad(mixture, [(0, 0), (0, rest)] + [(0, 0)] * (mixture.ndim - 2))
     parts, position, turn = [], 0, 0
     while position < padded.shape[1]:
@@ -223,12 +223,3 @@ def test_the_saved_model_streams_and_says_how(network, channels, tmp_path):
         np.testing.assert_allclose(stems[target], whole, **EXACT)
     with pytest.raises(tf.errors.InvalidArgumentError, match="samples of mixture received: 31; required: a multiple"):
         step(tf.zeros([2, 31] if channels == 1 else [2, 31, channels]), zeros)
-
-
-@pytest.mark.parametrize("samples", [0, 1, 32, 33, 1000])
-def test_the_flush_fills_whole_hops_and_brings_out_everything(samples):
-    spec = spec_of("lstm_online")
-    total = samples + streaming.flush_samples(spec, samples)
-    assert total % HOP == 0
-    assert total >= samples + streaming.delay_samples(spec)
-    assert total == spectral.frame_count(samples, FRAME_LENGTH, HOP) * HOP

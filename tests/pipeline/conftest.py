@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,8 @@ class Outcome:
 
 
 @pytest.fixture
-def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Outcome]:
-    """Runs `stemline ARGS` through the installed entry point's function."""
+def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Iterator[Callable[..., Outcome]]:
+    """Runs `stemline ARGS` through the installed entry point's function; the tests after it log as those before."""
     from pipeline.cli import main
 
     def run(*args: object) -> Outcome:
@@ -36,7 +37,9 @@ def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> C
         streams = capfd.readouterr()
         return Outcome(code, streams.out, streams.err)
 
-    return run
+    level = logging.root.level
+    yield run
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -23,17 +23,18 @@ from tfx.utils import path_utils
 from models.directory import ModelDirectory
 from pipeline.common import files, process
 from pipeline.common.progress import console
+from pipeline.components import judging
+from pipeline.components.judging import JudgingTask
 from pipeline.components.pusher import SERVED_VERSION
 from pipeline.config import config as configuration
 from pipeline.config.config import Config
 from pipeline.data import catalogue, drift, leaks
 from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.drift import DataFacts
-from pipeline.evaluation import on_beam, report, results, speed
+from pipeline.evaluation import report, results, speed
 from pipeline.evaluation.gate.checks import ModelFacts
 from pipeline.evaluation.gate.verdict import Check, Verdict
 from pipeline.evaluation.judge import Evaluation, conclude, spread
-from pipeline.evaluation.on_beam import Task
 from pipeline.evaluation.report.excerpts import Shown
 
 SPLIT = "test"
@@ -79,9 +80,9 @@ def BssEvaluator(
     baseline, described = _baseline(model, baseline_model, served)
     unfit = _unfit(baseline, settings) if baseline else ""
     models = {"model": model_dir, "baseline": baseline} if baseline and not unfit else {"model": model_dir}
-    task = Task(examples.uri, tracks, models, settings)
-    state = Path(evaluations, on_beam.key(task))
-    scores = on_beam.judge(beam_pipeline, task, state)
+    task = JudgingTask(examples.uri, tracks, models, settings)
+    state = Path(evaluations, judging.key(task))
+    scores = judging.judge(beam_pipeline, task, state)
     leaked = leaks.problems(_leaks(examples.uri, tracks))
     data = drift.describe(catalogue.read(examples.uri), settings.gate.drift)
     result = _told_of_drift(conclude(scores, settings, unfit, _facts(model_dir, settings), leaked), data, settings)
@@ -111,9 +112,9 @@ def BaselinesEvaluator(
         ValueError: the test split has no tracks or no catalogue.
     """
     settings = configuration.from_json(config)
-    task = Task(examples.uri, _chosen(examples.uri, settings), {}, settings)
-    state = Path(evaluations, on_beam.key(task))
-    result = conclude(on_beam.judge(beam_pipeline, task, state), settings, gated=False)
+    task = JudgingTask(examples.uri, _chosen(examples.uri, settings), {}, settings)
+    state = Path(evaluations, judging.key(task))
+    result = conclude(judging.judge(beam_pipeline, task, state), settings, gated=False)
     results.write(result, Path(evaluation.uri))
     _publish_scores(evaluation, result)
     shutil.rmtree(state)
@@ -147,7 +148,7 @@ def _baseline(
 
 
 def _check(directory: str, config: Config) -> None:
-    on_beam.separator(directory).check(config.data.sample_rate_hz, config.data.channels, config.model.targets)
+    judging.separator(directory).check(config.data.sample_rate_hz, config.data.channels, config.model.targets)
 
 
 def _unfit(baseline_dir: str, config: Config) -> str:
@@ -194,7 +195,7 @@ def _told_of_drift(result: Evaluation, data: DataFacts, config: Config) -> Evalu
 # --- what comes of it ------------------------------------------------------------------------------------------------
 
 
-def _shown(result: Evaluation, task: Task) -> list[Shown]:
+def _shown(result: Evaluation, task: JudgingTask) -> list[Shown]:
     """The tracks that the report plays, separated once more: keeping all estimates would take more room than time."""
     config = task.config
     threshold = next(iter(config.gate.thresholds), None)
@@ -203,12 +204,12 @@ def _shown(result: Evaluation, task: Task) -> list[Shown]:
     ranks = {
         name: rank for rank, name in report.choose(result, metric, target, config.evaluate.tracks_in_report).items()
     }
-    separate = on_beam.separator(task.models["model"])
+    separate = judging.separator(task.models["model"])
     shown = {
         track.name: Shown(ranks[track.name], track, separate(track.mixture, track.sample_rate_hz))
         for entry in task.tracks
         if entry.name in ranks
-        for track in on_beam.read([task.file(entry)], [entry.name], config)
+        for track in judging.read([task.file(entry)], [entry.name], config)
     }
     return [shown[name] for name in ranks]
 

@@ -17,11 +17,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from models import exported
 from models.separator import Separator
 from models.spec import ModelSpec
+from pipeline.components import judging
+from pipeline.components.judging import JudgingTask
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.data import catalogue, ingest
-from pipeline.evaluation import on_beam, results
+from pipeline.evaluation import results
 from pipeline.evaluation.judge import conclude
-from pipeline.evaluation.on_beam import Task
 
 RATE_HZ = 8000
 SONGS = 16
@@ -38,15 +39,15 @@ IN_PROCESS = ("--runner=FnApiRunner",)
 TWO_PROCESSES = (*IN_PROCESS, "--direct_num_workers=2", "--direct_running_mode=multi_processing")
 
 
-def task_in(root: Path) -> Task:
+def task_in(root: Path) -> JudgingTask:
     models = {method: str(root / method) for method in ("model", "baseline")}
-    return Task(str(root / "examples"), catalogue.read(str(root / "examples")), models, CONFIG)
+    return JudgingTask(str(root / "examples"), catalogue.read(str(root / "examples")), models, CONFIG)
 
 
 def judge(root: Path, directory: Path, out: Path, arguments: tuple[str, ...] = IN_PROCESS) -> None:
     """Judges the task in `root`, resuming in `directory`, and writes what an evaluation writes to `out`."""
     options = PipelineOptions(list(arguments))
-    results.write(conclude(on_beam.judge(beam.Pipeline(options=options), task_in(root), directory), CONFIG), out)
+    results.write(conclude(judging.judge(beam.Pipeline(options=options), task_in(root), directory), CONFIG), out)
 
 
 @pytest.fixture(scope="module")
@@ -127,25 +128,25 @@ def test_two_worker_processes_change_no_digit(root: Path, undisturbed: Path, tmp
 
 def test_the_key_names_everything_that_decides_the_scores(root: Path, tmp_path: Path) -> None:
     task = task_in(root)
-    key = on_beam.key(task)
-    assert on_beam.key(task_in(root)) == key
+    key = judging.key(task)
+    assert judging.key(task_in(root)) == key
     fewer = dataclasses.replace(task, tracks=task.tracks[1:])
     swapped = dataclasses.replace(task, models={"model": task.models["baseline"], "baseline": task.models["model"]})
     alone = dataclasses.replace(task, models={"model": task.models["model"]})
     wider = dataclasses.replace(CONFIG, evaluate=dataclasses.replace(CONFIG.evaluate, window_seconds=2.0))
     others = [fewer, swapped, alone, dataclasses.replace(task, config=wider)]
-    assert len({key, *map(on_beam.key, others)}) == 5
+    assert len({key, *map(judging.key, others)}) == 5
     gate = dataclasses.replace(CONFIG.gate, better_than_mixture=False)
     stricter = dataclasses.replace(task, config=dataclasses.replace(CONFIG, gate=gate))
-    assert on_beam.key(stricter) == key
+    assert judging.key(stricter) == key
     shard = Path(task.file(task.tracks[0]))
     original = shard.read_bytes()
     shard.write_bytes(original + b"\0")
-    assert on_beam.key(task) != key
+    assert judging.key(task) != key
     shard.write_bytes(original)
     variables = next(Path(task.models["model"]).rglob("variables.data*"))
     weights = variables.read_bytes()
     variables.write_bytes(bytes([weights[0] ^ 1]) + weights[1:])
-    assert on_beam.key(task) != key
+    assert judging.key(task) != key
     variables.write_bytes(weights)
-    assert on_beam.key(task) == key
+    assert judging.key(task) == key

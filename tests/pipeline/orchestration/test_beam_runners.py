@@ -152,13 +152,13 @@ def judge(examples: Path, model: Path, directory: Path, arguments: tuple[str, ..
     import apache_beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    from pipeline.components import judging
     from pipeline.data import catalogue
-    from pipeline.evaluation import on_beam
 
     tracks = [track for track in catalogue.read(str(examples)) if track.split == "test"]
     directory.mkdir()
-    task = on_beam.Task(str(examples), tracks, {"model": str(model)}, CONFIG)
-    on_beam.judge(apache_beam.Pipeline(options=PipelineOptions(list(arguments))), task, directory)
+    task = judging.JudgingTask(str(examples), tracks, {"model": str(model)}, CONFIG)
+    judging.judge(apache_beam.Pipeline(options=PipelineOptions(list(arguments))), task, directory)
     return contents(directory)
 
 

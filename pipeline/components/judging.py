@@ -29,7 +29,7 @@ _WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Task:
+class JudgingTask:
     """What is to be judged: tracks of an Examples artifact, by models (method -> directory of its SavedModel)."""
 
     artifact_uri: str
@@ -42,7 +42,7 @@ class Task:
         return f"{self.artifact_uri}/{track.file}"
 
 
-def key(task: Task) -> str:
+def key(task: JudgingTask) -> str:
     """SHA-256 of everything that decides the scores: bytes of tracks and models, configuration, code that judges."""
     digest = hashlib.sha256(configuration.to_json(task.config.only(*_SECTIONS)).encode())
     for track in task.tracks:
@@ -55,7 +55,7 @@ def key(task: Task) -> str:
     return digest.hexdigest()
 
 
-def judge(pipeline: beam.Pipeline, task: Task, directory: Path) -> list[TrackScores]:
+def judge(pipeline: beam.Pipeline, task: JudgingTask, directory: Path) -> list[TrackScores]:
     """The scores of the task's tracks, in their order: those that `directory` holds, and of the others now.
 
     The workers leave a file of scores for each track in `directory`, so that nothing but names travels through Beam and

@@ -17,7 +17,7 @@ from pipeline.config.config import Config
 from pipeline.data import ingest, tfrecords
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation import baselines
-from pipeline.evaluation.bss_eval import v3
+from pipeline.evaluation.bss_eval.score import score
 from pipeline.evaluation.spectrograms import Stft
 from pipeline.orchestration.local_runner import run_local
 from pipeline.runs.workdir import Workdir
@@ -87,7 +87,7 @@ def _scores(song: Track, separated: dict[str, Path], config: Config) -> dict[str
     }
     references = np.stack([song.stems[target] for target in targets]).astype(float)
     estimates = np.stack([[method[target] for target in targets] for method in methods.values()]).astype(float)
-    scores = v3.sources(references, estimates)
+    scores = score(references, estimates, ["v3"])["v3"]
     return {
         method: {
             target: {metric: float(scores[metric][i, j]) for metric in METRICS} for j, target in enumerate(targets)

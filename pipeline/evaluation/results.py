@@ -16,12 +16,10 @@ import museval
 
 from pipeline.common import files
 from pipeline.evaluation.aggregate import describe, track_score
-from pipeline.evaluation.bss_eval.v4 import METRICS
+from pipeline.evaluation.bss_eval.score import METRICS
 from pipeline.evaluation.gate.output_facts import OutputFacts
 from pipeline.evaluation.judge import Evaluation
 from pipeline.evaluation.scores import Figure, TrackScores
-
-_MUSEVAL_METRICS = METRICS
 
 
 def write(evaluation: Evaluation, directory: Path) -> None:
@@ -87,7 +85,7 @@ def file_name(track: str) -> str:
 
 
 def _frames(track: TrackScores, method: str, version: str, target: str, seconds: float) -> list[dict[str, Any]]:
-    rows = {m: track.values.get(Figure(method, target, version, m), ()) for m in _MUSEVAL_METRICS}
+    rows = {m: track.values.get(Figure(method, target, version, m), ()) for m in METRICS["v4"]}
     count = max(len(row) for row in rows.values())
     rows = {metric: row or (math.nan,) * count for metric, row in rows.items()}
     return [

@@ -6,12 +6,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pipeline.evaluation.bss_eval import score
+from pipeline.evaluation.bss_eval.score import METRICS, Engine, score
 from pipeline.evaluation.gate import output_facts as outputs
 from pipeline.evaluation.gate.output_facts import OutputFacts
 
 METHODS = ("mixture", "rpca", "model", "baseline", "irm", "ibm")
-VERSIONS = {"v3": ("SDR", "NSDR", "SIR", "SAR"), "v4": score.METRICS["v4"]}
+VERSIONS = {"v3": ("SDR", "NSDR", "SIR", "SAR"), "v4": METRICS["v4"]}
 
 Estimates = Mapping[str, np.ndarray]
 """Target -> audio [samples, channels]."""
@@ -63,7 +63,7 @@ def judge(
     targets: Sequence[str],
     versions: Sequence[str],
     window_seconds: float,
-    engine: score.Engine = "stemline",
+    engine: Engine = "stemline",
 ) -> TrackScores:
     """Scores the estimates of all `methods` (which must include `mixture`, for NSDR) on one track.
 
@@ -100,10 +100,10 @@ def _versions(
     methods: Mapping[str, Sequence[np.ndarray]],
     versions: Sequence[str],
     window_samples: int,
-    engine: score.Engine,
+    engine: Engine,
 ) -> dict[str, dict[str, np.ndarray]]:
     """version -> metric -> [methods, targets(, frames)]; all methods share the references' factorisation."""
-    scores = score.judge(references, list(methods.values()), versions, window_samples, engine)
+    scores = score(references, list(methods.values()), versions, window_samples, engine)
     if "v3" in scores:
         sdr = scores["v3"]["SDR"]
         with np.errstate(invalid="ignore"):  # -inf minus -inf: both silent, nothing gained that could be measured

@@ -6,7 +6,6 @@ measurement in blind audio source separation", IEEE TASLP 14(4), 2006).
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -56,17 +55,13 @@ class Space:
 
     def _solve(self, pairs: Pairs) -> Filters:
         references, products = self.split(self.correlations.whole)
+        spans = [self.span(target) for target in range(self.targets)]
+        alone = [solver(references[rows, rows]) for rows in spans]
         own = []
         for estimate, target in pairs:
-            mine = products[estimate, :, self.span(target)]
-            own.append(self._alone[target](_columns(mine[None])).T.reshape(mine.shape))
+            mine = products[estimate, :, spans[target]]
+            own.append(alone[target](_columns(mine[None])).T.reshape(mine.shape))
         return Filters(solver(references)(_columns(products)).T.reshape(products.shape), np.stack(own))
-
-    @cached_property
-    def _alone(self) -> list[Solver]:
-        references, _ = self.split(self.correlations.whole)
-        spans = [self.span(target) for target in range(self.targets)]
-        return [solver(references[rows, rows]) for rows in spans]
 
 
 def gram(correlations: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 _turn = threading.Lock()
+_controller = cache(ThreadpoolController)
 
 
 def on_one_blas_thread(
@@ -29,8 +30,3 @@ def on_one_blas_thread(
 
     with _turn, ThreadPoolExecutor(max_workers=1) as executor:
         return executor.submit(limited).result()
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()

@@ -126,14 +126,15 @@ def judged_now(blessed: history.Run, run: history.Run) -> dict[str, float]:
     """The same of the model that one run pushed, separated and judged here on the songs of another."""
     from pipeline.data import tfrecords
     from pipeline.evaluation import separators
-    from pipeline.evaluation.bss_eval import v3
+    from pipeline.evaluation.bss_eval.score import score
 
     model, targets = separators.load(blessed.pushed), ("vocals", "accompaniment")
     scores = {}
     for track in tfrecords.read_tracks(f"{run.outputs['Examples'].uri}/Split-test", targets):
         estimates = model(track.mixture, track.sample_rate_hz)
-        found = v3.sources(*(np.stack([each[target] for target in targets]) for each in (track.stems, estimates)))
-        scores[track.name] = float(found["SDR"][0])
+        references, judged = ([each[target] for target in targets] for each in (track.stems, estimates))
+        found = score(references, [judged], ["v3"])["v3"]
+        scores[track.name] = float(found["SDR"][0, 0])
     return scores
 
 

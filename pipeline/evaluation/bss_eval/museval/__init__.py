@@ -1,19 +1,21 @@
 """The museval package by one changed import: `from pipeline.evaluation.bss_eval import museval` in place of `import museval`.
 
-Same functions, arguments, results and JSON, computed here and many times as fast; stores and aggregation are museval's
-own. Every function that computes takes one keyword more, `silent`; see `metrics`.
+Same functions, arguments, results and JSON, computed here and many times as fast. What computes nothing is museval's own,
+and so are the functions that only arrange arguments: they call ours. Those that compute take one keyword more, `silent`.
 """
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import museval
 import numpy as np
+import soundfile
 from museval import EvalStore, MethodStore, TrackStore, aggregate, json2df, pad_or_truncate
 
 from pipeline.evaluation.bss_eval.museval import metrics
 from pipeline.evaluation.bss_eval.museval.metrics import Silent
+from pipeline.evaluation.bss_eval.score import METRICS
 
 __all__ = [
     "EvalStore",
@@ -58,61 +60,13 @@ def evaluate(
     return metrics.bss_eval(references, estimates, win, hop, framewise_filters=mode == "v3", silent=silent)[:4]
 
 
-def eval_mus_track(
-    track: Any,
-    user_estimates: Mapping[str, np.ndarray],
-    output_dir: str | Path | None = None,
-    mode: str = "v4",
-    win: float = 1.0,
-    hop: float = 1.0,
-    *,
-    silent: Silent = "raise",
-) -> TrackStore:
-    """Scores of estimates [samples, channels] of a musdb track: `museval.eval_mus_track`.
-
-    Vocals and accompaniment, where both are there, are judged against each other and not against the other targets.
-    With an `output_dir`, the scores are also written to output_dir/subset/name.json.
-
-    Raises:
-        ValueError: as `metrics.bss_eval`.
-    """
-    targets = [target for target in track.targets if target in user_estimates]
-    karaoke = {"vocals", "accompaniment"} <= set(targets)
-    stems = [target for target in targets if not (karaoke and target == "accompaniment")]
-    store = TrackStore(win=win, hop=hop, track_name=track.name)
-
-    def add(judged: Sequence[str], kept: Sequence[str]) -> None:
-        scores = evaluate(
-            [track.targets[target].audio for target in judged],
-            [user_estimates[target] for target in judged],
-            int(win * track.rate),
-            int(hop * track.rate),
-            mode,
-            silent=silent,
-        )
-        _add(store, judged, scores, kept)
-
-    if len(stems) >= 2:
-        add(stems, [target for target in stems if not (karaoke and target == "vocals")])
-    elif not karaoke:
-        warnings.warn(
-            "Incorrect usage of BSSeval : at least two estimates must be provided. Target score will be empty.",
-            UserWarning,
-            stacklevel=2,
-        )
-    if karaoke:
-        add(["vocals", "accompaniment"], ["vocals", "accompaniment"])
-    if output_dir:
-        _write(store, Path(output_dir) / track.subset)
-    return store
+eval_mus_track = metrics.drop_in(museval.eval_mus_track, "evaluate", evaluate)
 
 
 def eval_mus_dir(
     dataset: Iterable[Any], estimates_dir: str | Path, output_dir: str | Path | None = None, ext: str = "wav"
 ) -> None:
     """Evaluates estimates_dir/subset/track/target.ext for the tracks of a musdb dataset: `museval.eval_mus_dir`."""
-    import soundfile
-
     for track in dataset:
         files = sorted((Path(estimates_dir) / track.subset / track.name).glob(f"*.{ext}"))
         estimates = {file.stem: soundfile.read(file, always_2d=True)[0] for file in files}
@@ -148,33 +102,17 @@ def eval_dir(
         raise ValueError(f"{estimates_dir} is at {other_hz} Hz; legal: the references' {rate_hz} Hz")
     store = TrackStore(win=win, hop=hop, track_name=Path(reference_dir).name)
     scores = evaluate(references, estimates, int(win * rate_hz), int(hop * rate_hz), mode, silent=silent)
-    _add(store, names, scores, names)
+    for target, *values in zip(names, *scores, strict=True):
+        store.add_target(target, {metric: row.tolist() for metric, row in zip(METRICS["v4"], values, strict=True)})
     if output_dir:
-        _write(store, Path(output_dir))
+        store.validate()
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        (Path(output_dir) / f"{store.track_name}.json").write_text(store.json)
     return store
 
 
 def _read(files: Sequence[Path]) -> tuple[list[np.ndarray], int]:
-    import soundfile
-
     audio, rates = zip(*(soundfile.read(file, always_2d=True) for file in files), strict=True)
     if len(set(rates)) > 1:
         raise ValueError(f"{files[0].parent} holds files at {sorted(set(rates))} Hz; legal: one sampling rate")
     return list(audio), rates[0]
-
-
-def _add(store: TrackStore, judged: Sequence[str], scores: Sequence[np.ndarray], kept: Sequence[str]) -> None:
-    """Those of the judged targets that are kept, into the store."""
-    for target, sdr, isr, sir, sar in zip(judged, *scores, strict=True):
-        if target in kept:
-            values = {"SDR": sdr.tolist(), "ISR": isr.tolist(), "SIR": sir.tolist(), "SAR": sar.tolist()}
-            store.add_target(target_name=target, values=values)
-
-
-def _write(store: TrackStore, folder: Path) -> None:
-    """Checks the scores against museval's schema and writes them under a temporary name first."""
-    store.validate()
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{store.track_name}.json"
-    partial.write_text(store.json)
-    partial.replace(folder / f"{store.track_name}.json")

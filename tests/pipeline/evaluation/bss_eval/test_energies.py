@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation.bss_eval import correlations, energies, v4
+from pipeline.evaluation.bss_eval import correlations, energies
 from pipeline.evaluation.bss_eval.correlations import Correlations
-from pipeline.evaluation.bss_eval.frames import KINDS, energies_of_samples, framing
+from pipeline.evaluation.bss_eval.energies import KINDS, of_samples
 from pipeline.evaluation.bss_eval.projection import Space
+from pipeline.evaluation.bss_eval.score import score
 
 TAPS = 16
 SAMPLES = 1000
 
+TILES = [slice(start, start + 300) for start in (0, 300, 600)]
 FRAMES = {
-    "tiles and a rest": framing(SAMPLES, 300, 300),
+    "tiles and a rest": TILES,
     "gaps": [slice(10, 200), slice(200, 350), slice(700, 900)],
-    "overlap": framing(SAMPLES, 300, 100),
-    "shorter than the filters": framing(SAMPLES, 7, 7),
+    "overlap": [slice(start, start + 300) for start in range(0, 701, 100)],
+    "shorter than the filters": [slice(start, start + 7) for start in range(0, 994, 7)],
     "one": [slice(0, SAMPLES)],
     "none": [],
 }
@@ -60,18 +62,17 @@ def test_correlations_are_sums_of_products(
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_quadratic_forms_are_energies_of_samples(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quadratic_forms_are_of_samples(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     references, (noise, *others) = signals(3, 2, channels), signals(4, 3, channels)
     estimates = [references[0] + 0.3 * references[1] + 0.1 * noise, *others]
     pairs = [(0, 0), (1, 1), (2, 0)]
-    frames = framing(SAMPLES, 300, 300)
-    space = Space(references, estimates, TAPS, frames)
+    space = Space(references, estimates, TAPS, TILES)
     filters = space.filters(pairs)
     monkeypatch.setattr(energies, "_from_samples", lambda *_: None)
-    found = energies.energies(space, pairs, filters, frames, space.correlations.in_frames(), list(KINDS))
+    found = energies.energies(space, pairs, filters, TILES, space.correlations.in_frames(), list(KINDS))
     for pair, (estimate, reference) in enumerate(pairs):
-        for number, frame in enumerate(frames):
-            of_samples = energies_of_samples(
+        for number, frame in enumerate(TILES):
+            expected = of_samples(
                 [signal[frame] for signal in references],
                 estimates[estimate][frame],
                 reference,
@@ -79,7 +80,7 @@ def test_quadratic_forms_are_energies_of_samples(channels: int, monkeypatch: pyt
                 filters.own[pair],
                 list(KINDS),
             )
-            np.testing.assert_allclose([found[kind][pair, number] for kind in KINDS], of_samples, rtol=1e-11)
+            np.testing.assert_allclose([found[kind][pair, number] for kind in KINDS], expected, rtol=1e-11)
 
 
 def test_projections_are_those_of_the_definition() -> None:
@@ -96,7 +97,7 @@ def test_projections_are_those_of_the_definition() -> None:
     np.testing.assert_allclose(filters.whole.ravel(), whole, atol=1e-10)
     np.testing.assert_allclose(filters.own.ravel(), own, atol=1e-10)
     kinds = ["own", "projected", "artefacts"]
-    found = energies_of_samples(references, estimates[0], 1, filters.whole[0], filters.own[0], kinds)
+    found = of_samples(references, estimates[0], 1, filters.whole[0], filters.own[0], kinds)
     signals_made = [delayed[:, TAPS:] @ own, delayed @ whole, padded - delayed @ whole]
     np.testing.assert_allclose(found, [np.sum(signal**2) for signal in signals_made], rtol=1e-9)
 
@@ -105,12 +106,9 @@ def test_what_cancels_is_computed_from_samples() -> None:
     """A form would leave an error of rounding where there is none, and one of 1e-9 would drown in it."""
     references, noise = signals(7, 2), np.random.default_rng(8).standard_normal((SAMPLES, 2))
     estimates = [references[0], references[1] + 1e-9 * noise]
-    sdr = v4.images(np.stack(references), np.stack(estimates), 300, 300)["SDR"]
+    [sdr] = score(references, [estimates], ["v4"], 300)["v4"]["SDR"]
     assert np.isposinf(sdr[0]).all()
-    exact = [
-        np.sum(references[1][f] ** 2) / np.sum((estimates[1] - references[1])[f] ** 2)
-        for f in FRAMES["tiles and a rest"]
-    ]
+    exact = [np.sum(references[1][f] ** 2) / np.sum((estimates[1] - references[1])[f] ** 2) for f in TILES]
     np.testing.assert_allclose(sdr[1], 10 * np.log10(exact), atol=1e-9)
 
 

@@ -24,7 +24,7 @@ from pipeline.config.gate import Budgets, GateConfig, Threshold
 from pipeline.data.datasets import synthetic
 from pipeline.data.datasets.track import Track, TrackRef, group
 from pipeline.evaluation import baselines, judge
-from pipeline.evaluation.bss_eval import v3
+from pipeline.evaluation.bss_eval.score import score
 from pipeline.evaluation.gate.checks import ModelFacts
 from pipeline.evaluation.scores import TrackScores
 from pipeline.evaluation.spectrograms import Stft
@@ -102,9 +102,9 @@ def worse_by(decibels: float) -> Model:
 
     def model(track: Track) -> Estimates:
         estimates = dict(oracle(track))
-        references = np.stack([track.stems[target] for target in TARGETS]).astype(float)
-        score = v3.sources(references, np.stack([estimates[target] for target in TARGETS]))["SDR"][0]
-        distortion = np.mean(estimates["vocals"] ** 2) / (1 + 10 ** (score / 10))
+        references, judged = ([each[target] for target in TARGETS] for each in (track.stems, estimates))
+        sdr_db = score(references, [judged], ["v3"])["v3"]["SDR"][0, 0]
+        distortion = np.mean(estimates["vocals"] ** 2) / (1 + 10 ** (sdr_db / 10))
         added = distortion * (10 ** (decibels / 10) - 1)
         estimates["vocals"] = estimates["vocals"] + added**0.5 * noise(track)
         return estimates

@@ -25,9 +25,12 @@ def describe(anomalies: anomalies_pb2.Anomalies, split: str) -> list[str]:
     return words
 
 
-def check(uri: str, splits: list[str]) -> None:
+def refuse_anomalies(uri: str, splits: list[str]) -> None:
     """Raises AnomalyError, in one sentence, if the ExampleAnomalies artifact at `uri` has an error in any split."""
-    words = [word for split in splits for word in describe(_read(uri, split), split)]
+    words = []
+    for split in splits:
+        with fileio.open(os.path.join(uri, f"Split-{split}", _FILE), "rb") as file:
+            words += describe(anomalies_pb2.Anomalies.FromString(file.read()), split)
     if words:
         number = f"{len(words)} anomal{'y' if len(words) == 1 else 'ies'}"
         raise AnomalyError(f"The ingested data has {number}: {'; '.join(words)}.")
@@ -42,12 +45,7 @@ def _text(info: anomalies_pb2.AnomalyInfo) -> str:
     return (info.description or info.short_description).rstrip(". ")
 
 
-def _read(uri: str, split: str) -> anomalies_pb2.Anomalies:
-    with fileio.open(os.path.join(uri, f"Split-{split}", _FILE), "rb") as file:
-        return anomalies_pb2.Anomalies.FromString(file.read())
-
-
 @component
 def AnomalyGate(anomalies: InputArtifact[standard_artifacts.ExampleAnomalies]) -> None:
     """Passes if the data fits the schema; make it upstream of whatever must not run otherwise."""
-    check(anomalies.uri, artifact_utils.decode_split_names(anomalies.split_names))
+    refuse_anomalies(anomalies.uri, artifact_utils.decode_split_names(anomalies.split_names))

@@ -15,7 +15,7 @@ from models.directory import ModelDirectory
 from pipeline.components.anomaly_gate import AnomalyGate
 from pipeline.components.baseline import baseline
 from pipeline.components.evaluator import BaselinesEvaluator, BssEvaluator
-from pipeline.components.infra_validator import Platform, infra_validator
+from pipeline.components.infra_validator import infra_validator
 from pipeline.components.pusher import pusher
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.components.stems_example_gen import stems_example_gen
@@ -79,40 +79,30 @@ def components(
     if until == "evaluate":
         return nodes
 
-    validator = _serving_check(model, examples, config, None if resolve else "kubernetes")
+    # Both put out the blessing that the Pusher asks for.
+    if config.serve.validator == "infra_validator":
+        validator = infra_validator(model, examples, config, None if resolve else "kubernetes")
+    else:
+        settings = to_json(config.only("data", "model", "serve"))
+        validator = ServingValidator(model=model, examples=examples, config=settings)
     push = pusher(evaluator.outputs["blessing"], validator.outputs["blessing"], serving)
     return [*nodes, validator, push]
 
 
-def _serving_check(
-    model: OutputChannel, examples: OutputChannel, config: Config, platform: Platform | None
-) -> BaseNode:
-    """ServingValidator, or TFX's InfraValidator on a platform; both put out the blessing that the Pusher asks for."""
-    if config.serve.validator == "infra_validator":
-        return infra_validator(model, examples, config, platform)
-    return ServingValidator(model=model, examples=examples, config=to_json(config.only("data", "model", "serve")))
-
-
 def _examples(config: Config, workdir: Workdir, ingested: str | None) -> tuple[OutputChannel, list[BaseNode]]:
-    """The channel of the Examples and the nodes that it takes, the last of which lets the rest begin."""
+    """The channel of the Examples and the nodes that it takes, the last of which lets the rest begin.
+
+    Statistics of the metadata are held against the hand-written schema; AnomalyGate stops the run in words.
+    """
     if ingested:
         importer = Importer(source_uri=ingested, artifact_type=standard_artifacts.Examples).with_id("SharedExamples")
         return importer.outputs["result"], [importer]
-    example_gen = stems_example_gen(config.data, str(workdir.reports(config.name)))
-    examples = example_gen.outputs["examples"]
-    return examples, [example_gen, *_validation(examples, config)]
-
-
-def _validation(examples, config: Config) -> list[BaseNode]:
-    """Statistics of the metadata against the hand-written schema, and the gate that stops the run in words."""
-    features = metadata_features(config.data.targets)
-    statistics = StatisticsGen(examples=examples, stats_options=_allow_list(features))
-    schema = ImportSchemaGen(schema_file=str(SCHEMA_PATH))
-    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    return [statistics, schema, validator, AnomalyGate(anomalies=validator.outputs["anomalies"])]
-
-
-def _allow_list(features: list[str]):
     import tensorflow_data_validation as tfdv
 
-    return tfdv.StatsOptions(feature_allowlist=features)
+    ingest = stems_example_gen(config.data, str(workdir.reports(config.name)))
+    options = tfdv.StatsOptions(feature_allowlist=metadata_features(config.data.targets))
+    statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=options)
+    schema = ImportSchemaGen(schema_file=str(SCHEMA_PATH))
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    return ingest.outputs["examples"], [ingest, statistics, schema, validator, gate]

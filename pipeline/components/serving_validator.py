@@ -199,13 +199,12 @@ def _signals(output: np.ndarray) -> list[np.ndarray]:
     """An output as arrays of numbers: WAV bytes are decoded, other strings become their bytes."""
     if output.dtype != object:
         return [output.astype(np.float64)]
-    return [_decoded(value) for value in output.ravel()]
-
-
-def _decoded(value: bytes) -> np.ndarray:
-    if value[:4] == b"RIFF":
-        return soundfile.read(io.BytesIO(value))[0]
-    return np.frombuffer(value, np.uint8).astype(np.float64)
+    return [
+        soundfile.read(io.BytesIO(value))[0]
+        if value[:4] == b"RIFF"
+        else np.frombuffer(value, np.uint8).astype(np.float64)
+        for value in output.ravel()
+    ]
 
 
 # ---- the artifact

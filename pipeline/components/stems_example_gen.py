@@ -16,15 +16,15 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from google.protobuf import struct_pb2
-from tfx.components.example_gen import base_example_gen_executor, component, driver, utils
+from tfx.components.example_gen import component, driver, utils
 from tfx.components.util import examples_utils
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
 from tfx.orchestration import data_types
 from tfx.proto import example_gen_pb2, range_config_pb2
@@ -86,7 +86,8 @@ def files_fingerprint(path: str) -> str:
     if not os.path.isdir(path):
         raise ValueError(f"data.path {path} is not a directory.")
     digest = hashlib.sha256()
-    for file in sorted(_files(path)):
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names]
+    for file in sorted(files):
         status = os.stat(file)
         digest.update(f"{os.path.relpath(file, path)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()
@@ -98,23 +99,14 @@ def code_fingerprint() -> str:
     return code_identity.digest(ingest.__name__, *readers)
 
 
-def _files(path: str) -> Iterator[str]:
-    for directory, _, names in os.walk(path, followlinks=True):
-        yield from (os.path.join(directory, name) for name in names)
-
-
 # --- executor --------------------------------------------------------------------------------------------------------
 
 
-class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
+class StemsExecutor(base_beam_executor.BaseBeamExecutor):
     """Writes the shards in parallel, then the report, fails if too many tracks were bad, and writes the catalogue.
 
     It fails, too, if the files have changed since the driver looked: then the newest span is still being written.
     """
-
-    def GetInputSourceToExamplePTransform(self) -> type[_WriteShards]:
-        """The transform that reads and writes all shards; its elements are what became of the tracks of each."""
-        return _WriteShards
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict) -> None:
         """Ingests.
@@ -135,7 +127,11 @@ class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
         shards = ingest.plan(ingest.discover(data, found))
         outcomes = self._run(shards, data, artifact.uri)
         entries = [entry for outcome in outcomes for entry in outcome]
-        _require_unchanged(before, found)
+        if input_fingerprint(found) != before:
+            raise ValueError(
+                f"Files below {found[-1].path} changed while they were read: is the data still being written? Run again "
+                f"when it is complete; a file that says so can be required, see data.options.{spans.SUCCESS_MARKER}."
+            )
         result = ingest.report(data, entries)
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
@@ -147,9 +143,9 @@ class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
         for split in SPLITS:
             fileio.makedirs(os.path.join(artifact_uri, f"Split-{split}"))
         collected = os.path.join(artifact_uri, "outcomes.json")
-        write_shards = self.GetInputSourceToExamplePTransform()
         with self._make_beam_pipeline() as pipeline:
-            outcomes = pipeline | write_shards(shards, data, artifact_uri)
+            write = beam.Map(_write_shard, data, artifact_uri)
+            outcomes = pipeline | beam.Create(shards) | beam.Reshuffle() | "WriteShard" >> write
             _ = outcomes | beam.combiners.ToList() | beam.Map(_collect, collected)
         with fileio.open(collected) as file:
             found = json.load(file)
@@ -158,16 +154,6 @@ class StemsExecutor(base_example_gen_executor.BaseExampleGenExecutor):
         if failures:
             raise OSError(failures[0])
         return found
-
-
-class _WriteShards(beam.PTransform):
-    def __init__(self, shards: list[ingest.Shard], data: DataConfig, artifact_uri: str):
-        super().__init__()
-        self._shards, self._data, self._artifact_uri = shards, data, artifact_uri
-
-    def expand(self, pipeline: beam.Pipeline) -> beam.pvalue.PValue:
-        write = beam.Map(_write_shard, self._data, self._artifact_uri)
-        return pipeline | beam.Create(self._shards) | beam.Reshuffle() | "WriteShard" >> write
 
 
 def _write_shard(shard: ingest.Shard, data: DataConfig, artifact_uri: str) -> list[dict] | dict[str, str]:
@@ -192,21 +178,13 @@ def _settings(exec_properties: Mapping[str, Any]) -> tuple[DataConfig, str]:
     return DataConfig(**json.loads(str(values["data"]))), str(values["report_dir"])
 
 
-def _require_unchanged(before: str, found: Sequence[Span]) -> None:
-    if input_fingerprint(found) != before:
-        raise ValueError(
-            f"Files below {found[-1].path} changed while they were read: is the data still being written? Run again when "
-            f"it is complete; a file that says so can be required, see data.options.{spans.SUCCESS_MARKER}."
-        )
-
-
 def _spans(data: DataConfig, exec_properties: Mapping[str, Any]) -> list[Span]:
     """What the driver found. Open-source Kubeflow does not run it, so the pattern may still be as it was configured."""
     pattern = _input_config(exec_properties).splits[0].pattern
-    if spans.is_pattern(pattern) or not spans.is_pattern(data.path):
+    if data.path is None or not spans.is_pattern(data.path) or spans.is_pattern(pattern):
         return spans.of(data, _last(exec_properties))
     base = exec_properties[specs.INPUT_BASE_KEY]
-    return [spans.at(os.path.abspath(str(data.path)), os.path.join(base, line)) for line in pattern.splitlines()]
+    return [spans.at(os.path.abspath(data.path), os.path.join(base, line)) for line in pattern.splitlines()]
 
 
 def _input_config(exec_properties: Mapping[str, Any]) -> example_gen_pb2.Input:
@@ -254,12 +232,22 @@ def stems_example_gen(data: DataConfig, report_dir: str, span: int | None = None
       span: the newest span to ingest; the latest if None.
     """
     base, pattern = _base_and_pattern(data.path)
+    splits = [example_gen_pb2.SplitConfig.Split(name=split, hash_buckets=1) for split in SPLITS]
+    values = struct_pb2.Struct()
+    fields = json.dumps(dataclasses.asdict(data), sort_keys=True)
+    values.update({"data": fields, "report_dir": os.path.abspath(report_dir)})
+    custom_config = example_gen_pb2.CustomConfig()
+    custom_config.custom_config.Pack(values)
     return StemsExampleGen(
         input_base=base,
         input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="stems", pattern=pattern)]),
-        output_config=_output_config(),
-        custom_config=_custom_config(data, report_dir),
-        range_config=None if span is None else _static_range(span),
+        output_config=example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits)),
+        custom_config=custom_config,
+        range_config=range_config_pb2.RangeConfig(
+            static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+        )
+        if span is not None
+        else None,
     )
 
 
@@ -270,24 +258,3 @@ def _base_and_pattern(path: str | None) -> tuple[str, str]:
     parts = Path(os.path.abspath(path)).parts
     first = next((index for index, part in enumerate(parts) if "{" in part), len(parts))
     return str(Path(*parts[:first])), str(Path(*parts[first:]))
-
-
-def _output_config() -> example_gen_pb2.Output:
-    splits = [example_gen_pb2.SplitConfig.Split(name=split, hash_buckets=1) for split in SPLITS]
-    return example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits))
-
-
-def _custom_config(data: DataConfig, report_dir: str) -> example_gen_pb2.CustomConfig:
-    values = struct_pb2.Struct()
-    values.update(
-        {"data": json.dumps(dataclasses.asdict(data), sort_keys=True), "report_dir": os.path.abspath(report_dir)}
-    )
-    config = example_gen_pb2.CustomConfig()
-    config.custom_config.Pack(values)
-    return config
-
-
-def _static_range(span: int) -> range_config_pb2.RangeConfig:
-    return range_config_pb2.RangeConfig(
-        static_range=range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
-    )

@@ -22,7 +22,7 @@ class NewestModelOf(ResolverStrategy):
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[Artifact]]
     ) -> dict[str, list[Artifact]] | None:
-        """Answers `model` with one artifact, see `records.newest_model`; None when the recipe has trained nothing."""
+        """Answers `model` with one artifact, see `history.newest_model`; None when the recipe has trained nothing."""
         model = history.newest_model(store, self.recipe)
         if model is None:
             return None

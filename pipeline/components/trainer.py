@@ -66,7 +66,7 @@ def run_fn(fn_args: FnArgs) -> None:
     config = from_json(fn_args.custom_config["config"])
     teacher = teacher_of(config, fn_args.base_model)
     train_files, dev_files = files(fn_args.train_files), files(fn_args.eval_files)
-    key = fingerprint(config, train_files + dev_files, teacher)
+    key = training_key(config, train_files + dev_files, teacher)
     checkpoint_dir = Path(fn_args.custom_config["checkpoint_root"]) / key
     serving_directory = fn_args.custom_config["serving_directory"]
     start = devices.chief_first(lambda: warm_start.begin(config, serving_directory, checkpoint_dir))
@@ -81,16 +81,19 @@ def run_fn(fn_args: FnArgs) -> None:
         return
     exported.save(result.separator, fn_args.serving_model_dir, recipe_name=config.name)
     _write_record(ModelDirectory(fn_args.serving_model_dir), config, result, start)
-    _forget_others(checkpoint_dir, config.name)
+    # The checkpoints of the recipe's earlier trainings are useless now; its own serve a repeat.
+    for other in checkpoint_dir.parent.glob(f"{config.name}-{'[0-9a-f]' * 16}"):
+        if other != checkpoint_dir:
+            shutil.rmtree(other)
 
 
-def fingerprint(config: Config, files: Sequence[str], teacher: Separator | None = None) -> str:
+def training_key(config: Config, files: Sequence[str], teacher: Separator | None = None) -> str:
     """Names a training by what it is made of: the recipe, the bytes of its records, its teacher's weights.
 
     Not by what it starts with (see `pipeline.training.warm_start`): on the same data there is nothing to train again.
     """
     digest = hashlib.sha256(_canonical(config.recipe))
-    for name in sorted(files, key=_split_and_name):
+    for name in sorted(files, key=lambda name: Path(name).parts[-2:]):  # split and name, wherever they lie
         with Path(name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     if teacher:
@@ -116,17 +119,6 @@ def teacher_of(config: Config, base_model: str | None) -> Separator | None:
     spec = saved_config(base_model).model
     losses.check_teacher(spec, config.model)
     return weights.restore(base_model, spec, config.train.precision)
-
-
-def _forget_others(checkpoint_dir: Path, name: str) -> None:
-    """A finished training makes the checkpoints of the recipe's earlier trainings useless; its own serve a repeat."""
-    for other in checkpoint_dir.parent.glob(f"{name}-{'[0-9a-f]' * 16}"):
-        if other != checkpoint_dir:
-            shutil.rmtree(other)
-
-
-def _split_and_name(name: str) -> tuple[str, str]:
-    return Path(name).parent.name, Path(name).name
 
 
 def files(patterns: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ def run_local(
       OSError: the workdir cannot be written, another run holds it, or the metadata server does not let us in; the message
         says which.
     """
-    metadata.check(config.metadata, workdir)
+    metadata.check_store(config.metadata, workdir)
     workdir.root.mkdir(parents=True, exist_ok=True)
     shared = config.metadata.backend == "mysql"
     runner = _Runner()

@@ -29,7 +29,7 @@ def check_run(config: Config, workdir: Workdir | None = None) -> None:
     ingest.discover(config.data)
     check_recipe(config)
     if workdir:
-        metadata.check(config.metadata, workdir)
+        metadata.check_store(config.metadata, workdir)
         check_teacher(config, workdir)
 
 
@@ -44,7 +44,7 @@ def check_recipe(config: Config) -> None:
 def check_workers(config: Config) -> None:
     """Raises ValueError for a training that `cluster.workers` cannot share, or a working directory that they do not see."""
     cluster = config.cluster
-    devices.check(config.train, cluster.workers, cluster.task(TRAINER).gpus or 1)
+    devices.check_shareable(config.train, cluster.workers, cluster.task(TRAINER).gpus or 1)
     if cluster.workers == 1:
         return
     for key, task in ((f"tasks.{TRAINER}", cluster.task(TRAINER)), ("every", cluster.every)):

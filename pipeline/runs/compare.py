@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Row:
     name: str
     a: str
     b: str
-    change: float | None = None
+    change: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def find(runs: Sequence[Run], name: str) -> Run:
     """The run of that name: its number, `latest`, `previous`, or how its start begins (`2026-11-20 16:44`).
 
     Args:
-        runs: newest first, as `records.runs` returns them; the oldest has number 1.
+        runs: newest first, as `history.runs` returns them; the oldest has number 1.
 
     Raises:
         ValueError: no run or more than one has the name; the sentence names the nearest.
@@ -108,14 +108,13 @@ def _config(run: Run) -> dict[str, Any]:
 
 def _flat(value: Any, where: str = "") -> dict[str, str]:
     """`{"train.steps": "2000", ...}`; lists of sections by their index."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if _holds_sections(value) else None
-    if inner is None:
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        inner = enumerate(value)
+    else:
         return {where: json.dumps(value, ensure_ascii=False)}
     return {key: text for name, each in inner for key, text in _flat(each, f"{where}.{name}".lstrip(".")).items()}
-
-
-def _holds_sections(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(each, dict) for each in value)
 
 
 def _data(a: Run, b: Run) -> Section:
@@ -171,7 +170,7 @@ def _score_rows(a: Run, b: Run) -> Iterator[Row]:
     for name in sorted({*a.scores, *b.scores}):
         left, right = a.scores.get(name, math.nan), b.scores.get(name, math.nan)
         change = right - left if math.isfinite(right - left) else None
-        yield Row(name.replace("/", " "), _decibels(left), _decibels(right), change)
+        yield Row(name.replace("/", " "), _decibels(left), _decibels(right), change=change)
 
 
 def _decibels(value: float) -> str:
@@ -180,7 +179,7 @@ def _decibels(value: float) -> str:
 
 def _tracks(a: Run, b: Run) -> Section:
     """The SDR of every target and version, track by track over what both runs judged."""
-    left, right = _judged(a), _judged(b)
+    left, right = _sdr_by_track(a), _sdr_by_track(b)
     rows, notes = [], []
     for figure in sorted({*left, *right}):
         target, version, window = figure
@@ -189,32 +188,23 @@ def _tracks(a: Run, b: Run) -> Section:
         if not common:
             notes.append(f"{label}: no track that both runs judged so")
             continue
-        told = _compared([left[figure][name] for name in common], [right[figure][name] for name in common], version)
-        rows.append(Row(label, f"better on {told.worse}", f"better on {told.better}", told.result.difference_db))
-        notes.append(_in_words(label, told.result, len({*left[figure]} ^ {*right[figure]})))
+        a_scores, b_scores = [left[figure][name] for name in common], [right[figure][name] for name in common]
+        told, worse = _compared(a_scores, b_scores, version)
+        rows.append(Row(label, f"better on {worse}", f"better on {told.better}", change=told.difference_db))
+        notes.append(_in_words(label, told, len({*left[figure]} ^ {*right[figure]})))
     return Section("Track by track", tuple(rows), tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """B against A on the tracks of both; on how many B is better, and on how many worse."""
-
-    result: paired.Comparison
-    worse: int
-
-    @property
-    def better(self) -> int:
-        return self.result.better
-
-
-def _compared(a: Sequence[tuple[float, float]], b: Sequence[tuple[float, float]], version: str) -> _Compared:
-    """a, b: (SDR, seconds) of the same tracks."""
+def _compared(
+    a: Sequence[tuple[float, float]], b: Sequence[tuple[float, float]], version: str
+) -> tuple[paired.Comparison, int]:
+    """B against A, and on how many tracks B is worse; a, b: (SDR, seconds) of the same tracks."""
     ours, theirs, seconds = np.array(b)[:, 0], np.array(a)[:, 0], np.array(a)[:, 1]
 
     def compare(model: np.ndarray, baseline: np.ndarray) -> paired.Comparison:
         return paired.compare(model, baseline, seconds, _AGGREGATIONS[version], 0.0, PairedConfig())
 
-    return _Compared(compare(ours, theirs), compare(theirs, ours).better)
+    return compare(ours, theirs), compare(theirs, ours).better
 
 
 def _in_words(label: str, told: paired.Comparison, alone: int) -> str:
@@ -228,7 +218,7 @@ def _in_words(label: str, told: paired.Comparison, alone: int) -> str:
     return words + (f"; {alone} judged by one run only" if alone else "")
 
 
-def _judged(run: Run) -> dict[tuple[str, str, str], dict[str, tuple[float, float]]]:
+def _sdr_by_track(run: Run) -> dict[tuple[str, str, str], dict[str, tuple[float, float]]]:
     """(target, version, window) -> track -> (SDR of the model in dB, seconds)."""
     evaluation = run.outputs.get("ModelEvaluation")
     path = Path(evaluation.uri, "scores.csv") if evaluation else None

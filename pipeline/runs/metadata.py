@@ -41,7 +41,7 @@ def connection(config: MetadataConfig, workdir: Workdir) -> pb.ConnectionConfig:
     return pb.ConnectionConfig(mysql=mysql)
 
 
-def check(config: MetadataConfig, workdir: Workdir) -> None:
+def check_store(config: MetadataConfig, workdir: Workdir) -> None:
     """That a run can be recorded, before anything is written in `workdir`.
 
     Raises:
@@ -66,7 +66,7 @@ def note(config: MetadataConfig, workdir: Workdir) -> None:
 
 
 def store(workdir: Workdir, config: MetadataConfig | None = None) -> mlmd.MetadataStore | None:
-    """The store of `config`, else of the runs of `workdir`; None where nothing was recorded yet. Raises as `check`."""
+    """The store of `config`, else of the runs of `workdir`; None where nothing was recorded yet. Raises as `check_store`."""
     where = config or _noted(workdir) or MetadataConfig()
     nothing = where.backend == "sqlite" and not workdir.metadata.exists()
     return None if nothing else _opened(where, workdir)

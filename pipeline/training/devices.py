@@ -63,7 +63,7 @@ def chief_first(function: Callable[[], Answer]) -> Answer:
     return answer
 
 
-def check(spec: TrainSpec, planned: int | None = None, devices: int = 1) -> None:
+def check_shareable(spec: TrainSpec, planned: int | None = None, devices: int = 1) -> None:
     """Raises ValueError for a training that workers cannot share, as each would go by its own clock, objective or batch.
 
     planned: how many `cluster.workers` asks for; None for those that TF_CONFIG names. devices: of each worker.

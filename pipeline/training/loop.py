@@ -104,7 +104,7 @@ def train(
     """
     if not train_files:
         raise ValueError("the train split holds no TFRecords: nothing to learn from")
-    devices.check(recipe.train)
+    devices.check_shareable(recipe.train)
     trained: list[Separator] = []
     figures: list[StageResult] = []
     for name, stage in stages.plan(recipe)[-1 if start else 0 :]:

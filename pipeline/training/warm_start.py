@@ -12,7 +12,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models import weights
 from models.directory import ModelDirectory
@@ -61,7 +60,8 @@ def find(config: Config, serving_directory: str) -> Start:
     model, version = str(newest.path), newest.version
     try:
         served = saved_config(model).model
-        if changed := _changed(served, config.model):
+        theirs, ours = dataclasses.asdict(served), dataclasses.asdict(config.model)
+        if changed := [name for name in ours if theirs[name] != ours[name]]:
             return Start(
                 model, reason=f"version {version}, which is served, has another model.{', model.'.join(changed)}"
             )
@@ -72,9 +72,3 @@ def find(config: Config, serving_directory: str) -> Start:
 
 def _restored(directory: str | Path, config: Config) -> Separator:
     return weights.restore(directory, config.model, config.train.precision)
-
-
-def _changed(served: Any, wanted: Any) -> list[str]:
-    """The fields in which two specs differ."""
-    theirs, ours = dataclasses.asdict(served), dataclasses.asdict(wanted)
-    return [name for name in ours if theirs[name] != ours[name]]

@@ -59,12 +59,12 @@ def validate(path: Path, workdir: Path) -> None:
 
 
 def test_clipped_tracks_stop_the_run_in_words_and_the_other_splits_pass(tmp_path):
-    from pipeline.components.anomaly_gate import AnomalyError, check
+    from pipeline.components.anomaly_gate import AnomalyError, refuse_anomalies
 
     with pytest.raises(AnomalyError) as caught:
         validate(corpus(tmp_path / "stems", ceiling=0.15), tmp_path / "work")
     (anomalies,) = (tmp_path / "work" / "artifacts" / "ExampleValidator" / "anomalies").iterdir()
-    check(str(anomalies), ["dev", "test"])  # no track at all, and a clean one
+    refuse_anomalies(str(anomalies), ["dev", "test"])  # no track at all, and a clean one
     message = str(caught.value)
     assert message.startswith("The ingested data has 1 anomaly: clipping_ratio in train: ")
     assert "0.02" in message

@@ -177,9 +177,9 @@ def test_the_fingerprint_follows_the_teachers_weights() -> None:
     config, prints = load("demo", STUDENT), []
     for seed in (0, 0, 1):
         keras.utils.set_random_seed(seed)
-        prints.append(trainer.fingerprint(config, [], Separator(load("demo", GUIDE).model)))
+        prints.append(trainer.training_key(config, [], Separator(load("demo", GUIDE).model)))
     assert prints[0] == prints[1]
-    assert len({trainer.fingerprint(config, []), *prints}) == 3
+    assert len({trainer.training_key(config, []), *prints}) == 3
 
 
 def test_a_run_tells_the_figures_of_its_training(tmp_path: Path) -> None:

@@ -131,11 +131,11 @@ def test_two_workers_give_the_losses_of_one_with_twice_the_batch_of_each(free_po
 @pytest.mark.parametrize("override", ["train.cpu_minutes=1", "train.optimizer=lbfgs"])
 def test_workers_refuse_what_they_cannot_share(monkeypatch: pytest.MonkeyPatch, override: str) -> None:
     spec = load("demo", [override]).train
-    devices.check(spec)
+    devices.check_shareable(spec)
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 1}}))
     assert not devices.is_chief()
     with pytest.raises(ValueError, match="TF_CONFIG names 2 workers"):
-        devices.check(spec)
+        devices.check_shareable(spec)
 
 
 @pytest.mark.parametrize(

@@ -204,9 +204,9 @@ def test_the_fingerprint_follows_recipe_and_bytes_not_places(small_records, tmp_
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(Path(name).read_bytes())
         moved.append(str(target))
-    here = trainer.fingerprint(config, small_records["train"])
-    assert trainer.fingerprint(config, moved) == here
-    assert trainer.fingerprint(load("demo", ["train.seed=1"]), moved) != here
-    assert trainer.fingerprint(load("demo", ["gate.thresholds=[]"]), moved) == here
+    here = trainer.training_key(config, small_records["train"])
+    assert trainer.training_key(config, moved) == here
+    assert trainer.training_key(load("demo", ["train.seed=1"]), moved) != here
+    assert trainer.training_key(load("demo", ["gate.thresholds=[]"]), moved) == here
     Path(moved[0]).write_bytes(b"other")
-    assert trainer.fingerprint(config, moved) != here
+    assert trainer.training_key(config, moved) != here

@@ -64,7 +64,7 @@ def _name(fn_args: FnArgs) -> str:
     """Of the job; the workers find the same fingerprint, in the copies that they train from."""
     config = from_json(fn_args.custom_config["config"])
     files = trainer.files(fn_args.train_files) + trainer.files(fn_args.eval_files)
-    key = trainer.fingerprint(config, files, trainer.teacher_of(config, fn_args.base_model))
+    key = trainer.training_key(config, files, trainer.teacher_of(config, fn_args.base_model))
     return tfjob.name(key)
 
 

@@ -24,7 +24,7 @@ Manifest = dict[str, Any]
 
 
 def name(fingerprint: str) -> str:
-    """The job of a training (see `trainer.fingerprint`): one name for one training, legal for pods and services too."""
+    """The job of a training (see `trainer.training_key`): one name for one training, legal for pods and services too."""
     recipe, _, digits = fingerprint.rpartition("-")
     slug = kubernetes_name(recipe)[: _ROOM - len(f"{_PREFIX}--{digits}")].strip("-")
     return "-".join(filter(None, (_PREFIX, slug, digits)))

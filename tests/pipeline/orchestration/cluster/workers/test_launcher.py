@@ -127,7 +127,7 @@ def test_what_the_workers_get_and_what_they_leave(quick, fn_args, config, job, s
         seen.update(quick.jobs)
         given = job.fn_args()
         seen["records"] = sorted(Path(file).read_text() for file in given.train_files + given.eval_files)
-        seen["key"] = trainer.fingerprint(load("demo"), given.train_files + given.eval_files)
+        seen["key"] = trainer.training_key(load("demo"), given.train_files + given.eval_files)
         succeed(quick, job)
 
     soon(workers)
@@ -138,7 +138,9 @@ def test_what_the_workers_get_and_what_they_leave(quick, fn_args, config, job, s
     assert [path.name for path in (tmp_path / "bucket/model").iterdir()] == ["Format-Serving"]
     assert seen["records"] == ["dev 0", "train 0", "train 1", "train 2"]
     files = trainer.files(fn_args.train_files + fn_args.eval_files)
-    assert seen["key"] == trainer.fingerprint(load("demo"), files), "workers name their checkpoints as one process does"
+    assert seen["key"] == trainer.training_key(load("demo"), files), (
+        "workers name their checkpoints as one process does"
+    )
     assert job.root.name == f"train-{seen['key']}"
     manifest = seen[job.root.name]
     assert manifest["spec"]["tfReplicaSpecs"]["Worker"]["replicas"] == 2

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-import models
-from models import masking, spectral
+from models import masking, networks, spectral
 from models.names import nearest
 from models.spec import ModelSpec
 
@@ -83,8 +82,8 @@ def check_teacher(teacher: ModelSpec, student: ModelSpec) -> None:
 
     Or where the teacher's network offers no feature maps.
     """
-    if not models.network_class(teacher.network).FEATURE_MAPS:
-        able = [name for name in models.names() if models.network_class(name).FEATURE_MAPS]
+    if not networks.network_class(teacher.network).FEATURE_MAPS:
+        able = [name for name in networks.names() if networks.network_class(name).FEATURE_MAPS]
         raise ValueError(
             f"the teacher's network is {teacher.network!r}, which has no feature maps; legal: {', '.join(able)}."
         )

@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-import models
-from models import masking, spectral
+from models import masking, networks, spectral
 from models.names import nearest
 from models.spec import PRECISIONS, ModelSpec
 
@@ -39,7 +38,7 @@ class Separator(keras.Model):
         self.precision = precision
         _check_features(spec)
         with _policy(precision):
-            self.network = models.build(spec.network, spec.bins, spec.channels, len(spec.targets), **spec.sizes)
+            self.network = networks.build(spec.network, spec.bins, spec.channels, len(spec.targets), **spec.sizes)
         if spec.standardise:
             self.feature_mean = self.add_weight("feature_mean", [spec.bins], initializer="zeros", trainable=False)
             self.feature_scale = self.add_weight("feature_scale", [spec.bins], initializer="ones", trainable=False)
@@ -182,7 +181,7 @@ class Separator(keras.Model):
 
 
 def _check_features(spec: ModelSpec) -> None:
-    if models.network_class(spec.network).FILTERS_ITS_INPUT and (spec.standardise or spec.input_power != 1):
+    if networks.network_class(spec.network).FILTERS_ITS_INPUT and (spec.standardise or spec.input_power != 1):
         raise ValueError(
             f"model.input_power is {spec.input_power} and model.standardise is {spec.standardise}; legal with network "
             f"{spec.network!r}, which filters its own input: 1.0 and False."

@@ -32,13 +32,12 @@ def measure(recipe: Config) -> Facts:
     """Builds the recipe's network, as a graph: no memory for its weights is taken."""
     import tensorflow as tf
 
-    import models
-    from models import streaming
+    from models import networks, streaming
     from models.layers.online import OnlineNetwork
 
     spec = recipe.model
     with tf.Graph().as_default():
-        network = models.build(spec.network, spec.bins, spec.channels, len(spec.targets), **spec.sizes)
+        network = networks.build(spec.network, spec.bins, spec.channels, len(spec.targets), **spec.sizes)
         online = isinstance(network, OnlineNetwork) and not spec.normalise_level
         return Facts(
             parameters=network.count_params(),

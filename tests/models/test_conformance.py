@@ -9,8 +9,7 @@ import soundfile
 import tensorflow as tf
 import tf_keras as keras
 
-import models
-from models import exported, losses, streaming
+from models import exported, losses, networks, streaming
 from models.layers.online import OnlineNetwork
 from models.separator import Separator
 from models.spec import ModelSpec
@@ -22,7 +21,7 @@ QUANTUM = 1 / 32768
 
 def spec_of(name, **changes):
     values = {"sample_rate_hz": RATE_HZ, "frame_length": 64, "hop": 32, "window": "hann", "normalise_level": True}
-    return ModelSpec(network=name, sizes=models.network_class(name).SMALL, targets=TARGETS, **{**values, **changes})
+    return ModelSpec(network=name, sizes=networks.network_class(name).SMALL, targets=TARGETS, **{**values, **changes})
 
 
 class System:
@@ -30,7 +29,7 @@ class System:
 
     def __init__(self, name, directory):
         keras.utils.set_random_seed(0)
-        self.network_class = models.network_class(name)
+        self.network_class = networks.network_class(name)
         self.spec = spec_of(name)
         self.separator = Separator(self.spec)
         self.directory = directory / "model"
@@ -44,7 +43,7 @@ class System:
         return {target: stem.numpy().T for target, stem in answer.items()}
 
 
-@pytest.fixture(scope="module", params=models.names())
+@pytest.fixture(scope="module", params=networks.names())
 def system(request, tmp_path_factory):
     return System(request.param, tmp_path_factory.mktemp(request.param))
 

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-import models
-from models import losses, masking
+from models import losses, masking, networks
 from models.layers import sequences
 from models.networks import drnn, gru_skip_filtering
 from models.separator import Separator
@@ -21,12 +20,12 @@ def magnitudes(*shape, seed=0):
 
 
 def test_drnn_has_the_published_size():
-    assert models.build("drnn", bins=513, channels=1, targets=2).count_params() == 5_569_026
+    assert networks.build("drnn", bins=513, channels=1, targets=2).count_params() == 5_569_026
 
 
 @pytest.mark.parametrize(("recurrent", "extra"), [((), 0), ((2,), 10**2), ((1, 2, 3), 3 * 10**2)])
 def test_drnn_is_recurrent_where_it_is_told(recurrent, extra):
-    network = models.build("drnn", 5, 1, 2, units=10, recurrent=recurrent)
+    network = networks.build("drnn", 5, 1, 2, units=10, recurrent=recurrent)
     dense = 15 * 10 + 10 + 2 * (10 * 10 + 10) + 10 * 10 + 10
     assert network.count_params() == dense + extra
     features = magnitudes(1, 30, 5, 1)
@@ -45,7 +44,7 @@ def test_drnn_repeats_the_edge_frames_of_its_context():
 
 def test_drnn_recurrence_does_not_explode():
     keras.utils.set_random_seed(0)
-    network = models.build("drnn", 33, 1, 2, units=200, recurrent=(1, 2, 3))
+    network = networks.build("drnn", 33, 1, 2, units=200, recurrent=(1, 2, 3))
 
     @tf.function(autograph=False)
     def hidden(x):
@@ -60,20 +59,20 @@ def test_drnn_recurrence_does_not_explode():
 
 
 def test_gru_has_the_published_size_per_target():
-    assert models.build("gru_skip_filtering", 1025, 1, 2, strategy="GRU-S").count_params() == 24_175_650
+    assert networks.build("gru_skip_filtering", 1025, 1, 2, strategy="GRU-S").count_params() == 24_175_650
 
 
 @pytest.mark.parametrize("strategy", ["GRU-D", "GRU-DWF"])
 def test_gru_has_one_network_per_target(strategy):
     sizes = {"sequence_frames": 8, "context_frames": 2}
-    one = models.build("gru_skip_filtering", 9, 1, 2, strategy="GRU-S", **sizes).count_params()
-    assert models.build("gru_skip_filtering", 9, 1, 3, strategy=strategy, **sizes).count_params() == 3 * one
+    one = networks.build("gru_skip_filtering", 9, 1, 2, strategy="GRU-S", **sizes).count_params()
+    assert networks.build("gru_skip_filtering", 9, 1, 3, strategy=strategy, **sizes).count_params() == 3 * one
 
 
 @pytest.mark.parametrize("units", [None, 4])
 @pytest.mark.parametrize(("strategy", "alpha"), [("GRU-S", 1.7), ("GRU-D", 1.7), ("GRU-DWF", 2.0)])
 def test_gru_strategies_make_masks_as_the_paper_says(strategy, alpha, units):
-    network = models.build("gru_skip_filtering", 9, 2, 2, units=units, strategy=strategy)
+    network = networks.build("gru_skip_filtering", 9, 2, 2, units=units, strategy=strategy)
     features = magnitudes(2, 31, 9, 2)
     outputs = network(features)
     estimates = outputs["magnitudes"].numpy()
@@ -87,7 +86,7 @@ def test_gru_strategies_make_masks_as_the_paper_says(strategy, alpha, units):
 
 
 def test_gru_skip_filter_only_attenuates_its_input():
-    network = models.build("gru_skip_filtering", 9, 1, 2, units=4)
+    network = networks.build("gru_skip_filtering", 9, 1, 2, units=4)
     features = magnitudes(1, 20, 9, 1)
     filtered = network(features)["skip_filtered"].numpy()
     assert (filtered >= 0).all()
@@ -97,13 +96,13 @@ def test_gru_skip_filter_only_attenuates_its_input():
 
 def test_gru_alpha_can_be_chosen():
     keras.utils.set_random_seed(0)
-    network = models.build("gru_skip_filtering", 9, 1, 2, units=4, alpha=1.0)
+    network = networks.build("gru_skip_filtering", 9, 1, 2, units=4, alpha=1.0)
     outputs = network(magnitudes(1, 20, 9, 1))
     np.testing.assert_allclose(outputs["masks"], masking.ratio(outputs["magnitudes"], 1.0), atol=1e-6)
 
 
 def test_gru_channels_are_separated_on_their_own():
-    network = models.build("gru_skip_filtering", 9, 2, 2, units=4)
+    network = networks.build("gru_skip_filtering", 9, 2, 2, units=4)
     features = magnitudes(2, 20, 9, 2)
     masks = network(features)["masks"]
     for channel in range(2):
@@ -182,14 +181,14 @@ def test_gru_learns_by_its_own_loss():
 )
 def test_illegal_networks_are_named(name, sizes, parts):
     with pytest.raises(ValueError, match=r"legal|size of") as error:
-        models.build(name, 9, 1, 2, **sizes)
+        networks.build(name, 9, 1, 2, **sizes)
     assert all(part in str(error.value) for part in parts), str(error.value)
 
 
 @pytest.mark.parametrize(("strategy", "targets"), [("GRU-S", 3), ("GRU-D", 1)])
 def test_gru_strategies_need_their_number_of_targets(strategy, targets):
     with pytest.raises(ValueError, match=f"targets is {targets}"):
-        models.build("gru_skip_filtering", 9, 1, targets, strategy=strategy)
+        networks.build("gru_skip_filtering", 9, 1, targets, strategy=strategy)
 
 
 @pytest.mark.slow

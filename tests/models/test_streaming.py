@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-import models
-from models import exported, spectral, streaming
+from models import exported, networks, spectral, streaming
 from models.directory import ModelDirectory
 from models.separator import Separator
 from models.spec import ModelSpec
@@ -20,7 +19,7 @@ EXACT = {"rtol": 0, "atol": 1e-5}
 
 def spec_of(network, **changes):
     values = {"sample_rate_hz": RATE_HZ, "frame_length": FRAME_LENGTH, "hop": HOP, "targets": TARGETS}
-    return ModelSpec(network=network, sizes=models.network_class(network).SMALL, **{**values, **changes})
+    return ModelSpec(network=network, sizes=networks.network_class(network).SMALL, **{**values, **changes})
 
 
 def separator_of(network, **changes):

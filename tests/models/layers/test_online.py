@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-import models
+from models import networks
 from models.layers.convolution import pad_to_multiple
 
 ONLINE = ("lstm_online", "or_unet")
@@ -19,7 +19,7 @@ def magnitudes(*shape, seed=0):
 def small(name, bins=BINS, channels=CHANNELS, targets=TARGETS):
     """A small network with no weight left at zero or one, where a forgotten bias or gain would not show."""
     keras.utils.set_random_seed(0)
-    network = models.build(name, bins, channels, targets, **models.network_class(name).SMALL)
+    network = networks.build(name, bins, channels, targets, **networks.network_class(name).SMALL)
     random = np.random.default_rng(1)
     network.set_weights([weight + random.normal(0, 0.1, weight.shape) for weight in network.get_weights()])
     return network
@@ -97,7 +97,7 @@ def test_items_of_a_batch_do_not_meet(network, features):
 
 def test_the_state_is_listed_and_its_number_is_checked(network, features):
     state = network.initial_state(BATCH)
-    sizes = models.network_class(network.name).SMALL
+    sizes = networks.network_class(network.name).SMALL
     per_layer = {"lstm_online": 2, "or_unet": 1}[network.name]
     assert [tuple(tensor.shape) for tensor in state] == [(BATCH, sizes["units"])] * per_layer * sizes["layers"]
     assert not any(tensor.numpy().any() for tensor in state)
@@ -117,8 +117,8 @@ def test_the_state_is_listed_and_its_number_is_checked(network, features):
     ],
 )
 def test_parameters_at_the_default_sizes(name, mono_513, stereo_1025):
-    assert models.build(name, 513, 1, 2).count_params() == mono_513
-    assert models.build(name, 1025, 2, 2).count_params() == stereo_1025
+    assert networks.build(name, 513, 1, 2).count_params() == mono_513
+    assert networks.build(name, 1025, 2, 2).count_params() == stereo_1025
 
 
 @pytest.mark.parametrize("name", ["or_unet", "unet"])
@@ -167,7 +167,7 @@ def test_unet_masks_do_not_depend_on_silence_that_follows_far_behind(features):
 
 
 def test_unet_feature_maps_are_those_of_the_first_four_levels(features):
-    network = models.build("unet", BINS, CHANNELS, TARGETS, filters=(3, 4, 5, 6, 7))
+    network = networks.build("unet", BINS, CHANNELS, TARGETS, filters=(3, 4, 5, 6, 7))
     maps = network.feature_maps(tf.constant(features))
     assert [tuple(level.shape) for level in maps] == [(2, 16, 32, 3), (2, 8, 16, 4), (2, 4, 8, 5), (2, 2, 4, 6)]
     with tf.GradientTape() as tape:
@@ -178,7 +178,7 @@ def test_unet_feature_maps_are_those_of_the_first_four_levels(features):
 
 
 def test_u_net_levels_have_the_kernel_stride_and_filters_they_are_told():
-    network = models.build("or_unet", 50, 1, 2, filters=(6, 10), kernel=7, stride=3, units=4, layers=1)
+    network = networks.build("or_unet", 50, 1, 2, filters=(6, 10), kernel=7, stride=3, units=4, layers=1)
     shapes = [tuple(layer.convolution.kernel.shape) for layer in [*network.down, *network.up]]
     assert shapes == [(7, 1, 6), (7, 6, 10), (7, 6, 20)]
     assert network.bottleneck == (6, 10)
@@ -209,4 +209,4 @@ def test_padding_is_at_the_end_and_zero(length, padded):
 )
 def test_illegal_sizes_are_named(name, sizes, part):
     with pytest.raises(ValueError, match=f"{part}.*legal" if "legal" not in part else part):
-        models.build(name, 9, 1, 2, **sizes)
+        networks.build(name, 9, 1, 2, **sizes)

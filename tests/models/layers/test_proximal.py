@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-import models
+from models import networks
 from models.layers import proximal
 from models.layers.sequences import slice_sequences
 
@@ -108,7 +108,7 @@ def test_steps_are_positive_whatever_the_raw_variables(raw):
 
 
 def test_steps_start_where_they_are_told_and_are_learned_per_layer():
-    network = models.build("p_drnn", 6, 1, 2, units=5, layers=2)
+    network = networks.build("p_drnn", 6, 1, 2, units=5, layers=2)
     layers = [network.hidden[0], proximal.ProximalLayer(tf.identity, **STEPS)]
     for layer, values in zip(layers, ((0.5, 0.5, 0.5), STEPS.values()), strict=True):
         np.testing.assert_allclose(proximal.positive(layer.raw_steps), list(values), rtol=1e-5)
@@ -129,7 +129,7 @@ def features(*shape, seed=0):
 @pytest.mark.parametrize("layers", [1, 2, 5, 20])
 def test_the_twin_has_the_same_parameters_but_the_interlayers(layers):
     sizes = {"units": 4, "layers": layers, "sequence_frames": 3}
-    deep, plain = (models.build(name, 6, 2, 3, **sizes) for name in ("p_drnn", "srnn_deep"))
+    deep, plain = (networks.build(name, 6, 2, 3, **sizes) for name in ("p_drnn", "srnn_deep"))
     width = 6 * 2 * 3
     block = 2 * (width * 4 + 4 + 4 * 4) + 8 * width + width
     assert plain.count_params() == layers * block + width * width + width
@@ -142,17 +142,17 @@ def test_the_twin_has_the_same_parameters_but_the_interlayers(layers):
 
 @pytest.mark.parametrize(("name", "parameters"), [("p_drnn", 7_766_082), ("srnn_deep", 7_766_046)])
 def test_default_sizes(name, parameters):
-    assert models.build(name, 513, 1, 2).count_params() == parameters
+    assert networks.build(name, 513, 1, 2).count_params() == parameters
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("dnn", 4_569_026), ("srnn", 7_569_026)])
 def test_variants_of_huang_have_their_sizes(name, parameters):
-    assert models.build(name, 513, 1, 2).count_params() == parameters
+    assert networks.build(name, 513, 1, 2).count_params() == parameters
 
 
 def twins(**sizes):
     """A P-DRNN and a stacked twin with the same RNNs and output layer."""
-    deep, plain = (models.build(name, 6, 1, 2, **sizes) for name in ("p_drnn", "srnn_deep"))
+    deep, plain = (networks.build(name, 6, 1, 2, **sizes) for name in ("p_drnn", "srnn_deep"))
     for proximal_layer, layer in zip(deep.hidden, plain.hidden, strict=True):
         layer.set_weights(proximal_layer.prox.get_weights())
     plain.estimates.set_weights(deep.estimates.get_weights())
@@ -193,7 +193,7 @@ def test_the_mixture_enters_every_interlayer(depth):
 
 @pytest.mark.parametrize("name", ["p_drnn", "srnn_deep"])
 def test_frames_see_their_sequence_in_both_directions_and_nothing_else(name):
-    network = models.build(name, 6, 1, 2, units=16, layers=2, sequence_frames=5)
+    network = networks.build(name, 6, 1, 2, units=16, layers=2, sequence_frames=5)
     x = features(1, 13, 6, 1)
     before = network(x)["masks"].numpy()
     changed = x.copy()
@@ -202,7 +202,7 @@ def test_frames_see_their_sequence_in_both_directions_and_nothing_else(name):
     assert moved[5:10].all()
     assert not moved[:5].any()
     assert not moved[10:].any()
-    whole = models.build(name, 6, 1, 2, units=16, layers=2, sequence_frames=None)
+    whole = networks.build(name, 6, 1, 2, units=16, layers=2, sequence_frames=None)
     moved = np.abs(whole(changed)["masks"] - whole(x)["masks"]).max(axis=(0, 2, 3, 4)) > 1e-9
     assert moved[[4, 10]].all()
 
@@ -220,4 +220,4 @@ def test_sequences_hold_every_frame_once_and_repeat_the_last(frames):
 @pytest.mark.parametrize("size", ["units", "layers", "sequence_frames"])
 def test_illegal_sizes_are_named(name, size):
     with pytest.raises(ValueError, match=f"{size} is 0; legal: at least 1"):
-        models.build(name, 6, 1, 2, **{size: 0})
+        networks.build(name, 6, 1, 2, **{size: 0})

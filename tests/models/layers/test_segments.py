@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-import models
+from models import networks
 from models.layers import segments as grais
 from models.layers import sequences
 
@@ -19,7 +19,7 @@ def magnitudes(*shape, seed=0):
 
 def small(name, channels=1, **sizes):
     keras.utils.set_random_seed(0)
-    return models.build(name, BINS, channels, 2, **{**models.network_class(name).SMALL, **sizes})
+    return networks.build(name, BINS, channels, 2, **{**networks.network_class(name).SMALL, **sizes})
 
 
 def positive(network):
@@ -39,14 +39,14 @@ def positive(network):
 )
 def test_the_published_sizes(name, parameters):
     with tf.Graph().as_default():  # declares the variables and fills none: 690 MB for the BLSTM
-        network = models.build(name, bins=1025, channels=1, targets=2)
+        network = networks.build(name, bins=1025, channels=1, targets=2)
         assert network.count_params() == parameters
         assert sum(np.prod(weight.shape) for weight in network.trainable_weights) == parameters
 
 
 @pytest.mark.parametrize("name", ["ffn", "fcn"])
 def test_published_networks_answer(name):
-    outputs = models.build(name, bins=1025, channels=1, targets=2)(magnitudes(1, 16, 1025, 1))
+    outputs = networks.build(name, bins=1025, channels=1, targets=2)(magnitudes(1, 16, 1025, 1))
     assert outputs["masks"].shape == (1, 16, 1025, 1, 2)
     assert np.isfinite(outputs["magnitudes"]).all()
     assert np.ptp(outputs["magnitudes"]) > 0
@@ -155,7 +155,7 @@ def test_trained_layers_are_handed_on_to_the_combination():
 )
 def test_illegal_sizes_are_named(name, sizes, parts):
     with pytest.raises(ValueError, match="legal") as error:
-        models.build(name, BINS, 1, 2, **sizes)
+        networks.build(name, BINS, 1, 2, **sizes)
     assert all(part in str(error.value) for part in parts), str(error.value)
 
 
@@ -163,4 +163,4 @@ def test_illegal_sizes_are_named(name, sizes, parts):
 @pytest.mark.parametrize("targets", [1, 3])
 def test_there_are_two_targets(name, targets):
     with pytest.raises(ValueError, match=f"targets is {targets}"):
-        models.build(name, BINS, 1, targets, **models.network_class(name).SMALL)
+        networks.build(name, BINS, 1, targets, **networks.network_class(name).SMALL)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import models
+from models import networks
 from pipeline.config import config
 
 
@@ -133,7 +133,7 @@ def test_bases_are_not_recipes() -> None:
 
 def test_every_network_has_a_recipe_at_the_published_settings() -> None:
     published = {config.load(name).model.network for name in config.recipe_names() if not name.endswith("_mir1k")}
-    assert published == set(models.names())
+    assert published == set(networks.names())
 
 
 @pytest.mark.parametrize("name", ["dnn", "drnn", "srnn"])

@@ -5,13 +5,19 @@ one signal after the other.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import scipy.fft
 
 Signals = Sequence[np.ndarray]
 """Arrays [samples, channels], all of one shape."""
+
+# scipy dispatches these at run time, which hides their types.
+rfft: Callable[..., np.ndarray] = cast(Any, scipy.fft.rfft)
+irfft: Callable[..., np.ndarray] = cast(Any, scipy.fft.irfft)
+next_fast_len: Callable[..., int] = cast(Any, scipy.fft.next_fast_len)
 
 _FFT_LENGTH = 4096
 _VALUES_AT_ONCE = 2**20
@@ -29,7 +35,17 @@ class Correlations:
         self.frames, self.lags = frames, lags
         self._signals, self._references = signals, references
         self._kept: dict[int, np.ndarray] = {}
-        self.whole = self._whole()
+        disjoint = all(frame.stop <= following.start for frame, following in itertools.pairwise(frames))
+        whole, room = 0.0, _BYTES_KEPT
+        for number, piece in _pieces(frames if disjoint else [], len(references[0])):
+            products = self._of(piece)
+            whole = whole + products
+            if piece.start and lags > 1:
+                whole = whole + self._across(piece)
+            if number is not None and room >= products.nbytes:
+                self._kept[number] = products
+                room -= products.nbytes
+        self.whole = np.asarray(whole)
         """[rows of signals, rows of references, lags]"""
 
     def in_frames(self) -> Iterator[np.ndarray]:
@@ -37,19 +53,6 @@ class Correlations:
         for number, frame in enumerate(self.frames):
             kept = self._kept.get(number)
             yield self._of(frame) if kept is None else kept
-
-    def _whole(self) -> np.ndarray:
-        disjoint = all(frame.stop <= following.start for frame, following in itertools.pairwise(self.frames))
-        whole, room = 0.0, _BYTES_KEPT
-        for number, piece in _pieces(self.frames if disjoint else [], len(self._references[0])):
-            products = self._of(piece)
-            whole = whole + products
-            if piece.start and self.lags > 1:
-                whole = whole + self._across(piece)
-            if number is not None and room >= products.nbytes:
-                self._kept[number] = products
-                room -= products.nbytes
-        return np.asarray(whole)
 
     def _of(self, piece: slice) -> np.ndarray:
         signals, references = ([signal[piece] for signal in group] for group in (self._signals, self._references))
@@ -60,7 +63,7 @@ class Correlations:
         reach = self.lags - 1
         now = rows(self._signals, piece.start, min(piece.start + reach, piece.stop))
         before = rows(self._references, piece.start - reach, piece.start)
-        width = scipy.fft.next_fast_len(2 * reach, real=True)
+        width = next_fast_len(2 * reach, real=True)
         return _lags(_cross(now[:, None], before[:, None], width), width, self.lags)
 
 
@@ -109,7 +112,7 @@ def blocks_at_once(count: int, width: int) -> int:
 def fft_length(samples: int, taps: int, about: int) -> int:
     """Length of FFTs that divides the samples, each block with taps - 1 more, into equal blocks of about this length."""
     blocks = -(-samples // max(about - taps + 1, taps))
-    return scipy.fft.next_fast_len(-(-samples // blocks) + taps - 1, real=True)
+    return next_fast_len(-(-samples // blocks) + taps - 1, real=True)
 
 
 def _pieces(frames: Sequence[slice], samples: int) -> Iterator[tuple[int | None, slice]]:
@@ -126,11 +129,11 @@ def _pieces(frames: Sequence[slice], samples: int) -> Iterator[tuple[int | None,
 
 def _cross(now: np.ndarray, recent: np.ndarray, width: int) -> np.ndarray:
     """Cross spectra [rows, rows, bins] of blocks [rows, blocks, samples], summed over the blocks."""
-    left = scipy.fft.rfft(now, width)
+    left = rfft(now, width)
     np.conj(left, out=left)
-    return np.einsum("ibf,jbf->ijf", left, scipy.fft.rfft(recent, width))
+    return np.einsum("ibf,jbf->ijf", left, rfft(recent, width))
 
 
 def _lags(cross: np.ndarray, width: int, lags: int) -> np.ndarray:
     """From cross spectra of blocks in which the references begin lags - 1 samples earlier."""
-    return np.ascontiguousarray(scipy.fft.irfft(cross, width)[..., lags - 1 :: -1])
+    return np.ascontiguousarray(irfft(cross, width)[..., lags - 1 :: -1])

@@ -2,19 +2,17 @@
 
 Each frame is on its own: it begins from silence, and its projections ring out over taps - 1 more samples, as in
 `museval.metrics`. So the energy of what filters make of the references is a quadratic form of the filters with the
-frame's own correlations, and no filtered signal is made. What cancellation would blur is computed from samples, in short
-blocks by overlap-save, so that memory does not grow with the frames.
+frame's own correlations, and no filtered signal is made. What cancellation would blur is computed from samples.
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
 
-from pipeline.evaluation.bss_eval.correlations import Signals, blocks_at_once, energy, fft_length, rows
-from pipeline.evaluation.bss_eval.projection import Filters, Pairs, Space
+from pipeline.evaluation.bss_eval.correlations import Signals, blocks_at_once, energy, fft_length, irfft, rfft, rows
+from pipeline.evaluation.bss_eval.projection import Space
 
 
 class Mix(NamedTuple):
@@ -56,7 +54,7 @@ _TOLERANCE = 1e-7
 """Energies of which rounding might be more than this fraction (4e-7 dB) are computed from samples."""
 
 
-class _Forms(NamedTuple):
+class _Form(NamedTuple):
     """Energies as functions of a frame's correlations: weights of e's energy, of e's and of the references'."""
 
     constant: np.ndarray
@@ -67,56 +65,56 @@ class _Forms(NamedTuple):
     """[kinds, rows, rows, taps]"""
 
 
-def ratios(
-    space: Space,
-    pairs: Pairs,
-    filters: Filters,
-    frames: Sequence[slice],
-    correlations: Iterable[np.ndarray],
-    compared: Collection[tuple[str, str]],
-) -> np.ndarray:
+def ratios(space: Space, compared: Collection[tuple[str, str]], whole: bool = False) -> np.ndarray:
     """Ratios in dB between pairs of kinds: [ratios, pairs, frames]; +inf over nothing, NaN for nothing over nothing.
 
-    Arguments as those of `energies`.
+    Space, whole and pairs are those of `energies`.
     """
-    of = energies(space, pairs, filters, frames, correlations, sorted({*itertools.chain(*compared)}))
+    of = energies(space, sorted({*itertools.chain(*compared)}), whole)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.stack([10 * np.log10(of[numerator] / of[denominator]) for numerator, denominator in compared])
 
 
-def energies(
-    space: Space,
-    pairs: Pairs,
-    filters: Filters,
-    frames: Sequence[slice],
-    correlations: Iterable[np.ndarray],
-    kinds: Sequence[str],
-) -> dict[str, np.ndarray]:
-    """Energies of all pairs (estimate, reference) in all frames: kind -> [pairs, frames].
+def energies(space: Space, kinds: Sequence[str], whole: bool = False) -> dict[str, np.ndarray]:
+    """Energies of all the space's pairs (estimate, reference), by the filters of the whole track.
 
     Args:
         space: the references and estimates.
-        pairs: in the order of `filters.own`.
-        filters: the estimates' distortion filters, of these frames or of the whole track.
-        frames: the samples of each frame.
-        correlations: of each frame, as in `Correlations`.
         kinds: names in KINDS.
+        whole: take the whole track for the only frame.
+
+    Returns:
+        kind -> [pairs, frames].
     """
-    forms = [_forms(space, filters, pair, pairs[pair], kinds) for pair in range(len(pairs))]
+    frames, correlations = space.correlations.frames, space.correlations.in_frames()
+    if whole:
+        frames, correlations = [slice(0, len(space.references[0]))], iter([space.correlations.whole])
+    forms = [_form(space, pair, kinds) for pair in range(len(space.pairs))]
     sizes = [  # the weights' magnitudes, summed over lags
-        _Forms(form.constant, np.abs(form.linear).sum(axis=-1), np.abs(form.quadratic).sum(axis=-1)) for form in forms
+        _Form(form.constant, np.abs(form.linear).sum(axis=-1), np.abs(form.quadratic).sum(axis=-1)) for form in forms
     ]
-    values, rounding = np.zeros((2, len(kinds), len(pairs), len(frames)))
+    values, rounding = np.zeros((2, len(kinds), len(space.pairs), len(frames)))
     for number, (frame, products) in enumerate(zip(frames, correlations, strict=True)):
         of_references, of_estimates = space.split(products)
         loudness = np.sqrt(np.diag(of_references[..., 0]).clip(0))
         own = [energy(estimate[frame]) for estimate in space.estimates]
-        for pair, (estimate, _) in enumerate(pairs):
+        for pair, (estimate, _) in enumerate(space.pairs):
             total, level = own[estimate].sum(), np.sqrt(own[estimate])
             values[:, pair, number] = _sum(forms[pair], total, of_estimates[estimate], of_references)
             bounds = np.outer(level, loudness), np.outer(loudness, loudness)
             rounding[:, pair, number] = _sum(sizes[pair], total, *bounds)
-    _from_samples(values, _ROUNDING * rounding > _TOLERANCE * values, space, pairs, filters, frames, kinds)
+    doubtful = _ROUNDING * rounding > _TOLERANCE * values
+    for pair, number in np.argwhere(doubtful.any(axis=0)):
+        estimate, reference = space.pairs[pair]
+        chosen = np.flatnonzero(doubtful[:, pair, number])
+        values[chosen, pair, number] = of_samples(
+            [signal[frames[number]] for signal in space.references],
+            space.estimates[estimate][frames[number]],
+            reference,
+            space.filters.whole[estimate],
+            space.filters.own[pair],
+            [kinds[int(kind)] for kind in chosen],
+        )
     return dict(zip(kinds, values, strict=True))
 
 
@@ -124,6 +122,8 @@ def of_samples(
     references: Signals, estimate: np.ndarray, reference: int, whole: np.ndarray, own: np.ndarray, kinds: Sequence[str]
 ) -> np.ndarray:
     """Energies of one frame, [kinds].
+
+    Differences are taken between samples, not between energies, so that nothing cancels.
 
     Args:
         references, estimate: arrays [samples, channels] of one shape, the frame's samples alone.
@@ -142,67 +142,36 @@ def of_samples(
     return totals
 
 
-def _sum(form: _Forms, constant: float, linear: np.ndarray, quadratic: np.ndarray) -> np.ndarray:
+def _sum(form: _Form, constant: float, linear: np.ndarray, quadratic: np.ndarray) -> np.ndarray:
     """[kinds]"""
-    return form.constant * constant + _inner(form.linear, linear) + _inner(form.quadratic, quadratic)
+    terms = [(form.linear, linear), (form.quadratic, quadratic)]
+    sums = [np.einsum("kn,n->k", weights.reshape(len(weights), -1), values.ravel()) for weights, values in terms]
+    return form.constant * constant + sums[0] + sums[1]
 
 
-def _inner(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.einsum("kn,n->k", weights.reshape(len(weights), -1), values.ravel())
-
-
-def _forms(space: Space, filters: Filters, pair: int, of: tuple[int, int], kinds: Sequence[str]) -> _Forms:
-    estimate, reference = of
-    projected, rows = filters.whole[estimate], space.span(reference)
+def _form(space: Space, pair: int, kinds: Sequence[str]) -> _Form:
+    estimate, reference = space.pairs[pair]
+    projected, mine = space.filters.whole[estimate], space.span(reference)
     itself, own = np.zeros((2, *projected.shape))
-    itself[:, rows, 0] = np.eye(space.channels)
-    own[:, rows] = filters.own[pair]
+    itself[:, mine, 0] = np.eye(space.channels)
+    own[:, mine] = space.filters.own[pair]
     mixes = [KINDS[kind] for kind in kinds]
     taps = np.stack([mix.s * itself + mix.own * own + mix.projected * projected for mix in mixes])
     constant = np.array([mix.e**2 for mix in mixes], float)
     linear = 2 * np.array([mix.e for mix in mixes])[:, None, None, None] * taps
-    return _Forms(constant, linear, _autocorrelations(taps))
-
-
-def _autocorrelations(taps: np.ndarray) -> np.ndarray:
-    """Of filters [kinds, channels, rows, taps], summed over channels; both signs of the lag together."""
-    length = taps.shape[-1]
-    spectra = scipy.fft.rfft(taps, 2 * length)
+    # The filters' autocorrelations, summed over channels; both signs of the lag together.
+    spectra = rfft(taps, 2 * space.taps)
     products = np.einsum("kaif,kajf->kijf", np.conj(spectra), spectra)
-    weights = scipy.fft.irfft(products, 2 * length)[..., :length]
-    weights[..., 1:] *= 2
-    return np.ascontiguousarray(weights)
-
-
-def _from_samples(
-    values: np.ndarray,
-    doubtful: np.ndarray,
-    space: Space,
-    pairs: Pairs,
-    filters: Filters,
-    frames: Sequence[slice],
-    kinds: Sequence[str],
-) -> None:
-    """Replaces the doubtful of the values [kinds, pairs, frames]."""
-    for pair, number in np.argwhere(doubtful.any(axis=0)):
-        estimate, reference = pairs[pair]
-        chosen = np.flatnonzero(doubtful[:, pair, number])
-        references = [signal[frames[number]] for signal in space.references]
-        values[chosen, pair, number] = of_samples(
-            references,
-            space.estimates[estimate][frames[number]],
-            reference,
-            filters.whole[estimate],
-            filters.own[pair],
-            [kinds[kind] for kind in chosen],
-        )
+    quadratic = irfft(products, 2 * space.taps)[..., : space.taps]
+    quadratic[..., 1:] *= 2
+    return _Form(constant, linear, np.ascontiguousarray(quadratic))
 
 
 def _blocks(
     references: Signals, estimate: np.ndarray, reference: int, whole: np.ndarray, own: np.ndarray, needed: Mix
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """(e, s, own, projected) in a few blocks after the other, each [channels, blocks, samples]; 0 for a projection that
-    is not needed."""
+    is not needed. By overlap-save, so that memory does not grow with the frames."""
     (samples, channels), taps = estimate.shape, whole.shape[-1]
     width = fft_length(samples + taps - 1, taps, _FFT_LENGTH)
     step = width - taps + 1
@@ -222,5 +191,5 @@ def _blocks(
 def _filtered(windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
     """Windows [rows, blocks, width] through filters [channels, rows, taps]: [channels, blocks, width - taps + 1]."""
     width, taps = windows.shape[-1], filters.shape[-1]
-    spectra = np.einsum("rbf,crf->cbf", scipy.fft.rfft(windows), scipy.fft.rfft(filters, width))
-    return scipy.fft.irfft(spectra, width)[..., taps - 1 :]
+    spectra = np.einsum("rbf,crf->cbf", rfft(windows), rfft(filters, width))
+    return irfft(spectra, width)[..., taps - 1 :]

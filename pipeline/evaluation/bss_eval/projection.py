@@ -6,6 +6,7 @@ measurement in blind audio source separation", IEEE TASLP 14(4), 2006).
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -32,17 +33,20 @@ class Filters(NamedTuple):
 class Space:
     """All delayed references of one track, and their correlations with each other and with the estimates."""
 
-    def __init__(self, references: Signals, estimates: Signals, taps: int, frames: Sequence[slice]) -> None:
-        """references: none silent; estimates: of the same shape; taps: length of the distortion filters; frames: those
-        of which the correlations will be asked for."""
-        self.references, self.estimates, self.taps = references, estimates, taps
+    def __init__(
+        self, references: Signals, estimates: Signals, pairs: Pairs, taps: int, frames: Sequence[slice]
+    ) -> None:
+        """references: none silent; estimates: of the same shape; pairs: of which estimate is to be held to which
+        reference; taps: length of the distortion filters; frames: those of which the correlations will be asked for."""
+        self.references, self.estimates, self.pairs, self.taps = references, estimates, pairs, taps
         self.targets, self.channels = len(references), references[0].shape[1]
         self.rows = self.targets * self.channels
         self.correlations = Correlations([*references, *estimates], references, frames, taps)
 
-    def filters(self, pairs: Pairs) -> Filters:
+    @cached_property
+    def filters(self) -> Filters:
         """Filters over the whole track of all estimates on all references, and on the reference of each pair."""
-        return on_one_blas_thread(self._solve, pairs)
+        return on_one_blas_thread(self._solve)
 
     def span(self, target: int) -> slice:
         """The rows of a target's channels."""
@@ -53,12 +57,12 @@ class Space:
         of_estimates = correlations[self.rows :].reshape(len(self.estimates), self.channels, self.rows, self.taps)
         return correlations[: self.rows], of_estimates
 
-    def _solve(self, pairs: Pairs) -> Filters:
+    def _solve(self) -> Filters:
         references, products = self.split(self.correlations.whole)
         spans = [self.span(target) for target in range(self.targets)]
         alone = [solver(references[rows, rows]) for rows in spans]
         own = []
-        for estimate, target in pairs:
+        for estimate, target in self.pairs:
             mine = products[estimate, :, spans[target]]
             own.append(alone[target](_columns(mine[None])).T.reshape(mine.shape))
         return Filters(solver(references)(_columns(products)).T.reshape(products.shape), np.stack(own))

@@ -68,18 +68,10 @@ def score(
     scores = {}
     for version in versions:
         values = np.full((len(METRICS[version]), *material.shape, len(material.frames)), np.nan)
-        frames, projected = material.frames, material.projected
         if version == "v3":
-            values, frames = values[..., :1], [slice(0, material.samples)]
-        elif any(adds_up_to_nothing(reference) for reference in material.references):
-            projected = []
-        if projected:
-            of = material.space.correlations
-            correlations = [of.whole] if version == "v3" else of.in_frames()
-            compared = RATIOS[version].values()
-            found = ratios(material.space, material.pairs, material.filters, frames, correlations, compared)
-            for pair, each in enumerate(projected):
-                values[:, each.set, each.target] = found[:, pair]
+            values = values[..., :1]
+        if material.projected and (version == "v3" or not any(map(adds_up_to_nothing, material.references))):
+            values[:, *material.places] = ratios(material.space, RATIOS[version].values(), whole=version == "v3")
         if version == "v3":
             _fill_silence_v3(values, material)
             values = values[..., 0]

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.evaluation.bss_eval.projection import Filters, Space
+from pipeline.evaluation.bss_eval.projection import Space
 
 FILTER_LENGTH = 512
 
@@ -16,25 +15,16 @@ Audio = np.ndarray | Sequence[np.ndarray]
 _FIRST_PIECE, _LARGEST_PIECE = 2**10, 2**18
 
 
-class Projected(NamedTuple):
-    """An estimate that has a projection: its set and target, its place among the estimates and its reference's."""
-
-    set: int
-    target: int
-    estimate: int
-    reference: int
-
-
 class Material:
     """References and sets of estimates of one track with what all versions share: correlations and factorisations.
 
-    Only references that sound and estimates that are finite and sound have projections. An array that stands for
-    several estimates (the mixture, say) is projected once.
+    Only references that sound and estimates that are finite and sound are projected. An array that stands for several
+    estimates (the mixture, say) is projected once.
     """
 
-    def __init__(self, references: Audio, sets: Sequence[Audio], window_samples: int | None) -> None:
-        """window_samples: of the frames, which do not overlap; a shorter track is one, a shorter rest is dropped. None: the
-        whole track is the only frame.
+    def __init__(self, references: Audio, sets: Sequence[Audio] | np.ndarray, window_samples: int | None) -> None:
+        """window_samples: of the frames, which do not overlap; a shorter track is one frame, and a rest is dropped. None:
+        the whole track is the only one.
 
         Raises:
             ValueError: the shapes do not fit each other, there are no samples, or a reference is not finite.
@@ -48,47 +38,40 @@ class Material:
         if not all(is_finite(reference) for reference in self.references):
             raise ValueError("the references hold NaN or infinite samples; legal: finite samples")
         self.sounding = [target for target, reference in enumerate(self.references) if sounds(reference)]
-        self.samples = len(self.references[0])
-        window = min(window_samples or self.samples, self.samples)
-        self.frames = [slice(start, start + window) for start in range(0, self.samples - window + 1, window)]
-        self.estimates, self.projected = self._projected()
+        self.shape = len(self.sets), len(self.references)
+        samples = len(self.references[0])
+        self.window_samples = min(window_samples or samples, samples)
+        starts = range(0, samples - self.window_samples + 1, self.window_samples)
+        self.frames = [slice(start, start + self.window_samples) for start in starts]
+        self.projected = [
+            (number, target)
+            for number, estimates in enumerate(self.sets)
+            for target in self.sounding
+            if is_finite(estimates[target]) and sounds(estimates[target])
+        ]
+        """(set, target) of the estimates that have a projection, in the order of `space.pairs`."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(sets, targets)."""
-        return len(self.sets), len(self.references)
-
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """(estimate, reference among those that sound) in the order of `projected` and of `filters.own`."""
-        return [(each.estimate, each.reference) for each in self.projected]
+    def places(self) -> tuple[list[int], list[int]]:
+        """Indices of those that are `projected` in an array [sets, targets, ...]."""
+        return [number for number, _ in self.projected], [target for _, target in self.projected]
 
     @cached_property
     def space(self) -> Space:
-        """The references that sound and the estimates that have a projection."""
-        references = [self.references[target] for target in self.sounding]
-        return Space(references, self.estimates, FILTER_LENGTH, self.frames)
-
-    @cached_property
-    def filters(self) -> Filters:
-        """Distortion filters over the whole track."""
-        return self.space.filters(self.pairs)
-
-    def _projected(self) -> tuple[list[np.ndarray], list[Projected]]:
+        """The references that sound and the estimates that are `projected`."""
         estimates: list[np.ndarray] = []
-        projected: list[Projected] = []
+        pairs: list[tuple[int, int]] = []
         places: dict[tuple, int] = {}
-        for number, signals in enumerate(self.sets):
-            for reference, target in enumerate(self.sounding):
-                signal = signals[target]
-                memory = signal.__array_interface__["data"][0]
-                key = memory, signal.strides, signal.shape, signal.dtype.str  # equal for views of the same samples
-                if key not in places and is_finite(signal) and sounds(signal):
-                    places[key] = len(estimates)
-                    estimates.append(signal)
-                if key in places:
-                    projected.append(Projected(number, target, places[key], reference))
-        return estimates, projected
+        for number, target in self.projected:
+            signal = self.sets[number][target]
+            memory = signal.__array_interface__["data"][0]
+            key = memory, signal.strides, signal.shape, signal.dtype.str  # equal for two views of the same samples
+            if key not in places:
+                places[key] = len(estimates)
+                estimates.append(signal)
+            pairs.append((places[key], self.sounding.index(target)))
+        references = [self.references[target] for target in self.sounding]
+        return Space(references, estimates, pairs, FILTER_LENGTH, self.frames)
 
 
 def is_finite(signal: np.ndarray) -> bool:

@@ -100,7 +100,8 @@ def eval_dir(
     estimates, other_hz = _read([Path(estimates_dir) / name for name in names])
     if other_hz != rate_hz:
         raise ValueError(f"{estimates_dir} is at {other_hz} Hz; legal: the references' {rate_hz} Hz")
-    store = TrackStore(win=win, hop=hop, track_name=Path(reference_dir).name)
+    # museval takes fractions of a second; only its defaults are whole.
+    store = TrackStore(win=win, hop=hop, track_name=Path(reference_dir).name)  # pyright: ignore[reportArgumentType]
     scores = evaluate(references, estimates, int(win * rate_hz), int(hop * rate_hz), mode, silent=silent)
     for target, *values in zip(names, *scores, strict=True):
         store.add_target(target, {metric: row.tolist() for metric, row in zip(METRICS["v4"], values, strict=True)})

@@ -81,9 +81,8 @@ def bss_eval(
             parts = [(span, [slice(0, span.stop - span.start)]) for span in spans]
         found = []
         for part, within in parts:
-            space = Space(list(references[:, part]), [estimates[e, part] for e in finite], filters_len, within)
-            correlations, kinds = space.correlations.in_frames(), [compared[_METRICS[m]] for m in defined]
-            found.append(ratios(space, pairs, space.filters(pairs), within, correlations, kinds))
+            space = Space(list(references[:, part]), [estimates[e, part] for e in finite], pairs, filters_len, within)
+            found.append(ratios(space, [compared[_METRICS[m]] for m in defined]))
         values = np.concatenate(found, axis=2)
         values[np.isnan(values)] = np.inf  # museval's: nothing to nothing
         for place, (estimate, true) in enumerate(pairs):

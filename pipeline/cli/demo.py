@@ -18,7 +18,6 @@ from pipeline.data import ingest, tfrecords
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation import baselines
 from pipeline.evaluation.bss_eval.score import score
-from pipeline.evaluation.spectrograms import Stft
 from pipeline.orchestration.local_runner import run_local
 from pipeline.runs.workdir import Workdir
 from serving import process
@@ -81,9 +80,11 @@ def _scores(song: Track, separated: dict[str, Path], config: Config) -> dict[str
     served = {target: soundfile.read(path, dtype="float32", always_2d=True)[0] for target, path in separated.items()}
     spec = config.model
     methods = {
-        "mixture": baselines.mixture_copy(song.mixture, song.stems),
+        "mixture": dict.fromkeys(targets, song.mixture),
         "served model": served,
-        "IRM oracle": baselines.ratio_mask(song.mixture, song.stems, Stft(spec.frame_length, spec.hop, spec.window)),
+        "IRM oracle": baselines.ratio_mask(
+            song.mixture, song.stems, baselines.Stft(spec.frame_length, spec.hop, spec.window)
+        ),
     }
     references = np.stack([song.stems[target] for target in targets]).astype(float)
     estimates = np.stack([[method[target] for target in targets] for method in methods.values()]).astype(float)

@@ -124,15 +124,14 @@ def print_board(board: Board, directory: Path) -> None:
 
 def print_judged(judged: Judged, written: Iterable[Path]) -> None:
     """Scores of separated files, one table for each version, what was left out or fitted, and the gate's reasons."""
-    from pipeline.evaluation import aggregate
-    from pipeline.evaluation.scores import VERSIONS
+    from pipeline.evaluation.scores import VERSIONS, describe, score_name
 
     result = judged.evaluation
     for version in result.settings.metrics:
-        words = aggregate.describe(version, result.settings.window_seconds)
+        words = describe(version, result.settings.window_seconds)
         console.print(f"{words}; {len(result.tracks)} track(s), in dB", markup=False, soft_wrap=True)
         table = Table("target", "method")
-        names = [aggregate.score_name("", f"{version}/{metric}") for metric in VERSIONS[version]]
+        names = [score_name("", f"{version}/{metric}") for metric in VERSIONS[version]]
         for name in names:
             table.add_column(name.rpartition("/")[2], justify="right", no_wrap=True)
         for target in result.targets:

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import apache_beam as beam
@@ -30,11 +30,10 @@ from pipeline.config import config as configuration
 from pipeline.config.config import Config
 from pipeline.data import catalogue, drift, leaks
 from pipeline.data.catalogue import IngestedTrack
-from pipeline.data.drift import DataFacts
 from pipeline.evaluation import report, results, speed
+from pipeline.evaluation.evaluation import Evaluation, conclude, spread
 from pipeline.evaluation.gate.checks import ModelFacts
 from pipeline.evaluation.gate.verdict import Check, Verdict
-from pipeline.evaluation.judge import Evaluation, conclude, spread
 from pipeline.evaluation.report.excerpts import Shown
 
 SPLIT = "test"
@@ -75,17 +74,29 @@ def BssEvaluator(
     settings = configuration.from_json(config)
     served = ModelDirectory.newest(serving_directory)
     tracks = _chosen(examples.uri, settings)
-    model_dir = _serving_dir(model)
-    _check(model_dir, settings)
+    models = {"model": _serving_dir(model)}
+    needed = settings.data.sample_rate_hz, settings.data.channels, settings.model.targets
+    judging.load_separator(models["model"]).check_fits(*needed)
     baseline, described = _baseline(model, baseline_model, served)
-    unfit = _unfit(baseline, settings) if baseline else ""
-    models = {"model": model_dir, "baseline": baseline} if baseline and not unfit else {"model": model_dir}
+    unfit = ""
+    if baseline:
+        try:
+            judging.load_separator(baseline).check_fits(*needed)
+            models["baseline"] = baseline
+        except ValueError as error:
+            unfit = f"the last blessed model cannot be judged on these tracks: {error}"
     task = JudgingTask(examples.uri, tracks, models, settings)
     state = Path(evaluations, judging.key(task))
-    scores = judging.judge(beam_pipeline, task, state)
-    leaked = leaks.problems(_leaks(examples.uri, tracks))
-    data = drift.describe(catalogue.read(examples.uri), settings.gate.drift)
-    result = _told_of_drift(conclude(scores, settings, unfit, _facts(model_dir, settings), leaked), data, settings)
+    scores = judging.judge_tracks(beam_pipeline, task, state)
+    ingested = catalogue.read(examples.uri)
+    leaked = leaks.problems(leaks.find(tracks, [track for track in ingested if track.split == _TRAINED_SPLIT]))
+    data = drift.describe(ingested, settings.gate.drift)
+    result = conclude(scores, settings, unfit, _facts(models["model"], settings), leaked)
+    if data.words:
+        console.print(f"  drift: {data.words}", style="yellow", markup=False, soft_wrap=True)
+        if settings.gate.drift.refuse:
+            verdict = Verdict((*result.verdict.checks, Check(False, data.words, "drift")))
+            result = dataclasses.replace(result, verdict=verdict)
     directory = Path(evaluation.uri)
     results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))
@@ -114,7 +125,7 @@ def BaselinesEvaluator(
     settings = configuration.from_json(config)
     task = JudgingTask(examples.uri, _chosen(examples.uri, settings), {}, settings)
     state = Path(evaluations, judging.key(task))
-    result = conclude(judging.judge(beam_pipeline, task, state), settings, gated=False)
+    result = conclude(judging.judge_tracks(beam_pipeline, task, state), settings, gated=False)
     results.write(result, Path(evaluation.uri))
     _publish_scores(evaluation, result)
     shutil.rmtree(state)
@@ -147,29 +158,11 @@ def _baseline(
     return _serving_dir(last_blessed), {uri: last_blessed.uri, number: last_blessed.id}
 
 
-def _check(directory: str, config: Config) -> None:
-    judging.separator(directory).check(config.data.sample_rate_hz, config.data.channels, config.model.targets)
-
-
-def _unfit(baseline_dir: str, config: Config) -> str:
-    """Why the last blessed model cannot be judged on these tracks; empty when it can."""
-    try:
-        _check(baseline_dir, config)
-    except ValueError as error:
-        return f"the last blessed model cannot be judged on these tracks: {error}"
-    return ""
-
-
 def _chosen(artifact_uri: str, config: Config) -> list[IngestedTrack]:
     entries = {entry.name: entry for entry in catalogue.read(artifact_uri) if entry.split == SPLIT}
     if not entries:
         raise ValueError(f"split {SPLIT!r} of the examples in {artifact_uri} has no tracks to judge a model by")
     return [entries[name] for name in spread(sorted(entries), config.evaluate.max_tracks)]
-
-
-def _leaks(artifact_uri: str, tracks: Sequence[IngestedTrack]) -> dict[str, str]:
-    trained = [entry for entry in catalogue.read(artifact_uri) if entry.split == _TRAINED_SPLIT]
-    return leaks.find(tracks, trained)
 
 
 def _facts(directory: str, config: Config) -> ModelFacts:
@@ -181,17 +174,6 @@ def _facts(directory: str, config: Config) -> ModelFacts:
     return ModelFacts(factor, size / 1e6, ModelDirectory(directory).description["parameters"])
 
 
-def _told_of_drift(result: Evaluation, data: DataFacts, config: Config) -> Evaluation:
-    """Says what has drifted; where the gate is to refuse that, the verdict says so too."""
-    if not data.words:
-        return result
-    console.print(f"  drift: {data.words}", style="yellow", markup=False, soft_wrap=True)
-    if not config.gate.drift.refuse:
-        return result
-    verdict = Verdict((*result.verdict.checks, Check(False, data.words, "drift")))
-    return dataclasses.replace(result, verdict=verdict)
-
-
 # --- what comes of it ------------------------------------------------------------------------------------------------
 
 
@@ -201,17 +183,13 @@ def _shown(result: Evaluation, task: JudgingTask) -> list[Shown]:
     threshold = next(iter(config.gate.thresholds), None)
     metric = threshold.metric if threshold else f"{config.evaluate.metrics[0]}/SDR"
     target = threshold.target if threshold else config.model.targets[0]
-    ranks = {
-        name: rank for rank, name in report.choose(result, metric, target, config.evaluate.tracks_in_report).items()
-    }
-    separate = judging.separator(task.models["model"])
-    shown = {
-        track.name: Shown(ranks[track.name], track, separate(track.mixture, track.sample_rate_hz))
-        for entry in task.tracks
-        if entry.name in ranks
-        for track in judging.read([task.file(entry)], [entry.name], config)
-    }
-    return [shown[name] for name in ranks]
+    separate = judging.load_separator(task.models["model"])
+    files = {track.name: task.file(track) for track in task.tracks}
+    shown = []
+    for rank, name in report.choose(result, metric, target, config.evaluate.tracks_in_report).items():
+        track = judging.read_track(files[name], name, config)
+        shown.append(Shown(rank, track, separate(track.mixture, track.sample_rate_hz)))
+    return shown
 
 
 def _publish_scores(artifact: standard_artifacts.ModelEvaluation, result: Evaluation) -> None:

@@ -20,9 +20,9 @@ from pipeline.data import tfrecords
 from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation import results
-from pipeline.evaluation import separators as saved_model
-from pipeline.evaluation.judge import evaluate_tracks
-from pipeline.evaluation.scores import TrackScores
+from pipeline.evaluation.baselines import estimate_by_all
+from pipeline.evaluation.scores import TrackScores, score_track
+from pipeline.evaluation.separators import SavedSeparator
 
 _SECTIONS = ("data", "model", "evaluate")
 _WATCH_SECONDS = 1.0
@@ -55,7 +55,7 @@ def key(task: JudgingTask) -> str:
     return digest.hexdigest()
 
 
-def judge(pipeline: beam.Pipeline, task: JudgingTask, directory: Path) -> list[TrackScores]:
+def judge_tracks(pipeline: beam.Pipeline, task: JudgingTask, directory: Path) -> list[TrackScores]:
     """The scores of the task's tracks, in their order: those that `directory` holds, and of the others now.
 
     The workers leave a file of scores for each track in `directory`, so that nothing but names travels through Beam and
@@ -89,26 +89,28 @@ class _JudgeTrack(beam.DoFn):
     def process(self, element: tuple[str, str]) -> Iterator[str]:
         name, file = element
         config = configuration.from_json(self._config)
-        separators = {method: separator(model) for method, model in self._models.items()}
-        for scores in evaluate_tracks(read([file], [name], config), separators, config.model, config.evaluate):
-            files.write_text(_scores_file(Path(self._directory), name), results.to_json(scores))
+        settings, targets = config.evaluate, config.model.targets
+        separators = {method: load_separator(model) for method, model in self._models.items()}
+        track = read_track(file, name, config)
+        methods = estimate_by_all(track, separators, config.model, settings.baselines)
+        scores = score_track(track, methods, targets, settings.metrics, settings.window_seconds)
+        files.write_text(_scores_file(Path(self._directory), name), results.to_json(scores))
         yield name
 
 
 @functools.lru_cache(maxsize=2)
-def separator(directory: str) -> saved_model.Separator:
+def load_separator(directory: str) -> SavedSeparator:
     """The model or its baseline, loaded once in every process.
 
     Raises:
       ValueError: the directory holds no model.
     """
-    return saved_model.load(directory)
+    return SavedSeparator(directory)
 
 
-def read(files: Sequence[str], names: Iterable[str], config: Config) -> Iterator[Track]:
-    """The tracks of these names in TFRecord files, with the targets of the configuration."""
-    wanted = frozenset(names)
-    return (track for track in tfrecords.read_tracks(files, config.model.targets) if track.name in wanted)
+def read_track(file: str, name: str, config: Config) -> Track:
+    """The track of this name in a TFRecord file, with the targets of the configuration."""
+    return next(track for track in tfrecords.read_tracks([file], config.model.targets) if track.name == name)
 
 
 def _scores_file(directory: Path, track: str) -> Path:
@@ -125,16 +127,16 @@ def _add_files(digest: hashlib._Hash, files: Iterable[Path]) -> None:
 def _watched(files: Sequence[Path]) -> Iterator[None]:
     """Shows how many tracks are judged by counting their files, wherever the workers run."""
     done = threading.Event()
+
+    def watch(show: Callable[[int], None]) -> None:
+        while not done.wait(_WATCH_SECONDS):
+            show(sum(path.exists() for path in files))
+
     with progress.judging(len(files)) as show:
-        watcher = threading.Thread(target=_watch, args=(files, done, show))
+        watcher = threading.Thread(target=watch, args=(show,))
         watcher.start()
         try:
             yield
         finally:
             done.set()
             watcher.join()
-
-
-def _watch(files: Sequence[Path], done: threading.Event, show: Callable[[int], None]) -> None:
-    while not done.wait(_WATCH_SECONDS):
-        show(sum(path.exists() for path in files))

@@ -15,11 +15,10 @@ from urllib.parse import quote
 import museval
 
 from pipeline.common import files
-from pipeline.evaluation.aggregate import describe, track_score
 from pipeline.evaluation.bss_eval.score import METRICS
+from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate.output_facts import OutputFacts
-from pipeline.evaluation.judge import Evaluation
-from pipeline.evaluation.scores import Figure, TrackScores
+from pipeline.evaluation.scores import Figure, TrackScores, describe
 
 
 def write(evaluation: Evaluation, directory: Path) -> None:
@@ -103,7 +102,7 @@ def _csv(evaluation: Evaluation) -> str:
         seconds = f"{track.samples / track.sample_rate_hz:.3f}"
         for figure in track.values:
             window = "track" if figure.version == "v3" else f"{evaluation.settings.window_seconds:g} s"
-            writer.writerow([track.track, seconds, *figure, window, f"{track_score(track, figure):.5f}"])
+            writer.writerow([track.track, seconds, *figure, window, f"{track.score(figure):.5f}"])
     return text.getvalue()
 
 

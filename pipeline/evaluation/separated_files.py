@@ -178,7 +178,7 @@ def available(references: Files) -> list[str]:
     return [*names, ACCOMPANIMENT] if parts and ACCOMPANIMENT not in names else names
 
 
-def check(files: Pair, targets: Sequence[str]) -> None:
+def check_pair(files: Pair, targets: Sequence[str]) -> None:
     """Finds out from names and headers alone whether a pair can be judged.
 
     Raises:
@@ -200,9 +200,9 @@ def load(files: Pair, targets: Sequence[str]) -> Loaded:
     """Reads a pair: references summed into `accompaniment` where that is a target, estimates of the mixture's length.
 
     Raises:
-        BadTrackError: see `check`; or a file cannot be read.
+        BadTrackError: see `check_pair`; or a file cannot be read.
     """
-    check(files, targets)
+    check_pair(files, targets)
     track = _references(files.references, targets)
     formats = {files.references.where: _Format(track.sample_rate_hz, track.mixture.shape[1], len(track.mixture))}
     _check_formats(formats, files, targets)

@@ -13,25 +13,21 @@ from serving.local import local_client
 WHOLE_SECONDS = 60.0
 
 
-def load(
-    directory: str | Path, chunk_seconds: float = CHUNK_SECONDS, overlap_seconds: float = OVERLAP_SECONDS
-) -> "Separator":
-    """Loads a SavedModel that `models.exported.save` wrote.
-
-    Raises:
-        ValueError: the directory holds none.
-    """
-    return Separator(Path(directory), chunk_seconds, overlap_seconds)
-
-
-class Separator:
+class SavedSeparator:
     """Separates mixtures of any length: in one piece up to a minute; beyond, by chunks as a client does."""
 
-    def __init__(self, directory: Path, chunk_seconds: float, overlap_seconds: float) -> None:
+    def __init__(
+        self, directory: str | Path, chunk_seconds: float = CHUNK_SECONDS, overlap_seconds: float = OVERLAP_SECONDS
+    ) -> None:
+        """Loads a SavedModel that `models.exported.save` wrote.
+
+        Raises:
+            ValueError: the directory holds none.
+        """
         description = ModelDirectory(directory).description
         self._rate_hz, self._channels = description["sample_rate_hz"], description["channels"]
         self._targets = description["targets"]
-        self._client = local_client(directory, self._rate_hz)
+        self._client = local_client(Path(directory), self._rate_hz)
         self._seconds = chunk_seconds, overlap_seconds
 
     def __call__(self, mixture: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
@@ -40,14 +36,14 @@ class Separator:
         Raises:
             ValueError: another sample rate than the model's, or channels that the model cannot take.
         """
-        self.check(sample_rate_hz, mixture.shape[1])
+        self.check_fits(sample_rate_hz, mixture.shape[1])
         if len(mixture) > WHOLE_SECONDS * sample_rate_hz:
             return self._client.separate(mixture, sample_rate_hz, *self._seconds)
         # `run` lets pass what is not finite: the gate says so in words.
         stems = self._client.run({"mixture": signals.fold(mixture, self._client.mixture_shape)})
         return {target: signals.unfold(stems[target], mixture.shape[1]) for target in self._targets}
 
-    def check(self, sample_rate_hz: int, channels: int, targets: Iterable[str] = ()) -> None:
+    def check_fits(self, sample_rate_hz: int, channels: int, targets: Iterable[str] = ()) -> None:
         """Raises ValueError if the model cannot take such audio or does not put out all of `targets`."""
         if sample_rate_hz != self._rate_hz:
             raise ValueError(f"the mixtures have {sample_rate_hz} Hz; the model takes {self._rate_hz} Hz")

@@ -19,13 +19,11 @@ from pipeline.common import process, progress
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import Budgets, GateConfig
 from pipeline.data.datasets.track import BadTrackError
-from pipeline.evaluation import report, results
-from pipeline.evaluation import scores as tracks
-from pipeline.evaluation import separated_files as pairs
+from pipeline.evaluation import report, results, separated_files
 from pipeline.evaluation.bss_eval.score import Engine
-from pipeline.evaluation.judge import Evaluation, conclude
+from pipeline.evaluation.evaluation import Evaluation, conclude
 from pipeline.evaluation.report.excerpts import Shown
-from pipeline.evaluation.scores import VERSIONS, TrackScores
+from pipeline.evaluation.scores import VERSIONS, TrackScores, score_track
 from pipeline.evaluation.separated_files import Fit, Loaded, Pair
 
 if TYPE_CHECKING:
@@ -111,7 +109,7 @@ def evaluate(request: Request) -> Judged:
     Raises:
         ValueError: illegal options, no track, or more unusable ones than `max_bad_tracks`.
     """
-    _check(request)
+    _check_options(request)
     found, bad = _pairs(request)
     _limit(bad, request.max_bad_tracks, len(found))
     work = _work(request, found)
@@ -153,7 +151,7 @@ def write(judged: Judged, directory: Path) -> list[Path]:
     return [path, directory / "scores.csv", directory / "summary.json", directory / "museval"]
 
 
-def _check(request: Request) -> None:
+def _check_options(request: Request) -> None:
     if unknown := [metric for metric in request.metrics if metric not in VERSIONS]:
         raise ValueError(f"--metrics has {unknown[0]!r}; legal: {', '.join(VERSIONS)}, separated by commas")
     if len(set(request.metrics)) != len(request.metrics):
@@ -164,13 +162,13 @@ def _check(request: Request) -> None:
         raise ValueError("with --references exactly one of --estimates and --model is needed")
     if request.baseline_estimates is not None and request.baseline_model is not None:
         raise ValueError("of --baseline-estimates and --baseline-model only one can be given")
-    pairs.check_targets(request.targets)
+    separated_files.check_targets(request.targets)
 
 
 def _pairs(request: Request) -> tuple[list[Pair], dict[str, str]]:
     directories = {"model": request.estimates, "baseline": request.baseline_estimates}
-    estimates = {method: pairs.find(path) for method, path in directories.items() if path is not None}
-    return pairs.pair(pairs.find(request.references, native=True), estimates)
+    estimates = {method: separated_files.find(path) for method, path in directories.items() if path is not None}
+    return separated_files.pair(separated_files.find(request.references, native=True), estimates)
 
 
 def _work(request: Request, found: Sequence[Pair]) -> Work:
@@ -185,10 +183,10 @@ def _work(request: Request, found: Sequence[Pair]) -> Work:
     )
     targets = request.gate.model.targets if request.gate else request.targets
     if not targets and "model" in models:
-        targets = pairs.in_order(_separator(models["model"]).targets)
+        targets = separated_files.in_order(_separator(models["model"]).targets)
     if not targets:
         estimates = [each.estimates["model"] for each in found]
-        targets = pairs.choose_targets([each.references for each in found], estimates)
+        targets = separated_files.choose_targets([each.references for each in found], estimates)
     return Work(tuple(targets), settings, models, request.engine)
 
 
@@ -212,7 +210,7 @@ def _unusable(found: Sequence[Pair], targets: Sequence[str]) -> dict[str, str]:
     bad = {}
     for each in found:
         try:
-            pairs.check(each, targets)
+            separated_files.check_pair(each, targets)
         except BadTrackError as error:
             bad[each.name] = str(error)
     return bad
@@ -234,7 +232,7 @@ def _outcomes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome
     """One for each pair, as they are done. Models run in one process: TensorFlow uses all cores anyway."""
     jobs = min(jobs or (1 if work.models else os.cpu_count() or 1), len(found))
     with progress.judging(len(found)) as show:
-        outcomes = (_judge(each, work) for each in found) if jobs == 1 else _by_processes(found, work, jobs)
+        outcomes = (_score_pair(each, work) for each in found) if jobs == 1 else _by_processes(found, work, jobs)
         for done, outcome in enumerate(outcomes, start=1):
             show(done)
             yield outcome
@@ -243,7 +241,7 @@ def _outcomes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome
 def _by_processes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome]:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=process.begin) as processes:
-        waiting = [processes.submit(_judge, each, work) for each in found]
+        waiting = [processes.submit(_score_pair, each, work) for each in found]
         try:
             yield from (done.result() for done in concurrent.futures.as_completed(waiting))
         except concurrent.futures.process.BrokenProcessPool as error:
@@ -252,13 +250,13 @@ def _by_processes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Out
             processes.shutdown(wait=False, cancel_futures=True)
 
 
-def _judge(each: Pair, work: Work) -> _Outcome:
+def _score_pair(each: Pair, work: Work) -> _Outcome:
     """One thread for the linear algebra, so that the last digit does not depend on how many processes share the cores."""
     try:
         with threadpoolctl.threadpool_limits(1):
             loaded = _load(each, work)
             methods = {"mixture": dict.fromkeys(work.targets, loaded.track.mixture), **loaded.estimates}
-            scores = tracks.judge(
+            scores = score_track(
                 loaded.track,
                 methods,
                 work.targets,
@@ -273,7 +271,7 @@ def _judge(each: Pair, work: Work) -> _Outcome:
 
 def _load(each: Pair, work: Work) -> Loaded:
     """The pair with the estimates of its files and of the models."""
-    loaded = pairs.load(each, work.targets)
+    loaded = separated_files.load(each, work.targets)
     track = loaded.track
     separated = {
         method: _separator(directory).separate(track.mixture, track.sample_rate_hz)

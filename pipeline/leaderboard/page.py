@@ -19,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 
 from pipeline.common import files
-from pipeline.evaluation.aggregate import describe
 from pipeline.evaluation.report.page import METHOD_NAMES
+from pipeline.evaluation.scores import describe
 from pipeline.leaderboard.board import BOARD_FILE, BSS_EVAL, Board, BoardEntry, score_name, short
 
 PAGE, PLOT = "leaderboard.md", "leaderboard.svg"

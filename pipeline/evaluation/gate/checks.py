@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config.gate import Budgets, GateConfig, PairedConfig, Threshold
-from pipeline.evaluation.aggregate import figure_of, total, track_score, track_scores
 from pipeline.evaluation.gate import output_checks, paired
 from pipeline.evaluation.gate.verdict import Check, Verdict, on_tracks, some
-from pipeline.evaluation.scores import Figure, TrackScores
+from pipeline.evaluation.scores import Figure, TrackScores, by_track, figure_of, over_tracks
 
 _RIVALS = {"mixture": "mixture", "baseline": "last blessed model"}
 _BETTER_DB = 0.01
@@ -32,7 +31,7 @@ class ModelFacts:
     parameters: int
 
 
-def judge(
+def decide(
     tracks: Tracks,
     config: GateConfig,
     baseline_problem: str = "",
@@ -53,7 +52,7 @@ def judge(
         return Verdict(
             (*checks, Check(False, "no track was judged" if not tracks else "no model was judged", "tracks"))
         )
-    checks += output_checks.checks({track.track: track.outputs for track in tracks}, config.outputs)
+    checks += output_checks.check_outputs({track.track: track.outputs for track in tracks}, config.outputs)
     checks += _mixture_checks(tracks, config) if config.better_than_mixture else []
     compared = [each for each in config.thresholds if each.over == "baseline"]
     if baseline_problem and compared:
@@ -86,19 +85,19 @@ def _above_mixture(tracks: Tracks, figure: Figure, share: float) -> Check:
             f"{name} cannot be compared with the mixture: the target sounds against others on no track",
             "mixture",
         )
-    over = total(open_to_gain, figure) - total(open_to_gain, figure._replace(method="mixture"))
+    over = over_tracks(open_to_gain, figure) - over_tracks(open_to_gain, figure._replace(method="mixture"))
     with np.errstate(invalid="ignore"):  # both silent: nothing gained
-        by_track = track_scores(open_to_gain, figure) - track_scores(open_to_gain, figure._replace(method="mixture"))
-    better = int(np.sum(by_track > _BETTER_DB))
-    passed = over > _BETTER_DB and better >= share * len(by_track)
-    words = f"{name} is {over:+.2f} dB over the mixture and above it on {better} of {on_tracks(len(by_track))}"
+        gains = by_track(open_to_gain, figure) - by_track(open_to_gain, figure._replace(method="mixture"))
+    better = int(np.sum(gains > _BETTER_DB))
+    passed = over > _BETTER_DB and better >= share * len(gains)
+    words = f"{name} is {over:+.2f} dB over the mixture and above it on {better} of {on_tracks(len(gains))}"
     needed = f"; needed are more than {_BETTER_DB:g} dB and {share:.0%} of the tracks"
     return Check(passed, words if passed else words + needed, "mixture")
 
 
 def _open_to_gain(tracks: Tracks, figure: Figure) -> list[TrackScores]:
     """The tracks in which the target sounds against something else, so that the mixture can be beaten."""
-    mixture = track_scores(tracks, figure._replace(method="mixture"))
+    mixture = by_track(tracks, figure._replace(method="mixture"))
     return [track for track, score in zip(tracks, mixture, strict=True) if score < _NOTHING_TO_SEPARATE_DB]
 
 
@@ -138,24 +137,24 @@ def _kind(threshold: Threshold) -> str:
 
 def _of_all(threshold: Threshold, name: str, figure: Figure, tracks: Tracks, settings: PairedConfig) -> Check:
     """The aggregate over these tracks against the floor, the mixture or the last blessed model."""
-    value = total(tracks, figure)
+    value = over_tracks(tracks, figure)
     if not math.isfinite(value):
         return Check(False, f"{name} of the model is {_figure(value)}; a finite score is needed", "")
     if threshold.over == "absolute":
         return _compare(f"{name} is {value:.2f} dB", value, threshold.at_least_db)
     rival = figure._replace(method=threshold.over)
     kept = _open_to_gain(tracks, figure) if threshold.over == "mixture" else tracks
-    kept = [t for t in kept if not math.isnan(track_score(t, figure)) and not math.isnan(track_score(t, rival))]
+    kept = [t for t in kept if not math.isnan(t.score(figure)) and not math.isnan(t.score(rival))]
     if not kept:
         words = f"{name} of the {_RIVALS[threshold.over]} is not a number; nothing to compare {value:.2f} dB with"
         return Check(False, words, "")
-    value, other = total(kept, figure), total(kept, rival)
+    value, other = over_tracks(kept, figure), over_tracks(kept, rival)
     words = f"{name} is {value:.2f} dB, {value - other:+.2f} dB over the {_RIVALS[threshold.over]} ({other:.2f} dB)"
     if threshold.over == "mixture":
         return _compare(words, value - other, threshold.at_least_db)
     comparison = paired.compare(
-        track_scores(tracks, figure),
-        track_scores(tracks, rival),
+        by_track(tracks, figure),
+        by_track(tracks, rival),
         np.array([track.samples for track in tracks], float),
         "mean" if figure.version == "v3" else "median",
         threshold.at_least_db,
@@ -188,11 +187,11 @@ def _tested(result: paired.Comparison) -> str:
 def _worst(threshold: Threshold, name: str, figure: Figure, tracks: Tracks) -> Check:
     """Every track against the floor. A track that the mixture has a score on and the model has not misses it."""
     tracks = _open_to_gain(tracks, figure) if threshold.over == "mixture" else tracks
-    scores = track_scores(tracks, figure)
-    judged = ~(np.isnan(scores) & np.isnan(track_scores(tracks, figure._replace(method="mixture"))))
+    scores = by_track(tracks, figure)
+    judged = ~(np.isnan(scores) & np.isnan(by_track(tracks, figure._replace(method="mixture"))))
     over = ""
     if threshold.over != "absolute":
-        rivals = track_scores(tracks, figure._replace(method=threshold.over))
+        rivals = by_track(tracks, figure._replace(method=threshold.over))
         judged &= ~np.isnan(rivals)
         with np.errstate(invalid="ignore"):
             scores = np.where(scores == rivals, 0.0, scores - rivals)
@@ -232,8 +231,10 @@ def _lowest(figure: Figure, groups: Mapping[str, Tracks], threshold: Threshold) 
     """The group that is nearest to the floor."""
 
     def score(group: str) -> float:
-        rival = 0.0 if threshold.over == "absolute" else total(groups[group], figure._replace(method=threshold.over))
-        return total(groups[group], figure) - rival
+        rival = (
+            0.0 if threshold.over == "absolute" else over_tracks(groups[group], figure._replace(method=threshold.over))
+        )
+        return over_tracks(groups[group], figure) - rival
 
     lowest = min(groups, key=score)
     over = "" if threshold.over == "absolute" else f" over the {_RIVALS[threshold.over]}"

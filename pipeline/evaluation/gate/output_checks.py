@@ -23,7 +23,7 @@ Facts = Mapping[str, OutputFacts]
 """Track -> facts of one target's estimate."""
 
 
-def checks(outputs: Mapping[str, Mapping[str, OutputFacts]], limits: OutputLimits) -> list[Check]:
+def check_outputs(outputs: Mapping[str, Mapping[str, OutputFacts]], limits: OutputLimits) -> list[Check]:
     """Judges a model's outputs: one check that passed, or one for everything that is wrong with a target.
 
     Args:

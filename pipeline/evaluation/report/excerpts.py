@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
+from pipeline.data.datasets.track import Track
 from pipeline.evaluation.report import figures
-from pipeline.evaluation.scores import Estimates, Track
+from pipeline.evaluation.scores import Estimates
 
 MOST_SECONDS = 10.0
 AUDIO_BUDGET_BYTES = 8_000_000

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from pipeline.common import files
-from pipeline.evaluation.aggregate import track_score
-from pipeline.evaluation.gate.checks import Check
-from pipeline.evaluation.judge import Evaluation
+from pipeline.evaluation.evaluation import Evaluation
+from pipeline.evaluation.gate.verdict import Check
 from pipeline.evaluation.report import figures, tables
 from pipeline.evaluation.report.excerpts import Shown, excerpts
 from pipeline.evaluation.scores import Figure
@@ -33,7 +32,7 @@ def choose(evaluation: Evaluation, metric: str, target: str, most: int) -> dict[
     """Tracks to show, rank -> name: the best, the worst and evenly ranked ones between, by the model's `v3/SDR`, say."""
     version, _, name = metric.partition("/")
     figure = Figure("model", target, version, name.removeprefix("G"))
-    scored = [(track_score(track, figure), track.track) for track in evaluation.tracks]
+    scored = [(track.score(figure), track.track) for track in evaluation.tracks]
     ranked = [name for score, name in sorted(scored, reverse=True) if not math.isnan(score)]
     count = min(most, len(ranked))
     places = [round(i * (len(ranked) - 1) / max(1, count - 1)) for i in range(count)]

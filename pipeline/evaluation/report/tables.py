@@ -9,10 +9,9 @@ from typing import Any
 import markupsafe
 import numpy as np
 
-from pipeline.evaluation.aggregate import aggregate, describe, score_name, track_score
-from pipeline.evaluation.judge import Evaluation
+from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.report import figures
-from pipeline.evaluation.scores import VERSIONS, Figure, TrackScores
+from pipeline.evaluation.scores import VERSIONS, Figure, TrackScores, aggregate, describe, score_name
 
 MOST_ROWS = 1000  # tracks in a table
 _MOST_GROUPS = 50  # a key of metadata with more values (a title, say) makes no groups
@@ -57,7 +56,7 @@ def _listed(evaluation: Evaluation, version: str) -> Sequence[TrackScores]:
     if len(evaluation.tracks) <= MOST_ROWS:
         return evaluation.tracks
     figure = Figure("model", evaluation.targets[0], version, "SDR")
-    ranked = sorted(evaluation.tracks, key=lambda track: _nan_first(track_score(track, figure)))
+    ranked = sorted(evaluation.tracks, key=lambda track: _nan_first(track.score(figure)))
     kept = {track.track for track in ranked[:MOST_ROWS]}
     return [track for track in evaluation.tracks if track.track in kept]
 
@@ -77,14 +76,14 @@ def _track_row(evaluation: Evaluation, track: TrackScores, version: str) -> dict
         "name": track.track,
         "seconds": track.samples / track.sample_rate_hz,
         "metadata": track.metadata,
-        "scores": [track_score(track, figure) for figure in figures_of],
+        "scores": [track.score(figure) for figure in figures_of],
         "gains": [_gain(track, target, version) for target in evaluation.targets],
     }
 
 
 def _gain(track: TrackScores, target: str, version: str) -> float:
     """SDR of the model minus SDR of the baseline; NaN where either is not finite."""
-    model, baseline = (track_score(track, Figure(method, target, version, "SDR")) for method in ("model", "baseline"))
+    model, baseline = (track.score(Figure(method, target, version, "SDR")) for method in ("model", "baseline"))
     return model - baseline if math.isfinite(model) and math.isfinite(baseline) else math.nan
 
 
@@ -123,7 +122,7 @@ def _groups(evaluation: Evaluation, version: str, key: str) -> dict[str, Any]:
 def _box_plots(evaluation: Evaluation, target: str, version: str) -> str:
     panels = {
         metric: {
-            method: [track_score(track, Figure(method, target, version, metric)) for track in evaluation.tracks]
+            method: [track.score(Figure(method, target, version, metric)) for track in evaluation.tracks]
             for method in evaluation.methods
         }
         for metric in VERSIONS[version]

@@ -18,8 +18,8 @@ from pipeline.config.config import Config, DataConfig, EvaluateConfig, to_json
 from pipeline.config.gate import Budgets, GateConfig, PairedConfig, Threshold
 from pipeline.data import catalogue, leaks, tfrecords
 from pipeline.data.datasets.track import Track
-from pipeline.evaluation import separators
-from pipeline.evaluation.judge import evaluate_tracks
+from pipeline.evaluation.scores import score_track
+from pipeline.evaluation.separators import SavedSeparator
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 RATE_HZ = 8000
@@ -268,14 +268,12 @@ def test_the_baseline_is_judged_again_on_the_test_set_of_today(run, tmp_path: Pa
     changed = ingest(tmp_path / "changed", [track("alpha", 9100), track("delta", 8300)])
     theirs = scores_of(run(model=0.99, baseline=0.9, data=changed), "baseline")
     save(tmp_path / "baseline", 0.9)
+    separate = SavedSeparator(tmp_path / "baseline")
     expected = {
         (scores.track, figure.target, figure.metric): f"{value:.5f}"
-        for scores in evaluate_tracks(
-            tfrecords.read_tracks(changed / "Split-test", TARGETS),
-            {"baseline": separators.load(tmp_path / "baseline")},
-            config().model,
-            config().evaluate,
-        )
+        for each in tfrecords.read_tracks(changed / "Split-test", TARGETS)
+        for methods in [{"mixture": dict.fromkeys(TARGETS, each.mixture), "baseline": separate(each.mixture, RATE_HZ)}]
+        for scores in [score_track(each, methods, TARGETS, ("v3",), 1.0)]
         for figure, (value,) in scores.values.items()
         if figure.method == "baseline"
     }
@@ -331,21 +329,21 @@ def test_refuses_data_that_it_cannot_judge(records: Path, tmp_path: Path) -> Non
     (empty / catalogue.FILE).unlink()
     with pytest.raises(ValueError, match=r"have no tracks\.json: ingest the data again"):
         evaluator._chosen(str(empty), config())
+    needed = RATE_HZ, config().data.channels, TARGETS
     save(tmp_path / "model", 0.9, rate=44100)
     with pytest.raises(ValueError, match="the mixtures have 8000 Hz; the model takes 44100 Hz"):
-        evaluator._check(str(tmp_path / "model"), config())
-    assert evaluator._unfit(str(tmp_path / "model"), config()).startswith("the last blessed model cannot be judged")
+        SavedSeparator(tmp_path / "model").check_fits(*needed)
     save(tmp_path / "other", 0.9, targets=("vocals",))
     with pytest.raises(ValueError, match="'accompaniment' is asked for; the model separates vocals"):
-        evaluator._check(str(tmp_path / "other"), config())
+        SavedSeparator(tmp_path / "other").check_fits(*needed)
     with pytest.raises(ValueError, match="is no exported separator"):
-        evaluator._check(str(tmp_path / "nothing"), config())
+        SavedSeparator(tmp_path / "nothing").check_fits(*needed)
 
 
 def test_long_tracks_go_by_chunks_and_come_out_the_same(tmp_path: Path) -> None:
     save(tmp_path / "model", 0.8)
     long = track("long", 61 * RATE_HZ + 17, channels=1).mixture
-    separate = separators.load(tmp_path / "model", chunk_seconds=7.0, overlap_seconds=0.5)
+    separate = SavedSeparator(tmp_path / "model", chunk_seconds=7.0, overlap_seconds=0.5)
     by_chunks = separate(long, RATE_HZ)
     splitter = Splitter(0.8)
     whole = {target: stem.numpy().T for target, stem in splitter.separate(long.T).items()}

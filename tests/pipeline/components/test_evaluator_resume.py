@@ -22,7 +22,7 @@ from pipeline.components.judging import JudgingTask
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.data import catalogue, ingest
 from pipeline.evaluation import results
-from pipeline.evaluation.judge import conclude
+from pipeline.evaluation.evaluation import conclude
 
 RATE_HZ = 8000
 SONGS = 16
@@ -47,7 +47,7 @@ def task_in(root: Path) -> JudgingTask:
 def judge(root: Path, directory: Path, out: Path, arguments: tuple[str, ...] = IN_PROCESS) -> None:
     """Judges the task in `root`, resuming in `directory`, and writes what an evaluation writes to `out`."""
     options = PipelineOptions(list(arguments))
-    results.write(conclude(judging.judge(beam.Pipeline(options=options), task_in(root), directory), CONFIG), out)
+    results.write(conclude(judging.judge_tracks(beam.Pipeline(options=options), task_in(root), directory), CONFIG), out)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,12 @@ import soundfile
 from models.spec import ModelSpec
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import GateConfig, Threshold
-from pipeline.evaluation import judge, report
+from pipeline.evaluation import report
+from pipeline.evaluation.baselines import estimate_by_all
+from pipeline.evaluation.evaluation import Evaluation, conclude
 from pipeline.evaluation.report import page, tables
 from pipeline.evaluation.report.excerpts import AUDIO_BUDGET_BYTES, Shown, excerpts, liveliest
-from pipeline.evaluation.scores import VERSIONS, Figure
+from pipeline.evaluation.scores import VERSIONS, Figure, score_track
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 RATE_HZ = 8000
@@ -39,7 +41,7 @@ def leaky(each: SimpleNamespace, leak: float):
 
 
 @pytest.fixture(scope="module")
-def judged() -> tuple[judge.Evaluation, list[Shown]]:
+def judged() -> tuple[Evaluation, list[Shown]]:
     setup = Config(
         "demo <recipe>",
         data=DataConfig(sample_rate_hz=RATE_HZ),
@@ -51,9 +53,10 @@ def judged() -> tuple[judge.Evaluation, list[Shown]]:
     results, shown = [], []
     for leak, each in zip((0.5, 0.02, 0.1), tracks, strict=True):
         separators = {"model": leaky(each, leak), "baseline": leaky(each, 0.3)}
-        results += judge.evaluate_tracks([each], separators, setup.model, setup.evaluate)
+        methods = estimate_by_all(each, separators, setup.model, setup.evaluate.baselines)
+        results.append(score_track(each, methods, setup.model.targets, ("v3", "v4"), setup.evaluate.window_seconds))
         shown.append(Shown("best", each, separators["model"](each.mixture, RATE_HZ)))
-    return judge.conclude(results, setup), shown
+    return conclude(results, setup), shown
 
 
 class Page(html.parser.HTMLParser):

@@ -15,8 +15,11 @@ import pytest
 from models.spec import ModelSpec
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import GateConfig, Threshold
-from pipeline.evaluation import judge, report
+from pipeline.evaluation import report
+from pipeline.evaluation.baselines import estimate_by_all
+from pipeline.evaluation.evaluation import conclude
 from pipeline.evaluation.report.excerpts import Shown
+from pipeline.evaluation.scores import score_track
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -58,9 +61,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     songs = {each.name: each for each in map(song, range(8))}
     for index, each in enumerate(songs.values()):
         separators = {"model": leaky(each, 0.05 + 0.04 * (5 * index % 8)), "baseline": leaky(each, 0.2)}
-        results += judge.evaluate_tracks([each], separators, setup.model, setup.evaluate)
+        methods = estimate_by_all(each, separators, setup.model, setup.evaluate.baselines)
+        results.append(score_track(each, methods, setup.model.targets, ("v3", "v4"), setup.evaluate.window_seconds))
         estimates[each.name] = separators["model"](each.mixture, RATE_HZ)
-    judged = judge.conclude(results, setup)
+    judged = conclude(results, setup)
     chosen = report.choose(judged, "v3/SDR", "vocals", 3)
     shown = [Shown(rank, songs[name], estimates[name]) for rank, name in chosen.items()]
     path = tmp_path_factory.mktemp("report") / "report.html"

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +17,10 @@ from models.checked import ConfigError
 from models.spec import ModelSpec
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import GateConfig, Threshold
-from pipeline.evaluation import baselines, judge
-from pipeline.evaluation import results as stores
-from pipeline.evaluation.aggregate import aggregate, describe, score_name
-from pipeline.evaluation.scores import Figure, TrackScores
-from pipeline.evaluation.spectrograms import Stft
+from pipeline.evaluation import results
+from pipeline.evaluation.baselines import Stft, estimate_by_all, ratio_mask
+from pipeline.evaluation.evaluation import Evaluation, conclude, spread
+from pipeline.evaluation.scores import Figure, Separate, TrackScores, aggregate, describe, score_name, score_track
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 TARGETS = ("vocals", "accompaniment")
@@ -62,11 +62,16 @@ def config(*versions: str, thresholds: tuple[Threshold, ...] = (), targets: tupl
     return Config("test", data=data, model=model, evaluate=settings(*versions), gate=GateConfig(thresholds))
 
 
-def evaluated(tracks: list[SimpleNamespace], setup: Config, leak: float = 0.2) -> judge.Evaluation:
-    results = []
-    for each in tracks:
-        results += judge.evaluate_tracks([each], {"model": leaky(each, leak)}, setup.model, setup.evaluate)
-    return judge.conclude(results, setup)
+def scores_of(
+    each: SimpleNamespace, separators: Mapping[str, Separate], spec: ModelSpec, settings: EvaluateConfig
+) -> TrackScores:
+    methods = estimate_by_all(each, separators, spec, settings.baselines)
+    return score_track(each, methods, spec.targets, settings.metrics, settings.window_seconds)
+
+
+def evaluated(tracks: list[SimpleNamespace], setup: Config, leak: float = 0.2) -> Evaluation:
+    scores = [scores_of(each, {"model": leaky(each, leak)}, setup.model, setup.evaluate) for each in tracks]
+    return conclude(scores, setup)
 
 
 def test_v3_is_the_mean_weighted_by_length_and_v4_a_median_of_medians() -> None:
@@ -126,8 +131,8 @@ def test_a_mixture_copy_gains_nothing_and_is_refused() -> None:
 def test_silence_and_non_finite_samples_are_problems_of_the_model() -> None:
     each, setup = track(), config("v3", "v4")
     outputs = {"vocals": 0 * each.mixture, "accompaniment": np.full_like(each.mixture, np.nan)}
-    results = list(judge.evaluate_tracks([each], {"model": lambda *_: outputs}, setup.model, setup.evaluate))
-    verdict = judge.conclude(results, setup).verdict
+    scores = scores_of(each, {"model": lambda *_: outputs}, setup.model, setup.evaluate)
+    verdict = conclude([scores], setup).verdict
     assert not verdict.blessed
     assert [("silent" in c.words, "not finite" in c.words) for c in verdict.checks if c.kind == "output"] == [
         (True, False),
@@ -157,43 +162,18 @@ def test_a_single_target_is_judged_against_the_rest_of_the_mixture() -> None:
 def test_refuses_what_does_not_fit() -> None:
     each, setup = track(), config("v3")
     with pytest.raises(ValueError, match=r"estimate of 'vocals' in track 'song' has the shape \(19999, 1\)"):
-        list(judge.evaluate_tracks([each], {"model": lambda m, _: {"vocals": m[1:]}}, setup.model, setup.evaluate))
+        scores_of(each, {"model": lambda m, _: {"vocals": m[1:]}}, setup.model, setup.evaluate)
     del each.stems["vocals"]
     with pytest.raises(ValueError, match="has no stem 'vocals'; it has: accompaniment"):
-        list(judge.evaluate_tracks([each], {}, setup.model, setup.evaluate))
+        scores_of(each, {}, setup.model, setup.evaluate)
 
 
 def test_spread_takes_tracks_from_the_whole_range() -> None:
     names = [f"{i:02}" for i in range(10)]
-    assert judge.spread(names[::-1], None) == names == judge.spread(names, 10)
-    assert judge.spread(names, 3) == ["00", "03", "06"]
+    assert spread(names[::-1], None) == names == spread(names, 10)
+    assert spread(names, 3) == ["00", "03", "06"]
     with pytest.raises(ValueError, match="max_tracks is 0"):
-        judge.spread(names, 0)
-
-
-@pytest.mark.parametrize("mask", [baselines.ratio_mask, baselines.binary_mask])
-@pytest.mark.parametrize("window", ["sine", "hann", "hamming"])
-@pytest.mark.parametrize("samples", [2, 700, 9001])
-def test_ideal_masks_share_out_the_whole_mixture(mask, window: str, samples: int) -> None:
-    each = track(samples=samples, channels=2)
-    estimates = mask(each.mixture, each.stems, Stft(512, 256, window))
-    np.testing.assert_allclose(sum(estimates.values()), each.mixture, atol=1e-6)
-    assert all(estimate.shape == each.mixture.shape for estimate in estimates.values())
-
-
-def test_ideal_masks_give_disjoint_tones_back_and_split_equal_ones() -> None:
-    """Two tones that share no bin are recovered by both masks; of two equal stems the ratio mask gives each a half, the
-    binary mask everything to the first."""
-    time = np.arange(8192)[:, np.newaxis]
-    low, high = np.sin(2 * np.pi * 16 * time / 512), np.sin(2 * np.pi * 96 * time / 512)
-    stft = Stft(512, 256, "hann")
-    for mask in (baselines.ratio_mask, baselines.binary_mask):
-        apart = mask(low + high, {"low": low, "high": high}, stft)
-        np.testing.assert_allclose(apart["low"][512:-512], low[512:-512], atol=1e-3)
-        np.testing.assert_allclose(apart["high"][512:-512], high[512:-512], atol=1e-3)
-    equal = {"a": low, "b": low}
-    np.testing.assert_allclose(baselines.ratio_mask(2 * low, equal, stft)["b"], low, atol=1e-6)
-    assert not baselines.binary_mask(2 * low, equal, stft)["b"].any()
+        spread(names, 0)
 
 
 def test_the_baselines_asked_for_are_judged_and_shown_in_order(tmp_path: Path) -> None:
@@ -204,7 +184,7 @@ def test_the_baselines_asked_for_are_judged_and_shown_in_order(tmp_path: Path) -
     vocals = {method: scores["vocals/v3/GSDR"] for method, scores in result.scores.items()}
     assert vocals["mixture"] < vocals["model"] < vocals["irm"]
     assert vocals["mixture"] < vocals["ibm"]
-    stores.write(result, tmp_path)
+    results.write(result, tmp_path)
     assert sorted(path.name for path in (tmp_path / "museval" / "v4").iterdir()) == sorted(result.methods)
     assert evaluated([track(samples=9000)], config("v3")).methods == ["mixture", "model", "irm"]
 
@@ -223,7 +203,7 @@ def test_museval_loads_our_stores_and_aggregates_to_the_same_numbers(tmp_path: P
     result = evaluated(
         [track(name, seed, 15000 + 2000 * seed) for seed, name in enumerate(["a", "b.c", "d/e"])], config("v3", "v4")
     )
-    stores.write(result, tmp_path)
+    results.write(result, tmp_path)
     methods = museval.MethodStore()
     for method in result.methods:
         methods.add_eval_dir(tmp_path / "museval" / "v4" / method)
@@ -242,7 +222,7 @@ def test_our_stores_are_musevals_own_to_its_precision(tmp_path: Path) -> None:
     """The same track by `museval.evaluate` and `TrackStore`: same frames, times and rounded scores."""
     each = track(samples=22000)
     result = evaluated([each], config("v4"))
-    stores.write(result, tmp_path)
+    results.write(result, tmp_path)
     ours = json.loads((tmp_path / "museval/v4/model/test/song.json").read_text())
     references = np.stack([each.stems[target] for target in TARGETS]).astype(float)
     estimates = np.stack([leaky(each)(each.mixture, RATE_HZ)[target] for target in TARGETS]).astype(float)
@@ -264,7 +244,7 @@ def test_our_stores_are_musevals_own_to_its_precision(tmp_path: Path) -> None:
 
 def test_scores_of_a_track_survive_text() -> None:
     scores = scored("a/ö", 100, v3_SDR=(-math.inf,), v4_SDR=(1.0, math.nan, 2.25))
-    again = stores.from_json(stores.to_json(scores))
+    again = results.from_json(results.to_json(scores))
     assert again.values.keys() == scores.values.keys()
     assert (again.track, again.samples) == ("a/ö", 100)
     np.testing.assert_array_equal(list(again.values.values())[1], (1.0, math.nan, 2.25))
@@ -273,10 +253,8 @@ def test_scores_of_a_track_survive_text() -> None:
 def test_summary_is_strict_json_and_the_csv_has_every_figure(tmp_path: Path) -> None:
     setup = config("v3", "v4")
     each = track()
-    results = list(
-        judge.evaluate_tracks([each], {"model": lambda m, _: {"vocals": 0 * m}}, setup.model, setup.evaluate)
-    )
-    stores.write(judge.conclude(results, setup), tmp_path)
+    scores = scores_of(each, {"model": lambda m, _: {"vocals": 0 * m}}, setup.model, setup.evaluate)
+    results.write(conclude([scores], setup), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["scores"]["model"]["vocals/v3/GSDR"] is None
     assert summary["blessed"] is False
@@ -284,19 +262,17 @@ def test_summary_is_strict_json_and_the_csv_has_every_figure(tmp_path: Path) -> 
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 2 * (4 + 4)
     irm = [r for r in rows if (r["method"], r["version"], r["metric"], r["target"]) == ("irm", "v3", "SDR", "vocals")]
-    assert float(irm[0]["value_db"]) == pytest.approx(
-        results[0].values[Figure("irm", "vocals", "v3", "SDR")][0], abs=1e-4
-    )
+    assert float(irm[0]["value_db"]) == pytest.approx(scores.values[Figure("irm", "vocals", "v3", "SDR")][0], abs=1e-4)
     assert not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "ok - Ünïcode (1)", "%2F"])
 def test_a_tracks_name_becomes_one_plain_component(name: str) -> None:
-    part = stores.file_name(name)
+    part = results.file_name(name)
     assert "/" not in part
     assert not part.startswith(".")
-    assert stores.file_name("ok (1)") == "ok (1)"
-    assert stores.file_name("a/b") != stores.file_name("a%2Fb")
+    assert results.file_name("ok (1)") == "ok (1)"
+    assert results.file_name("a/b") != results.file_name("a%2Fb")
 
 
 @pytest.mark.slow
@@ -304,9 +280,9 @@ def test_the_baselines_on_mir1k_are_the_published_ones(mir1k: Path) -> None:
     """Published for the 825 test clips: both oracles at 1024/512, and robust PCA as Huang et al. (2014) quote it."""
     setup = Config("mir1k", evaluate=EvaluateConfig(metrics=("v3",), baselines=("ibm", "irm", "rpca")))
     tracks = (_mir1k_clip(mir1k, name) for name in (mir1k / "splits/test_sample.txt").read_text().split())
-    results = list(judge.evaluate_tracks(tracks, {}, setup.model, setup.evaluate))
-    assert len(results) == 124
-    scores = aggregate(results)
+    judged = [scores_of(each, {}, setup.model, setup.evaluate) for each in tracks]
+    assert len(judged) == 124
+    scores = aggregate(judged)
     published = {"ibm": (13.24, 21.64, 14.14), "irm": (13.32, 18.48, 15.18), "rpca": (3.15, 4.43, 11.09)}
     for method, figures in published.items():
         ours = [scores[method][f"vocals/v3/{metric}"] for metric in ("GNSDR", "GSIR", "GSAR")]
@@ -315,9 +291,9 @@ def test_the_baselines_on_mir1k_are_the_published_ones(mir1k: Path) -> None:
 
 def test_v3_of_a_real_clip_is_musevals(mir1k: Path) -> None:
     each = _mir1k_clip(mir1k, "Ani_1_01")
-    result = next(judge.evaluate_tracks([each], {}, ModelSpec(), settings("v3")))
+    result = scores_of(each, {}, ModelSpec(), settings("v3"))
     references = np.stack([each.stems[target] for target in TARGETS])
-    estimates = baselines.ratio_mask(each.mixture, each.stems, Stft(1024, 512, "sine"))
+    estimates = ratio_mask(each.mixture, each.stems, Stft(1024, 512, "sine"))
     theirs = museval.metrics.bss_eval_sources(references, np.stack([estimates[t] for t in TARGETS]), False)
     for metric, values in zip(("SDR", "SIR", "SAR"), theirs[:3], strict=True):
         ours = [result.values[Figure("irm", target, "v3", metric)][0] for target in TARGETS]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from models import exported
 from models.separator import Separator
 from models.spec import ModelSpec
-from pipeline.evaluation import separators
+from pipeline.evaluation.separators import SavedSeparator
 
 RATE_HZ = 1000
 
@@ -24,7 +24,7 @@ def test_chunks_are_told_the_grid_and_the_level_of_the_track(tmp_path: Path) -> 
     loudness = np.linspace(0.02, 1, 61 * RATE_HZ + 17)[:, None]
     track = (loudness * np.random.default_rng(0).uniform(-0.5, 0.5, loudness.shape)).astype(np.float32)
 
-    by_chunks = separators.load(tmp_path, chunk_seconds=7, overlap_seconds=0.5)(track, RATE_HZ)["vocals"]
+    by_chunks = SavedSeparator(tmp_path, chunk_seconds=7, overlap_seconds=0.5)(track, RATE_HZ)["vocals"]
     whole, alone = (separator(part.T)["vocals"].numpy().T for part in (track, track[: 7 * RATE_HZ]))
 
     def sdr_db(estimate: np.ndarray) -> float:

@@ -158,7 +158,7 @@ def judge(examples: Path, model: Path, directory: Path, arguments: tuple[str, ..
     tracks = [track for track in catalogue.read(str(examples)) if track.split == "test"]
     directory.mkdir()
     task = judging.JudgingTask(str(examples), tracks, {"model": str(model)}, CONFIG)
-    judging.judge(apache_beam.Pipeline(options=PipelineOptions(list(arguments))), task, directory)
+    judging.judge_tracks(apache_beam.Pipeline(options=PipelineOptions(list(arguments))), task, directory)
     return contents(directory)
 
 

@@ -125,10 +125,10 @@ def baseline_sdr(run: history.Run) -> dict[str, float]:
 def judged_now(blessed: history.Run, run: history.Run) -> dict[str, float]:
     """The same of the model that one run pushed, separated and judged here on the songs of another."""
     from pipeline.data import tfrecords
-    from pipeline.evaluation import separators
     from pipeline.evaluation.bss_eval.score import score
+    from pipeline.evaluation.separators import SavedSeparator
 
-    model, targets = separators.load(blessed.pushed), ("vocals", "accompaniment")
+    model, targets = SavedSeparator(blessed.pushed), ("vocals", "accompaniment")
     scores = {}
     for track in tfrecords.read_tracks(f"{run.outputs['Examples'].uri}/Split-test", targets):
         estimates = model(track.mixture, track.sample_rate_hz)

@@ -12,7 +12,6 @@ from pipeline.data.datasets import mir1k as mir1k_dataset
 from pipeline.data.datasets import musdb18 as musdb18_dataset
 from pipeline.evaluation import baselines
 from pipeline.evaluation.bss_eval.score import score
-from pipeline.evaluation.spectrograms import Stft
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -36,7 +35,7 @@ def signals(folder: Path, name: str, channels: int, targets: int) -> tuple[np.nd
 
 def estimate(kind: str, mixture: np.ndarray, references: np.ndarray) -> np.ndarray:
     named = {str(place): reference for place, reference in enumerate(references)}
-    oracle = np.stack(list(baselines.ratio_mask(mixture, named, Stft(2048, 512, "hann")).values()))
+    oracle = np.stack(list(baselines.ratio_mask(mixture, named, baselines.Stft(2048, 512, "hann")).values()))
     noise = 0.01 * np.random.default_rng(0).standard_normal(references.shape)
     return {
         "oracle": oracle,

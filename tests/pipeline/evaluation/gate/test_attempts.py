@@ -1,7 +1,7 @@
 """Attempts to get a bad model through the gate, and good models that must pass it.
 
 Every "model" is a function of a rendered song; its estimates go the way of any model's: BSS Eval of each track
-(`evaluate_tracks`), aggregation and the gate (`conclude`). The default gate, without a threshold, has to refuse what is
+(`score_track`), aggregation and the gate (`conclude`). The default gate, without a threshold, has to refuse what is
 no separation at all; what only a threshold can see is tried against one.
 """
 
@@ -19,15 +19,16 @@ import pytest
 import scipy.signal
 
 from models.spec import ModelSpec
-from pipeline.config.config import Config, DataConfig, EvaluateConfig
+from pipeline.config.config import Config, DataConfig
 from pipeline.config.gate import Budgets, GateConfig, Threshold
 from pipeline.data.datasets import synthetic
 from pipeline.data.datasets.track import Track, TrackRef, group
-from pipeline.evaluation import baselines, judge
+from pipeline.evaluation import baselines
+from pipeline.evaluation.baselines import Stft
 from pipeline.evaluation.bss_eval.score import score
+from pipeline.evaluation.evaluation import Evaluation, conclude
 from pipeline.evaluation.gate.checks import ModelFacts
-from pipeline.evaluation.scores import TrackScores
-from pipeline.evaluation.spectrograms import Stft
+from pipeline.evaluation.scores import TrackScores, score_track
 
 RATE_HZ = 8000
 SECONDS = 2.0
@@ -405,19 +406,18 @@ GOOD: dict[str, Attempt] = {
 @functools.cache
 def judged(model: Model, baseline: Model | None, tracks: Callable, metrics: tuple[str, ...]) -> list[TrackScores]:
     """BSS Eval of the tracks, once for all attempts that differ in the gate alone."""
-    settings = EvaluateConfig(metrics=metrics, baselines=(), window_seconds=0.5)
     models = {"model": model} | ({"baseline": baseline} if baseline else {})
     scores = []
     for track in tracks():
-        separators = {name: lambda *_, model=model, track=track: model(track) for name, model in models.items()}
-        scores += judge.evaluate_tracks([track], separators, SPEC, settings)
+        methods = {"mixture": mixture(track), **{name: model(track) for name, model in models.items()}}
+        scores.append(score_track(track, methods, TARGETS, metrics, 0.5))
     return scores
 
 
-def concluded(attempt: Attempt) -> judge.Evaluation:
+def concluded(attempt: Attempt) -> Evaluation:
     config = Config("attempt", data=DataConfig(sample_rate_hz=RATE_HZ), model=SPEC, gate=attempt.gate)
     scores = judged(attempt.model, attempt.baseline, attempt.tracks, attempt.metrics)
-    return judge.conclude(scores, config, **attempt.conclude)
+    return conclude(scores, config, **attempt.conclude)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -41,7 +41,7 @@ def tracks(
 
 
 def judge(given: Sequence[TrackScores], *thresholds: Threshold, facts=None, problem="", **settings) -> checks.Verdict:
-    return checks.judge(given, GateConfig(thresholds, **{"better_than_mixture": False, **settings}), problem, facts)
+    return checks.decide(given, GateConfig(thresholds, **{"better_than_mixture": False, **settings}), problem, facts)
 
 
 def failed(verdict: checks.Verdict) -> list[checks.Check]:
@@ -150,14 +150,14 @@ def test_one_missed_threshold_refuses_whatever_the_others_say() -> None:
 
 
 def test_a_problem_of_the_tracks_refuses_whatever_the_scores() -> None:
-    verdict = checks.judge(tracks(7.0), GateConfig(), problems=["track 'a' is also in the train split"])
+    verdict = checks.decide(tracks(7.0), GateConfig(), problems=["track 'a' is also in the train split"])
     assert verdict.reasons[0] == "refused: track 'a' is also in the train split"
     assert [check.kind for check in failed(verdict)] == ["leak"]
 
 
 def test_no_tracks_and_no_model_refuse() -> None:
-    assert checks.judge([], GateConfig()).reasons == ("refused: no track was judged",)
-    assert checks.judge(tracks(None), GateConfig()).reasons == ("refused: no model was judged",)
+    assert checks.decide([], GateConfig()).reasons == ("refused: no track was judged",)
+    assert checks.decide(tracks(None), GateConfig()).reasons == ("refused: no model was judged",)
 
 
 def test_says_what_is_asked_of_the_first_model() -> None:

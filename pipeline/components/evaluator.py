@@ -30,11 +30,12 @@ from pipeline.config import config as configuration
 from pipeline.config.config import Config
 from pipeline.data import catalogue, drift, leaks
 from pipeline.data.catalogue import IngestedTrack
-from pipeline.evaluation import report, results, speed
+from pipeline.evaluation import results, speed
 from pipeline.evaluation.evaluation import Evaluation, conclude, spread
 from pipeline.evaluation.gate.checks import ModelFacts
 from pipeline.evaluation.gate.verdict import Check, Verdict
 from pipeline.evaluation.report.excerpts import Shown
+from pipeline.evaluation.report.page import choose_tracks, write_report
 
 SPLIT = "test"
 REPORT = "report.html"
@@ -100,7 +101,7 @@ def BssEvaluator(
     directory = Path(evaluation.uri)
     results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))
-    report.write(result, _shown(result, task), directory / REPORT, f"Model {model.uri}", data=data)
+    write_report(result, _shown(result, task), directory / REPORT, f"Model {model.uri}", data=data)
     _publish_scores(evaluation, result)
     _bless(blessing, result, model, {**described, SERVED_VERSION: served.version if served else 0})
     shutil.rmtree(state)
@@ -186,7 +187,7 @@ def _shown(result: Evaluation, task: JudgingTask) -> list[Shown]:
     separate = judging.load_separator(task.models["model"])
     files = {track.name: task.file(track) for track in task.tracks}
     shown = []
-    for rank, name in report.choose(result, metric, target, config.evaluate.tracks_in_report).items():
+    for rank, name in choose_tracks(result, metric, target, config.evaluate.tracks_in_report).items():
         track = judging.read_track(files[name], name, config)
         shown.append(Shown(rank, track, separate(track.mixture, track.sample_rate_hz)))
     return shown
@@ -218,9 +219,9 @@ def _bless(
         **properties,
     }
     for name, value in told.items():
-        set_property = (
-            blessing.set_int_custom_property if isinstance(value, int) else blessing.set_string_custom_property
-        )
-        set_property(name, value)
+        if isinstance(value, int):
+            blessing.set_int_custom_property(name, value)
+        else:
+            blessing.set_string_custom_property(name, value)
     name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
     files.write_text(Path(blessing.uri) / name, "\n".join(result.verdict.reasons) + "\n")

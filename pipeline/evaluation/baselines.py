@@ -171,7 +171,7 @@ def _masked(
     return {name: stft.inverse(mask * spectrogram, len(mixture)) for name, mask in zip(names, masks, strict=True)}
 
 
-def _shrink_singular_values(matrix: np.ndarray, threshold: float) -> np.ndarray:
+def _shrink_singular_values(matrix: np.ndarray, threshold: float | np.floating) -> np.ndarray:
     """Every singular value less the threshold, at least 0. By the eigenvectors of the smaller Gram matrix, which costs
     a fraction of an SVD; what squaring loses lies far below any threshold of the iteration."""
     if matrix.shape[0] < matrix.shape[1]:

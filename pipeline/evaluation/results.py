@@ -55,7 +55,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "targets": list(evaluation.targets),
         "versions": {v: describe(v, evaluation.settings.window_seconds) for v in evaluation.settings.metrics},
         "scores": {
-            method: {name: _number(value) for name, value in evaluation.scores[method].items()}
+            method: {name: value if math.isfinite(value) else None for name, value in evaluation.scores[method].items()}
             for method in evaluation.methods
         },
         **(verdict if evaluation.gated else {}),
@@ -86,9 +86,12 @@ def file_name(track: str) -> str:
 def _frames(track: TrackScores, method: str, version: str, target: str, seconds: float) -> list[dict[str, Any]]:
     rows = {m: track.values.get(Figure(method, target, version, m), ()) for m in METRICS["v4"]}
     count = max(len(row) for row in rows.values())
-    rows = {metric: row or (math.nan,) * count for metric, row in rows.items()}
+    rows = {
+        m: [value if math.isfinite(value) else math.nan for value in row or [math.nan] * count]
+        for m, row in rows.items()
+    }
     return [
-        {"time": i * seconds, "duration": seconds, "metrics": {metric: _or_nan(row[i]) for metric, row in rows.items()}}
+        {"time": i * seconds, "duration": seconds, "metrics": {metric: row[i] for metric, row in rows.items()}}
         for i in range(count)
     ]
 
@@ -104,11 +107,3 @@ def _csv(evaluation: Evaluation) -> str:
             window = "track" if figure.version == "v3" else f"{evaluation.settings.window_seconds:g} s"
             writer.writerow([track.track, seconds, *figure, window, f"{track.score(figure):.5f}"])
     return text.getvalue()
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _or_nan(value: float) -> float:
-    return value if math.isfinite(value) else math.nan

@@ -103,7 +103,8 @@ def find(directory: Path, native: bool = False) -> dict[str, Files]:
     roots = [directory, *splits]
     found = [_files(folder) for root in roots for folder in _folders(root) if folder not in splits]
     if native:
-        found += [_native(file) for root in roots for file in sorted(root.glob(f"[!.]*{_NATIVE_SUFFIX}"))]
+        native_files = [file for root in roots for file in sorted(root.glob(f"[!.]*{_NATIVE_SUFFIX}"))]
+        found += [Files(file.name.removesuffix(_NATIVE_SUFFIX), file, native=True) for file in native_files]
     if not found:
         kinds = "<track>/<stem>.wav" + (f" or <track>{_NATIVE_SUFFIX}" if native else "")
         raise ValueError(f"{directory} holds no track; expected {kinds}, perhaps in train/ and test/")
@@ -239,10 +240,6 @@ def _files(folder: Path) -> Files:
     return Files(folder.resolve().name, folder, stems, problem=problem)
 
 
-def _native(file: Path) -> Files:
-    return Files(file.name.removesuffix(_NATIVE_SUFFIX), file, native=True)
-
-
 def _by_name(found: Iterable[Files], directory: Path) -> dict[str, Files]:
     by_name: dict[str, Files] = {}
     for each in found:
@@ -255,7 +252,7 @@ def _by_name(found: Iterable[Files], directory: Path) -> dict[str, Files]:
 def _renamed(references: Mapping[str, Files], estimates: Mapping[str, Files]) -> dict[str, Files]:
     """The estimates by their references' names."""
     if len(references) == len(estimates) == 1:
-        (name, reference), estimate = *references.items(), *estimates.values()
+        [(name, reference)], [estimate] = references.items(), estimates.values()
         if reference.flat or estimate.flat:
             return {name: estimate}
     return dict(estimates)
@@ -272,18 +269,14 @@ def _references(files: Files, targets: Sequence[str]) -> Track:
         mixture = stems.pop(MIXTURE, None)
     if mixture is None:
         mixture = _sum(stems)
-    chosen = {target: _reference(stems, target) for target in targets}
+    chosen = {}
+    for target in targets:  # a stem, or for the accompaniment all stems but the vocals
+        parts = [target] if target in stems else [name for name in stems if name != _VOCALS]
+        chosen[target] = mix([stems[name] for name in parts])
     for name, signal in {**chosen, MIXTURE: mixture}.items():
         if not np.isfinite(signal).all():
             raise BadTrackError(f"its reference {name} holds samples that are NaN or infinite")
     return Track(files.name, "test", sample_rate_hz, mixture, chosen)
-
-
-def _reference(stems: Mapping[str, np.ndarray], target: str) -> np.ndarray:
-    """A stem, or for the accompaniment all stems but the vocals."""
-    if target in stems:
-        return stems[target]
-    return mix([stem for name, stem in stems.items() if name != _VOCALS])
 
 
 def _sum(stems: Mapping[str, np.ndarray]) -> np.ndarray:

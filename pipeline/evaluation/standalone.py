@@ -19,10 +19,11 @@ from pipeline.common import process, progress
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import Budgets, GateConfig
 from pipeline.data.datasets.track import BadTrackError
-from pipeline.evaluation import report, results, separated_files
+from pipeline.evaluation import results, separated_files
 from pipeline.evaluation.bss_eval.score import Engine
 from pipeline.evaluation.evaluation import Evaluation, conclude
 from pipeline.evaluation.report.excerpts import Shown
+from pipeline.evaluation.report.page import choose_tracks, write_report
 from pipeline.evaluation.scores import VERSIONS, TrackScores, score_track
 from pipeline.evaluation.separated_files import Fit, Loaded, Pair
 
@@ -110,7 +111,9 @@ def evaluate(request: Request) -> Judged:
         ValueError: illegal options, no track, or more unusable ones than `max_bad_tracks`.
     """
     _check_options(request)
-    found, bad = _pairs(request)
+    directories = {"model": request.estimates, "baseline": request.baseline_estimates}
+    estimates = {method: separated_files.find(path) for method, path in directories.items() if path is not None}
+    found, bad = separated_files.pair(separated_files.find(request.references, native=True), estimates)
     _limit(bad, request.max_bad_tracks, len(found))
     work = _work(request, found)
     bad |= _unusable(found, work.targets)
@@ -145,9 +148,12 @@ def write(judged: Judged, directory: Path) -> list[Path]:
     names = {each.name: each for each in judged.pairs}
     caption = f"{len(judged.bad)} of {len(judged.pairs) + len(judged.bad)} tracks left out" if judged.bad else ""
     metric = f"{judged.work.settings.metrics[0]}/SDR"
-    chosen = report.choose(judged.evaluation, metric, judged.work.targets[0], judged.work.settings.tracks_in_report)
-    shown = [_shown(rank, names[name], judged.work) for rank, name in chosen.items()]
-    report.write(judged.evaluation, shown, path, caption, labels=judged.labels)
+    chosen = choose_tracks(judged.evaluation, metric, judged.work.targets[0], judged.work.settings.tracks_in_report)
+    shown = []
+    for rank, name in chosen.items():  # read or separated once more: to keep all estimates would take too much room
+        loaded = _load(names[name], judged.work)
+        shown.append(Shown(rank, loaded.track, loaded.estimates["model"]))
+    write_report(judged.evaluation, shown, path, caption, labels=judged.labels)
     return [path, directory / "scores.csv", directory / "summary.json", directory / "museval"]
 
 
@@ -163,12 +169,6 @@ def _check_options(request: Request) -> None:
     if request.baseline_estimates is not None and request.baseline_model is not None:
         raise ValueError("of --baseline-estimates and --baseline-model only one can be given")
     separated_files.check_targets(request.targets)
-
-
-def _pairs(request: Request) -> tuple[list[Pair], dict[str, str]]:
-    directories = {"model": request.estimates, "baseline": request.baseline_estimates}
-    estimates = {method: separated_files.find(path) for method, path in directories.items() if path is not None}
-    return separated_files.pair(separated_files.find(request.references, native=True), estimates)
 
 
 def _work(request: Request, found: Sequence[Pair]) -> Work:
@@ -286,9 +286,3 @@ def _separator(directory: Path) -> Client:
     from serving.local import local_client
 
     return local_client(directory)
-
-
-def _shown(rank: str, each: Pair, work: Work) -> Shown:
-    """A track that the report plays, read or separated once more: to keep all estimates would take too much room."""
-    loaded = _load(each, work)
-    return Shown(rank, loaded.track, loaded.estimates["model"])

@@ -173,9 +173,10 @@ def _tested(result: paired.Comparison) -> str:
     if result.tie:
         return f"a tie, equal on {pairs}, {'meets' if result.passed else 'misses'} {required}"
     confidence = result.settings.confidence
+    p_value = f"= {result.p_value:.3f}" if result.p_value >= 0.001 else "< 0.001"
     words = (
         f"better on {result.better} of {pairs}, {2 * confidence - 1:.0%} interval {result.low_db:+.2f} to "
-        f"{result.high_db:+.2f} dB, Wilcoxon's p {_p(result.p_value)}"
+        f"{result.high_db:+.2f} dB, Wilcoxon's p {p_value}"
     )
     if result.passed:
         return f"{words}; meets {required} with {confidence:.0%} confidence"
@@ -273,7 +274,3 @@ def _compare(words: str, value: float, floor: float) -> Check:
 
 def _figure(value: float) -> str:
     return "not a number" if math.isnan(value) else f"{value:.2f} dB" if math.isfinite(value) else f"{value}"
-
-
-def _p(value: float) -> str:
-    return f"= {value:.3f}" if value >= 0.001 else "< 0.001"

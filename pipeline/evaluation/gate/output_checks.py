@@ -51,7 +51,9 @@ def _wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
     if any(each.missing for each in facts.values()):
         yield "are missing: it separates no such target"
         return
-    yield from _on_any(facts, lambda f: f.bad_samples > 0, "hold samples that are not finite", _count)
+    yield from _on_any(
+        facts, lambda f: f.bad_samples > 0, "hold samples that are not finite", lambda f: f"{f.bad_samples} samples"
+    )
     facts = {track: each for track, each in facts.items() if not each.bad_samples}
     if (least := limits.silence_db) is not None:
         yield from _on_any(
@@ -62,10 +64,14 @@ def _wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
         )
         facts = {track: each for track, each in facts.items() if not each.level_db < least}
     yield from _above(
-        facts, limits.dropped_share, _dropped, "drop out where the reference sounds", "{:.0%} of its energy"
+        facts,
+        limits.dropped_share,
+        lambda f: f.dropped_share,
+        "drop out where the reference sounds",
+        "{:.0%} of its energy",
     )
-    yield from _above(facts, limits.clipped_share, _clipped, "clip", "{:.1%} of the samples")
-    yield from _above(facts, limits.offset, _offset, "have a constant offset", "{:.3f} of full scale")
+    yield from _above(facts, limits.clipped_share, lambda f: f.clipped_share, "clip", "{:.1%} of the samples")
+    yield from _above(facts, limits.offset, lambda f: f.offset, "have a constant offset", "{:.3f} of full scale")
     yield from _level(facts, limits.level_db)
     yield from _delay(facts, limits.delay_samples)
     yield from _misplaced(target, facts, limits.misplaced_share)
@@ -86,8 +92,7 @@ def _above(
     """Where a fact of a single track is above its limit."""
     if limit is None:
         return
-    figure = lambda f: unit.format(value(f))  # noqa: E731
-    for found in _on_any(facts, lambda f: value(f) > limit, words, figure):
+    for found in _on_any(facts, lambda f: value(f) > limit, words, lambda f: unit.format(value(f))):
         yield f"{found}; legal: up to {unit.format(limit)}"
 
 
@@ -124,19 +129,3 @@ def _misplaced(target: str, facts: Facts, limit: float | None) -> Iterator[str]:
     if len(others) > limit * len(heard):
         other = max(sorted(set(others)), key=others.count) or "the rest of the mixture"
         yield f"are swapped: they resemble {other} on {len(others)} of {on_tracks(len(heard))}"
-
-
-def _count(facts: OutputFacts) -> str:
-    return f"{facts.bad_samples} samples"
-
-
-def _dropped(facts: OutputFacts) -> float:
-    return facts.dropped_share
-
-
-def _clipped(facts: OutputFacts) -> float:
-    return facts.clipped_share
-
-
-def _offset(facts: OutputFacts) -> float:
-    return facts.offset

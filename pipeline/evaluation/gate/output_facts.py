@@ -135,7 +135,8 @@ def _assigned(
 
 def _delay(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
     """Lag of the estimate and the correlation there, from the loudest excerpt; (0, ...) where no lag stands out."""
-    loudest = _loudest(reference)
+    start = int(np.argmax(_energies(reference, _EXCERPT_SAMPLES))) * _EXCERPT_SAMPLES
+    loudest = slice(start, start + _EXCERPT_SAMPLES)
     reference, estimate = reference[loudest].astype(float), estimate[loudest].astype(float)
     norm = (_dot(reference, reference) * _dot(estimate, estimate)) ** 0.5
     if norm == 0:
@@ -149,12 +150,6 @@ def _delay(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
     if abs(products[best]) < max(_LIKENESS, _PROMINENCE * abs(products[0])):
         best = 0
     return best, float(products[best])
-
-
-def _loudest(signal: np.ndarray) -> slice:
-    """The excerpt of a long signal that has the most energy; all of a short one."""
-    start = int(np.argmax(_energies(signal, _EXCERPT_SAMPLES))) * _EXCERPT_SAMPLES
-    return slice(start, start + _EXCERPT_SAMPLES)
 
 
 def _dropped(reference: np.ndarray, estimate: np.ndarray) -> float:
@@ -188,12 +183,8 @@ def _dot(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def _correlation(left: np.ndarray, right: np.ndarray) -> float:
-    return _cosine(_dot(left, right), _dot(left, left), _dot(right, right))
-
-
-def _cosine(product: float, *energies: float) -> float:
-    norm = float(np.prod(energies)) ** 0.5
-    return product / norm if norm else 0.0
+    norm = (_dot(left, left) * _dot(right, right)) ** 0.5
+    return _dot(left, right) / norm if norm else 0.0
 
 
 def _scale_free_gain_db(correlation: float, of_mixture: float) -> float:

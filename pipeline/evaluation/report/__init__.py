@@ -1,5 +1,4 @@
-"""The report of an evaluation: one HTML file that needs no network, for people."""
+"""The report of an evaluation: one HTML file that needs no network, for people.
 
-from pipeline.evaluation.report.page import choose, write
-
-__all__ = ["choose", "write"]
+Knows an evaluation, its figures and the audio of the tracks that it plays; decides nothing.
+"""

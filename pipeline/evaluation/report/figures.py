@@ -11,6 +11,7 @@ import scipy.signal
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = {
     "mixture": "#8a8f98",
@@ -60,7 +61,7 @@ def differences(values: Sequence[float], unit: str = "dB") -> str:
     axes.set_ylabel(f"difference [{unit}]", fontsize=8, color=_INK)
     axes.set_xlabel("tracks, from the worst to the best difference", fontsize=8, color=_INK)
     axes.grid(axis="y", color=_GREY, alpha=0.3, linewidth=0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     _quiet_frame(axes, _INK)
     return _svg(figure)
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ METHOD_NAMES = {
 }
 
 
-def choose(evaluation: Evaluation, metric: str, target: str, most: int) -> dict[str, str]:
+def choose_tracks(evaluation: Evaluation, metric: str, target: str, most: int) -> dict[str, str]:
     """Tracks to show, rank -> name: the best, the worst and evenly ranked ones between, by the model's `v3/SDR`, say."""
     version, _, name = metric.partition("/")
     figure = Figure("model", target, version, name.removeprefix("G"))
@@ -39,7 +38,7 @@ def choose(evaluation: Evaluation, metric: str, target: str, most: int) -> dict[
     return {_rank(place, len(ranked)): ranked[place] for place in places}
 
 
-def write(
+def write_report(
     evaluation: Evaluation,
     shown: Sequence[Shown],
     path: Path,
@@ -68,8 +67,8 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"db": _db, "sortable": _sortable}
-    template = environment.from_string(resources.files(__package__).joinpath("report.html").read_text())
+    environment.filters |= {"db": _db, "sortable": "{:.6g}".format}  # no more digits than the order of tracks needs
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text())
     names = {**METHOD_NAMES, **labels}
     return template.render(
         evaluation=evaluation,
@@ -112,8 +111,3 @@ def _db(value: float) -> str:
     if abs(value) > figures.MOST_DB:
         return "> 100" if value > 0 else "< −100"
     return f"{value:.2f}".replace("-", "−")
-
-
-def _sortable(value: float) -> str:
-    """What a number is sorted by; no more digits than the order of tracks needs."""
-    return f"{value:.6g}"

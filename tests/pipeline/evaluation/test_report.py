@@ -15,11 +15,11 @@ import soundfile
 from models.spec import ModelSpec
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import GateConfig, Threshold
-from pipeline.evaluation import report
 from pipeline.evaluation.baselines import estimate_by_all
 from pipeline.evaluation.evaluation import Evaluation, conclude
 from pipeline.evaluation.report import page, tables
 from pipeline.evaluation.report.excerpts import AUDIO_BUDGET_BYTES, Shown, excerpts, liveliest
+from pipeline.evaluation.report.page import choose_tracks, write_report
 from pipeline.evaluation.scores import VERSIONS, Figure, score_track
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -85,7 +85,7 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def written(judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(*judged, path, caption="Model /somewhere/7")
+    write_report(*judged, path, caption="Model /somewhere/7")
     return path
 
 
@@ -166,10 +166,10 @@ def test_plays_the_part_in_which_all_targets_sound() -> None:
 
 
 def test_chooses_best_median_and_worst(judged) -> None:
-    chosen = report.choose(judged[0], "v3/GSDR", "vocals", 3)
+    chosen = choose_tracks(judged[0], "v3/GSDR", "vocals", 3)
     assert chosen == {"best": "plain song", "median": "zulu", "worst": NAMES[0]}
-    assert report.choose(judged[0], "v4/SDR", "vocals", 1) == {"best": "plain song"}
-    assert report.choose(judged[0], "v4/NONE", "vocals", 3) == {}
+    assert choose_tracks(judged[0], "v4/SDR", "vocals", 1) == {"best": "plain song"}
+    assert choose_tracks(judged[0], "v4/NONE", "vocals", 3) == {}
 
 
 def test_without_a_gate_there_is_no_verdict(judged) -> None:

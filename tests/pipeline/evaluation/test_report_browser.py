@@ -15,10 +15,10 @@ import pytest
 from models.spec import ModelSpec
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import GateConfig, Threshold
-from pipeline.evaluation import report
 from pipeline.evaluation.baselines import estimate_by_all
 from pipeline.evaluation.evaluation import conclude
 from pipeline.evaluation.report.excerpts import Shown
+from pipeline.evaluation.report.page import choose_tracks, write_report
 from pipeline.evaluation.scores import score_track
 
 CHROMIUM = shutil.which("chromium")
@@ -65,10 +65,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         results.append(score_track(each, methods, setup.model.targets, ("v3", "v4"), setup.evaluate.window_seconds))
         estimates[each.name] = separators["model"](each.mixture, RATE_HZ)
     judged = conclude(results, setup)
-    chosen = report.choose(judged, "v3/SDR", "vocals", 3)
+    chosen = choose_tracks(judged, "v3/SDR", "vocals", 3)
     shown = [Shown(rank, songs[name], estimates[name]) for rank, name in chosen.items()]
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(judged, shown, path, caption="Model runs/artifacts/drnn_demo/Trainer/model/7")
+    write_report(judged, shown, path, caption="Model runs/artifacts/drnn_demo/Trainer/model/7")
     return path
 
 

@@ -23,7 +23,7 @@ class ModelSpec:
 
     network: module name in models/networks; `sizes`: keyword arguments of its class.
     channels: how many channels the network sees; 1 separates every audio channel on its own.
-    normalise_level: divide the waveform by the mixture's RMS before the network sees it.
+    normalise_level: divide the magnitudes by the mixture's level (models.separator.Separator.level) before the network sees them.
     input_power: the network sees |X| ** input_power.
     standardise: per-bin mean and deviation of that input, measured on training data.
     """

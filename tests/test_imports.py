@@ -126,6 +126,11 @@ def test_every_room_exists() -> None:
     assert [room for line in FLOORS for room in line.split() if room not in modules] == []
 
 
+def test_every_package_says_what_it_is_for() -> None:
+    packages = [path for house in HOUSES for path in (ROOT / house).rglob("__init__.py")]
+    assert [path for path in packages if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
 def test_no_folder_is_crowded() -> None:
     crowded = {}
     for folder in {path.parent for house in HOUSES for path in (ROOT / house).rglob("*.py")}:

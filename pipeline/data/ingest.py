@@ -162,8 +162,8 @@ def _require_all_splits(data: DataConfig, present: set[str], what: str) -> None:
     empty = [split for split in SPLITS if split not in present and split not in allowed]
     if empty:
         raise BadTracksError(
-            f"The {empty[0]} split of {data.path or data.format} {what}; if that is intended, "
-            f"add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
+            f"The {empty[0]} split of {data.path or data.format} {what}; put tracks in a folder {empty[0]!r}, or raise "
+            f"data.dev_fraction and data.test_fraction; if it is to be empty, add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
         )
 
 

@@ -67,7 +67,6 @@ class Workdir:
         found = [version for base in bases if (version := ModelDirectory.newest(base))]
         if not found:
             what = f"no version of {name!r}" if name else "no model"
-            raise FileNotFoundError(
-                f"{what} was pushed in {self.root} yet; `stemline demo` or `stemline run` pushes one"
-            )
+            pushes = f"`stemline run --recipe {name}`" if name else "`stemline demo` or `stemline run`"
+            raise FileNotFoundError(f"{what} was pushed in {self.root} yet; {pushes} pushes one")
         return max(found, key=lambda each: each.version).path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
@@ -22,16 +23,16 @@ Flag = pydantic.StrictBool
 
 _T = TypeVar("_T")
 _LEGAL = {  # where pydantic's own words are of Python, or no end of a sentence
+    "bool_parsing": "true or false",
     "bool_type": "true or false",
     "dataclass_type": "a mapping",
     "dict_type": "a mapping",
-    "float_parsing": "a number",
-    "int_type": "a whole number",
-    "string_pattern_mismatch": "text like {pattern}",
     "string_too_short": "text that is not empty",
     "string_type": "text",
+    "finite_number": "a finite number",
     "tuple_type": "a list",
 }
+_BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most", "multiple_of": "a multiple of"}
 
 
 class ConfigError(ValueError):
@@ -68,28 +69,46 @@ def in_words(error: pydantic.ValidationError, cls: type, section: str = "") -> s
     """The first thing that is wrong with a `cls`: the full path of the key, its value, and what is legal there."""
     first = error.errors(include_url=False)[0]
     loc, kind = first["loc"], first["type"]
-    place = ".".join(str(part) for part in (section, *loc) if part != "")
-    if kind == "unexpected_keyword_argument":
+    of_key = loc[-1:] == ("[key]",)  # of a mapping that takes any text
+    place = ".".join(str(part) for part in (section, *loc[: -2 if of_key else None]) if part != "")
+    if of_key:
+        return f"a key of {place} is {first['input']!r}; legal: text"
+    if kind in ("unexpected_keyword_argument", "invalid_key"):
         return f"unknown key {place!r}; {nearest(loc[-1], sorted(typing.get_type_hints(_annotation(cls, loc[:-1]))))}"
     if kind == "missing":
         return f"{place} is missing"
-    context = first.get("ctx", {})
     if kind == "value_error":
-        message = str(context["error"])
+        message = str(first.get("ctx", {})["error"])
         return message if message.startswith(place) else f"{place}.{message}"
     annotation = _annotation(cls, loc)
     said = f"{place or 'configuration'} is {first['input']!r}; "
     if kind == "literal_error":
         return said + nearest(first["input"], typing.get_args(annotation))
-    legal = _LEGAL.get(kind, first["msg"].removeprefix("Input should be ")).format(**context)
+    legal = _LEGAL.get(kind) or _told(annotation) or first["msg"].removeprefix("Input should be ")
     return f"{said}legal: {legal}{', or null' if type(None) in typing.get_args(annotation) else ''}"
+
+
+def _told(annotation: Any) -> str:
+    """The description of a field, or a number's kind and all of its bounds; empty for what has neither."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        annotation = next(each for each in typing.get_args(annotation) if each is not type(None))
+    kind, *fields = typing.get_args(annotation) or (annotation,)
+    if described := [field.description for field in fields if getattr(field, "description", None)]:
+        return described[0]
+    if kind not in (int, float):
+        return ""
+    limits = [limit for field in fields for limit in getattr(field, "metadata", ())]
+    bounds = [
+        f"{words} {getattr(each, name):g}" for each in limits for name, words in _BOUNDS.items() if hasattr(each, name)
+    ]
+    return " ".join(["a whole number" if kind is int else "a number", " and ".join(bounds)]).strip()
 
 
 def _annotation(kind: Any, loc: Sequence[int | str]) -> Any:
     """Of what lies at `loc` below a dataclass, through lists and mappings of others."""
     for part in loc:
         if dataclasses.is_dataclass(kind):
-            kind = typing.get_type_hints(kind)[str(part)]
+            kind = typing.get_type_hints(kind, include_extras=True)[str(part)]
         elif inner := [each for each in typing.get_args(kind) if each is not Ellipsis]:
             kind = inner[-1]
     return kind

@@ -12,6 +12,6 @@ def nearest(name: object, legal: Iterable[str], told: str = "") -> str:
     told: the legal ones in words, where they are too many for a list.
     """
     legal = list(legal)
-    close = difflib.get_close_matches(str(name), legal, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, legal, n=1, cutoff=0.5) if isinstance(name, str) else []
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}legal: {told or ', '.join(legal) or 'none'}"
+    return f"{hint}legal: {told or ', '.join(each or repr(each) for each in legal) or 'none'}"

@@ -15,7 +15,7 @@ from pipeline.config import cron
 from pipeline.config.login import Login
 
 TRAINER = "Trainer"  # the task that several workers can share
-PodPath = Annotated[str, Field(pattern="^/")]
+PodPath = Annotated[str, Field(pattern="^/", description="a path that begins with /")]
 _UNSET = (None, (), {})
 
 
@@ -83,7 +83,9 @@ class ClusterConfig:
         These five are for the command that talks to the cluster: nothing of them reaches it.
     """
 
-    image: Annotated[str, Field(pattern=r"^\S+$")] = "stemline:latest"
+    image: Annotated[str, Field(pattern=r"^\S+$", description="the name of an image, without spaces")] = (
+        "stemline:latest"
+    )
     workdir: PodPath = "/models/pipeline"
     serving: PodPath = "/models/stemline"
     pipeline_root: str = ""

@@ -13,7 +13,7 @@ from models.names import nearest
 from models.spec import ModelSpec, Precision
 
 Augmentation = Literal["channel_swap", "circular_shift", "gain", "remix", "speed"]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="letters, digits and _, no digit first")]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
 
-from models.checked import ConfigError, Count, Name, Positive, checked, in_words
+from models.checked import ConfigError, Count, Name, Positive, Share, checked, in_words
 from models.names import nearest
 
 
@@ -26,6 +26,10 @@ class Outer:
     part: Part = dataclasses.field(default_factory=lambda: Part(1))
     parts: tuple[Part, ...] = ()
     named: Mapping[str, Part] = dataclasses.field(default_factory=dict)
+    loud: bool = False
+    share: Share = 0.5
+    path: Annotated[str, pydantic.Field(pattern="^/", description="a path that begins with /")] = "/"
+    side: Literal["", "left"] = ""
 
     def __post_init__(self) -> None:
         if len(self.parts) > 2:
@@ -35,17 +39,25 @@ class Outer:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"part": {"size": 0}}, "outer.part.size is 0; legal: greater than or equal to 1"),
+        ({"part": {"size": 0}}, "outer.part.size is 0; legal: a whole number of at least 1"),
         ({"part": {"size": True}}, "outer.part.size is True; legal: a whole number"),
         ({"part": {}}, "outer.part.size is missing"),
         ({"part": 3}, "outer.part is 3; legal: a mapping"),
-        ({"parts": [{"size": 1, "limit": 0}]}, "outer.parts.0.limit is 0; legal: greater than 0, or null"),
+        ({"parts": [{"size": 1, "limit": 0}]}, "outer.parts.0.limit is 0; legal: a number above 0, or null"),
         ({"parts": {"size": 1}}, "outer.parts is {'size': 1}; legal: a list"),
         ({"named": {"a": {"size": 1, "kid": 1}}}, "unknown key 'outer.named.a.kid'; did you mean 'kind'? legal: kind"),
         (
             {"named": {"a": {"size": 1, "kind": "rigt"}}},
             "outer.named.a.kind is 'rigt'; did you mean 'right'? legal: left",
         ),
+        ({"part": {"size": 1, 1: 2}}, "unknown key 'outer.part.1'; legal: kind, limit, size"),
+        ({"part": {"size": 1, None: 2}}, "unknown key 'outer.part.None'; "),
+        ({"named": {1: {"size": 1}}}, "a key of outer.named is 1; legal: text"),
+        ({"part": {"size": 7.5}}, "outer.part.size is 7.5; legal: a whole number of at least 1"),
+        ({"loud": 7}, "outer.loud is 7; legal: true or false"),
+        ({"share": None}, "outer.share is None; legal: a number of at least 0 and of at most 1"),
+        ({"path": "x"}, "outer.path is 'x'; legal: a path that begins with /"),
+        ({"side": None}, "outer.side is None; legal: '', left"),
         ({"parts": 3 * [{"size": 1}]}, "outer.parts has 3; legal: at most two"),
         ({"name": ""}, "outer.name is ''; legal: text that is not empty"),
     ],

@@ -33,7 +33,7 @@ def test_a_spec_does_not_share_the_mapping_it_was_given():
     [
         ({"window": "han"}, ["model.window", "'han'", "hann, hamming, sine", "did you mean 'hann'"]),
         ({"hop": 513}, ["model.hop", "513", "1 to 512"]),
-        ({"hop": 0}, ["model.hop", "0", "greater than or equal to 1"]),
+        ({"hop": 0}, ["model.hop", "0", "a whole number of at least 1"]),
         ({"frame_length": 1023}, ["model.frame_length", "1023", "a multiple of 2"]),
         ({"frame_length": 1024.0}, ["model.frame_length", "1024.0", "whole number"]),
         ({"sample_rate_hz": -1}, ["model.sample_rate_hz", "-1"]),

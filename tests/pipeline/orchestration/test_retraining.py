@@ -127,7 +127,7 @@ def test_spans_need_a_pattern() -> None:
     assert load("demo", ["data.path=stems/{SPAN}", "data.spans=4"]).data.spans == 4
     with pytest.raises(ConfigError, match=r"data\.spans is 4, but data\.path stems has no \{SPAN\}"):
         load("demo", ["data.path=stems", "data.spans=4"])
-    with pytest.raises(ConfigError, match=r"data\.spans is 0; legal: greater than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"data\.spans is 0; legal: a whole number of at least 1"):
         load("demo", ["data.spans=0"])
 
 

@@ -98,7 +98,7 @@ def sentence(outcome) -> str:
     ("override", "words"),
     [
         ("metadata.backend=postgres", "metadata.backend is 'postgres'; legal: sqlite, mysql"),
-        ("metadata.port=70000", "metadata.port is 70000; legal: less than or equal to 65535"),
+        ("metadata.port=70000", "metadata.port is 70000; legal: a whole number of at least 1 and of at most 65535"),
         ("metadata.host=''", "metadata.host is ''; legal: text that is not empty"),
         ("metadata.password=secret", "unknown key 'metadata.password'; did you mean 'password_env'?"),
     ],

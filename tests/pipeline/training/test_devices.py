@@ -160,5 +160,5 @@ def test_workers_that_a_configuration_asks_for_are_checked_before_they_are_there
 
 
 def test_a_number_of_workers_is_at_least_one() -> None:
-    with pytest.raises(ConfigError, match=r"cluster\.workers is 0; legal: greater than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"cluster\.workers is 0; legal: a whole number of at least 1"):
         load("demo", ["cluster.workers=0"])

@@ -292,6 +292,6 @@ def _place(here: Any, key: str, override: str) -> Any:
         return key
     if not isinstance(here, list):
         raise ConfigError(f"--set {override!r}: {key!r} is below a plain value")
-    if not key.isdigit() or int(key) >= len(here):
+    if not key.isdecimal() or int(key) >= len(here):
         raise ConfigError(f"--set {override!r}: {key!r} is not an index of a list of {len(here)}")
     return int(key)

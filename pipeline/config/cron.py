@@ -49,4 +49,4 @@ def _legal(part: str, least: int, most: int, words: list[str]) -> bool:
 def _number(text: str, least: int, words: list[str]) -> int | None:
     if text.upper() in words:
         return words.index(text.upper()) + least
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None

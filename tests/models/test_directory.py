@@ -17,7 +17,7 @@ def publish(directory: Path) -> ModelDirectory:
 
 def test_the_newest_version_is_the_complete_one_of_the_highest_number(tmp_path: Path) -> None:
     assert ModelDirectory.newest(tmp_path / "absent") is None
-    for name in ("9", "10", "notes", ".staging", "11.old"):
+    for name in ("9", "10", "notes", ".staging", "11.old", "14²"):
         publish(tmp_path / name)
     (tmp_path / "12").mkdir()  # a copy under way
     assert list(ModelDirectory.versions(tmp_path)) == [9, 10]

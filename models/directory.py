@@ -34,7 +34,9 @@ class ModelDirectory:
         A version has a number for its name and is complete when saved_model.pb, which a copy writes last, is there.
         inside: where in a version's directory its SavedModel lies.
         """
-        numbered = sorted((int(path.name), path / inside) for path in Path(base).glob("[0-9]*") if path.name.isdecimal())
+        numbered = sorted(
+            (int(path.name), path / inside) for path in Path(base).glob("[0-9]*") if path.name.isdecimal()
+        )
         return {number: cls(path) for number, path in numbered if (path / "saved_model.pb").is_file()}
 
     @classmethod

@@ -17,7 +17,7 @@ import museval
 from pipeline.common import files
 from pipeline.evaluation.bss_eval.score import METRICS
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.gate.output_facts import OutputFacts
+from pipeline.evaluation.output_facts import OutputFacts
 from pipeline.evaluation.scores import Figure, TrackScores, describe
 
 

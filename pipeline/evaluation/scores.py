@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.data.datasets.track import Track
+from pipeline.evaluation import output_facts
 from pipeline.evaluation.bss_eval.score import METRICS, Engine, score
-from pipeline.evaluation.gate import output_facts
-from pipeline.evaluation.gate.output_facts import OutputFacts
+from pipeline.evaluation.output_facts import OutputFacts
 
 METHODS = ("mixture", "rpca", "model", "baseline", "irm", "ibm")
 VERSIONS = {"v3": ("SDR", "NSDR", "SIR", "SAR"), "v4": METRICS["v4"]}

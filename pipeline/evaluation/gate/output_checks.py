@@ -1,12 +1,12 @@
-"""The checks of a model's outputs that hold whatever they score, in words. The facts are `pipeline.evaluation.gate.output_facts`'."""
+"""The checks of a model's outputs that hold whatever they score, in words. The facts are `pipeline.evaluation.output_facts`'."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from pipeline.config.gate import OutputLimits
-from pipeline.evaluation.gate.output_facts import OutputFacts
 from pipeline.evaluation.gate.verdict import Check, on_tracks, some
+from pipeline.evaluation.output_facts import OutputFacts
 
 _SOUND = {
     "silence_db": "audible",

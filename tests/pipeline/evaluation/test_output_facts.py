@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from pipeline.evaluation import results
-from pipeline.evaluation.gate import output_facts
-from pipeline.evaluation.gate.output_facts import OutputFacts
+from pipeline.evaluation import output_facts, results
+from pipeline.evaluation.output_facts import OutputFacts
 from pipeline.evaluation.scores import Figure, TrackScores
 
 TARGETS = ("vocals", "drums", "rest")

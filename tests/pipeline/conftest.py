@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,8 @@ class Outcome:
 
 
 @pytest.fixture
-def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Iterator[Callable[..., Outcome]]:
-    """Runs `stemline ARGS` through the installed entry point's function; the tests after it log as those before."""
+def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., Outcome]:
+    """Runs `stemline ARGS` through the installed entry point's function."""
     from pipeline.cli import main
 
     def run(*args: object) -> Outcome:
@@ -37,9 +36,7 @@ def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> I
         streams = capfd.readouterr()
         return Outcome(code, streams.out, streams.err)
 
-    level = logging.root.level
-    yield run
-    logging.root.setLevel(level)
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -224,7 +224,6 @@ def test_an_absent_server_is_named_after_the_patience(patience_seconds, attempts
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    caplog.set_level("WARNING", "serving.client.remote")  # whatever level another test has left at the root
     started = time.monotonic()
     with Client(address, patience_seconds=patience_seconds) as client, pytest.raises(SeparationError) as caught:
         client.separate(noise(10), RATE_HZ)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import subprocess
+import sys
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +68,57 @@ def _level_of_the_log_as_it_was() -> Iterator[None]:
     level = logging.root.level
     yield
     logging.root.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket on an S3 server of this machine, and the environment that leads to it."""
+
+    url: str
+    client: Any  # boto3's
+    environment: Mapping[str, str]
+
+    @property
+    def keys(self) -> list[str]:
+        """All objects, sorted."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.url.removeprefix("s3://"))
+        return sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of moto's S3 server, a process of its own."""
+    log = tmp_path_factory.mktemp("s3") / "log.txt"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+        try:
+            end = time.monotonic() + 60
+            while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
+                assert time.monotonic() < end, log.read_text()
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A new bucket; this process and those that it starts reach it. TensorFlow keeps the first endpoint that it meets."""
+    environment = {
+        "S3_ENDPOINT": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    return Bucket(f"s3://{name}", client, environment)
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,7 @@ def test_kserve_runs_the_same_container_and_scales_by_ours_alone(build):
         key: base[key] for key in base if key != "containers"
     }
     assert service["metadata"]["annotations"] == {
-        "serving.kserve.io/deploymentMode": "RawDeployment",
+        "serving.kserve.io/deploymentMode": "Standard",  # pkg/constants/constants.go from v0.16.0 on
         "serving.kserve.io/autoscalerClass": "external",
     }
 

@@ -24,6 +24,7 @@ _SECONDS = 10  # for the first answer
 _RETRIES = 3  # where nothing answers a later one
 _PAGE = 100
 _NOT_LET_IN = (401, 403, 302, 303, 307)  # the last three lead to a page for the login
+_PERMISSION_DENIED = 7  # of gRPC: with it Kubeflow's API refuses what a user whom it knows has no right to
 _AWAY = (502, 503, 504)  # a gateway, with nothing behind it
 # Of kfp_server_api, whose properties have no types: V2beta1RecurringRun and V2beta1Run.
 RecurringRun = Any
@@ -86,6 +87,7 @@ class Cluster:
             raise ValueError(
                 f"cluster.ca_file is {self._login.ca_file}, but the host is {host}: legal only with https://"
             )
+        self._namespace: str | None = None
         with self._in_words():
             self._namespace = namespace if self._has_users() else None
             self._client: Any = _Client(self._settings(_RETRIES), self._login.cookie())
@@ -201,16 +203,34 @@ class Cluster:
             place = urllib.parse.urlsplit(location)._replace(query="", fragment="")  # without what it says of this call
             told = f"it sends the call to {place.geturl()}"
         answer = f"{error.status} {error.reason}: {told}".removesuffix(": ")
+        code = _grpc_code(error.body)
+        if code == _PERMISSION_DENIED:
+            place = f"in the namespace {self._namespace!r} of cluster.namespace" if self._namespace else "there"
+            return f"Kubeflow Pipelines at {self.host} knows who calls, who has no right to this {place}: {answer}"
+        if error.status == 404 and code is None:
+            return (
+                f"nothing at {self.host} answers as Kubeflow Pipelines ({answer}): a whole Kubeflow has its API below "
+                "/pipeline, so that cluster.host ends in it"
+            )
         if error.status not in _NOT_LET_IN:
             return f"Kubeflow Pipelines at {self.host} refused with {answer}"
         if shown := self._login.words:
-            return f"Kubeflow Pipelines at {self.host} does not let {shown} in: {answer}; has it expired?"
+            doubt = "may it come in here?" if error.status == 403 else "has it expired?"
+            return f"Kubeflow Pipelines at {self.host} does not let {shown} in: {answer}; {doubt}"
         return f"Kubeflow Pipelines at {self.host} wants a login ({answer}): set {LEGAL}"
 
 
 def age(run: RecurringRun) -> tuple[str, str]:
     """Sorts recurring runs by their creation, all callers alike."""
     return str(run.created_at), run.recurring_run_id
+
+
+def _grpc_code(body: Any) -> int | None:
+    """Of an error of Kubeflow's API, which is JSON; None for one of whatever stands before it."""
+    try:
+        return json.loads(body).get("code")
+    except (TypeError, ValueError, AttributeError):
+        return None
 
 
 def _message(body: Any) -> str:

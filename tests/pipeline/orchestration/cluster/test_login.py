@@ -103,6 +103,37 @@ def test_a_login_that_is_not_taken_is_named_and_not_repeated(guarded, places, su
         assert "***" in said
 
 
+def test_a_user_without_a_right_is_told_so_and_not_to_log_in(guarded, places, submission) -> None:
+    """As Kubeflow Pipelines 2.17.0 refuses one (backend/src/apiserver/resource/resource_manager.go, `IsAuthorized`)."""
+    words = "User 'ada@example.com' is not authorized with reason:  (request: &ResourceAttributes{Namespace:music,...})"
+    denial = (403, {"Content-Type": "application/json"}, json.dumps({"code": 7, "message": words, "details": []}))
+    for multi_user, place in ((True, " in the namespace 'music' of cluster.namespace: 403"), (False, " there: 403")):
+        guarded.wanted, guarded.multi_user = ("Authorization", f"Bearer {TOKEN}"), multi_user
+        cluster = Cluster(guarded.host, "music", Login(token_env="KF_TOKEN", ca_file="ca.pem"))
+        guarded.wanted, guarded.denial = ("Authorization", "Bearer of another"), denial
+        with pytest.raises(ValueError, match="is not authorized") as caught:
+            cluster.submit(submission)
+        assert place in str(caught.value)
+        assert not any(word in str(caught.value) for word in ("token_env", "expired", "login"))
+
+
+@pytest.mark.parametrize("body", ["", "<html>404</html>", "default backend - 404", '"gone"'])
+def test_a_404_of_another_server_asks_about_the_path(body, guarded, places, stemline) -> None:
+    guarded.wanted, guarded.denial = ("Cookie", COOKIE), (404, {}, body)
+    code, said = stemline("status", "--host", guarded.host, "--set", "cluster.ca_file=ca.pem")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "404 Not Found" in said
+    assert "below /pipeline, so that cluster.host ends in it" in said
+
+
+def test_a_404_of_kubeflow_does_not(guarded, places) -> None:
+    cluster = Cluster(guarded.host, "kubeflow", Login(ca_file="ca.pem"))
+    missing = json.dumps({"code": 5, "message": "Run 7 not found"})
+    guarded.wanted, guarded.denial = ("Cookie", COOKIE), (404, {}, missing)
+    with pytest.raises(ValueError, match=r"refused with 404 Not Found: Run 7 not found$"):
+        cluster.run("7")
+
+
 def test_a_session_that_ends_half_way_is_no_empty_answer(guarded, places, submission) -> None:
     """A client that followed would read the page for the login as an experiment without an id."""
     cluster = Cluster(guarded.host, "kubeflow", Login(cookie_env="KF_COOKIE", ca_file="ca.pem"))

@@ -62,10 +62,14 @@ def emulate(
     set: Set = None,
     pipeline: Compiled = None,
     workdir: Annotated[
-        Path, typer.Option("--workdir", "-w", help="In the place of the cluster's volume: pipeline/, stemline/, runs/.")
+        Path, typer.Option("--workdir", "-w", help="In the place of volumes and buckets: pipeline/, stemline/, runs/.")
     ] = Path("emulation"),
+    kfp: Annotated[str, typer.Option(help="As which version of Kubeflow Pipelines: 2.3 to 2.17.")] = "2.17",
 ) -> None:
     """Run every task of the pipeline file on this machine by its own command line. Exit codes as of `submit --wait`."""
+    from pipeline.orchestration.cluster import kfp_versions
+
+    version = kfp_versions.version(kfp)
     config = _config(recipe, set)
     from pipeline.cli import kubeflow_tables
     from pipeline.orchestration.cluster import emulate, watch
@@ -73,7 +77,9 @@ def emulate(
     placed = emulate.placed(config, workdir.resolve())
     with _submission(placed, pipeline) as submission:
         try:
-            run = emulate.run(submission.file, placed, workdir, Path(sys.executable), kubeflow_tables.print_task)
+            run = emulate.run(
+                submission.file, placed, workdir, Path(sys.executable), kubeflow_tables.print_task, version
+            )
         except emulate.TaskError as error:
             end = watch.end_of("FAILED", {error.task})
         else:
@@ -103,7 +109,8 @@ def submit(
             from pipeline.cli import kubeflow_tables
             from pipeline.orchestration.cluster import package, watch
 
-            end = watch.until_end(cluster, run, package.tasks(submission.documents), kubeflow_tables.print_task)
+            tasks = package.tasks(submission.documents)
+            end = watch.until_end(cluster, run, tasks, kubeflow_tables.print_task, config.cluster.wait_hours)
             kubeflow_tables.print_end(end)
             raise typer.Exit(end)
 

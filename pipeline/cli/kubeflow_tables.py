@@ -14,7 +14,7 @@ from pipeline.orchestration.cluster.watch import End
 _COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "yellow"}
 _ENDS = {
     End.SUCCEEDED: "succeeded: the model is served",
-    End.REFUSED: "refused: the task Pusher has failed, and what was served is served still",
+    End.REFUSED: "refused: the task PushGate has failed, and what was served is served still",
     End.FAILED: "failed: the run is over without a model",
 }
 

@@ -16,6 +16,7 @@ from pipeline.components.anomaly_gate import AnomalyGate
 from pipeline.components.baseline import baseline
 from pipeline.components.evaluator import BaselinesEvaluator, BssEvaluator
 from pipeline.components.infra_validator import infra_validator
+from pipeline.components.push_gate import PushGate
 from pipeline.components.pusher import pusher
 from pipeline.components.serving_validator import ServingValidator
 from pipeline.components.stems_example_gen import stems_example_gen
@@ -29,7 +30,12 @@ Stage = Literal["ingest", "baselines", "train", "evaluate", "push"]
 
 
 def components(
-    config: Config, workdir: Workdir, until: Stage = "push", ingested: str | None = None, resolve: bool = True
+    config: Config,
+    workdir: Workdir,
+    until: Stage = "push",
+    ingested: str | None = None,
+    resolve: bool = True,
+    gated: bool = False,
 ) -> list[BaseNode]:
     """The nodes from stems to a pushed model, or the first of them, each after those it needs.
 
@@ -37,6 +43,7 @@ def components(
     ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.
     resolve: False leaves out the nodes that look into the metadata, for an orchestrator without them; then the judge's
         baseline is the version in the serving directory.
+    gated: True adds the node that fails where nothing was pushed.
     """
     examples, nodes = _examples(config, workdir, ingested)
     if until == "ingest":
@@ -85,8 +92,13 @@ def components(
     else:
         settings = to_json(config.only("data", "model", "serve"))
         validator = ServingValidator(model=model, examples=examples, config=settings)
-    push = pusher(evaluator.outputs["blessing"], validator.outputs["blessing"], serving)
-    return [*nodes, validator, push]
+    blessings = evaluator.outputs["blessing"], validator.outputs["blessing"]
+    push = pusher(*blessings, serving)
+    nodes += [validator, push]
+    if gated:
+        pushed, (model_blessing, infra_blessing) = push.outputs["pushed_model"], blessings
+        nodes.append(PushGate(pushed_model=pushed, model_blessing=model_blessing, infra_blessing=infra_blessing))
+    return nodes
 
 
 def _examples(config: Config, workdir: Workdir, ingested: str | None) -> tuple[OutputChannel, list[BaseNode]]:

@@ -15,6 +15,7 @@ from pipeline.config import cron
 from pipeline.config.login import Login
 
 TRAINER = "Trainer"  # the task that several workers can share
+PUSH_GATE = "PushGate"  # the task that fails where a model is refused
 PodPath = Annotated[str, Field(pattern="^/", description="a path that begins with /")]
 _UNSET = (None, (), {})
 
@@ -79,6 +80,8 @@ class ClusterConfig:
         cluster's own place. every, tasks: what tasks get, all of them and by name (`Trainer`).
     workers: how many pods train together, each with what `tasks` gives to the Trainer; 1 trains in the task itself.
     cron: six fields, seconds first, in the time zone of the cluster.
+    deadline_hours: after which a run is ended, whatever it does or waits for; null is never. Needs Kubeflow Pipelines 2.17.
+    wait_hours: how long a task may wait for what it asks for before `submit --wait` gives the run up; null is for ever.
     host: where the API answers, a path before `/apis` included. token_env, token_file, cookie_env, ca_file: see `Login`.
         These five are for the command that talks to the cluster: nothing of them reaches it.
     """
@@ -96,6 +99,8 @@ class ClusterConfig:
     every: EveryTask = field(default_factory=EveryTask)
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
     workers: Count = 1
+    deadline_hours: Positive | None = None
+    wait_hours: Positive | None = 24.0
     host: str = "http://localhost:8080"
     token_env: str | None = None
     token_file: str | None = None
@@ -116,8 +121,9 @@ class ClusterConfig:
         return Login(self.token_env, self.token_file, self.cookie_env, self.ca_file)
 
     def task(self, name: str) -> TaskConfig:
-        """What the task of this name gets; with several workers, each of them for the Trainer."""
-        return self.tasks.get(name, TaskConfig()).over(self.every)
+        """What the task of this name gets; with several workers, each of them for the Trainer. A refusal is final."""
+        every = dataclasses.replace(self.every, retries=None) if name == PUSH_GATE else self.every
+        return self.tasks.get(name, TaskConfig()).over(every)
 
     def pod(self, name: str) -> TaskConfig:
         """What the pod gets that Kubeflow Pipelines starts for a task: of a Trainer with several workers, one that waits."""

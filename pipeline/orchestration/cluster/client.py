@@ -104,6 +104,11 @@ class Cluster:
             )
         return created.run_id
 
+    def terminate(self, run_id: str) -> None:
+        """Stops a run."""
+        with self._in_words():
+            self._client.terminate_run(run_id)
+
     def create_recurring(self, submission: Submission) -> RecurringRun:
         """A recurring run that does not run yet: one at a time, and missed ones are not made up for."""
         with self._in_words():

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from google.protobuf.message import Message
 from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx.dsl.components.base import base_component, base_node, executor_spec
+from tfx.dsl.components.base import base_component, base_executor, base_node, executor_spec
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration import data_types
@@ -27,12 +27,17 @@ from pipeline.common import files
 from pipeline.components import graph
 from pipeline.config.cluster import TaskConfig, kubernetes_name
 from pipeline.config.config import Config, to_json
-from pipeline.orchestration.cluster.executor import NODE, ConfiguredExecutor, workdir
-from pipeline.orchestration.cluster.package import CONFIG
+from pipeline.orchestration.cluster import executor
+from pipeline.orchestration.cluster.package import CONFIG, NODE
 
 Platform = Literal["kfp", "vertex"]
 ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
-_BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+# The last is Argo's maxDuration: all attempts together, from the start of the first. It has to be long, and to be there:
+# Kubeflow Pipelines 2.14.0 to 2.17.0 take 0 for one that is not, after which Argo tries nothing again
+# (backend/src/v2/compiler/argocompiler/container.go, addParameterDefault).
+_BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "2592000s"}
+# What the container of a task runs; the launcher puts the ExecutorInput in the place of the last word.
+_COMMAND = {"command": ["python", "-m", executor.__name__], "args": ["{{$}}"]}
 
 
 def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
@@ -47,9 +52,10 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
     spec = _specification(config, platform)
     spec["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"] = to_json(config)
     for name, task in spec["root"]["dag"]["tasks"].items():
-        retries = config.cluster.pod(name).retries
-        if retries and "container" in spec["deploymentSpec"]["executors"][_label(spec, name)]:
-            task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
+        if container := spec["deploymentSpec"]["executors"][_label(spec, name)].get("container"):
+            container.update(_COMMAND)
+            if retries := config.cluster.pod(name).retries:
+                task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
     if platform == "vertex":
         return [spec]
     executors = {
@@ -57,7 +63,10 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
         for name in spec["root"]["dag"]["tasks"]
         if (kubernetes := _kubernetes(config.cluster.pod(name)))
     }
-    return [spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}]
+    kubernetes: dict[str, Any] = {"deploymentSpec": {"executors": executors}}
+    if hours := config.cluster.deadline_hours:
+        kubernetes["pipelineConfig"] = {"activeDeadlineSeconds": round(hours * 3600)}
+    return [spec, {"platforms": {"kubernetes": kubernetes}}]
 
 
 def write(documents: list[dict[str, Any]], path: Path) -> None:
@@ -84,7 +93,7 @@ def _specification(config: Config, platform: Platform) -> dict[str, Any]:
     parameter = data_types.RuntimeParameter(name=CONFIG, ptype=str)
     tasks: dict[str, base_node.BaseNode] = {}
     alone = dataclasses.replace(config, train=dataclasses.replace(config.train, teacher=None))  # the executor finds it
-    for node in graph.components(alone, workdir(config), resolve=platform == "vertex"):
+    for node in graph.components(alone, executor.workdir(config), resolve=platform == "vertex", gated=True):
         if isinstance(
             node, Resolver
         ):  # Vertex's own look-up of the last blessed model, which knows TFX's strategies only
@@ -132,7 +141,7 @@ def _task(
     component = type(
         node.id,
         (base_component.BaseComponent,),
-        {"SPEC_CLASS": specification, "EXECUTOR_SPEC": executor_spec.BeamExecutorSpec(ConfiguredExecutor)},
+        {"SPEC_CLASS": specification, "EXECUTOR_SPEC": executor_spec.ExecutorClassSpec(base_executor.EmptyExecutor)},
     )
     outputs = {name: Channel(type=channel.type) for name, channel in node.outputs.items()}
     return component(specification(**inputs, **outputs, **{CONFIG: parameter, NODE: node.id}))
@@ -155,7 +164,7 @@ def _resources(task: TaskConfig) -> Message:
 
 
 def _kubernetes(task: TaskConfig) -> dict[str, Any]:
-    """A KubernetesExecutorConfig of kfp-kubernetes as JSON. Older servers read a claim as `constant`, newer the parameter."""
+    """A KubernetesExecutorConfig of kfp-kubernetes as JSON, of fields that the driver of 2.3.0 knows: it refuses others."""
     config: dict[str, Any] = {}
     if task.node_selector:
         config["nodeSelector"] = {"labels": dict(task.node_selector)}
@@ -164,14 +173,7 @@ def _kubernetes(task: TaskConfig) -> dict[str, Any]:
             {name: value for name, value in vars(toleration).items() if value} for toleration in task.tolerations
         ]
     if task.volumes:
-        config["pvcMount"] = [
-            {
-                "constant": volume.claim,
-                "pvcNameParameter": {"runtimeValue": {"constant": volume.claim}},
-                "mountPath": volume.mount_path,
-            }
-            for volume in task.volumes
-        ]
+        config["pvcMount"] = [{"constant": volume.claim, "mountPath": volume.mount_path} for volume in task.volumes]
     return config
 
 

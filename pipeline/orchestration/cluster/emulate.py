@@ -1,30 +1,37 @@
-"""A compiled graph on this machine, as Kubeflow runs it: task by task, each in a process of its own.
+"""A compiled graph on this machine, as Kubeflow Pipelines runs it: task by task, each attempt in a process of its own.
 
-Everything comes from the pipeline file: the order of the tasks, their command lines, the artifacts that they hand on and
-how often they are tried again. What a cluster adds is left out: images, volumes, resources, the wait before a retry, and
-the workers of a training, which is one process here: no job is made in a cluster that KUBECONFIG may lead to.
+Everything comes from the pipeline file, by the rules of one version (see `kfp_versions`) and of Argo: the order of the tasks,
+their command lines, the input that the driver makes, what the launcher fetches before and takes away afterwards, and
+whether a failed task is tried again. A pod is a directory of its own, in which the launcher's paths lie; its environment
+says where (executor.POD_ROOT), for nobody can have /minio on every machine. What is left out: images, volumes, resources,
+waiting before a retry, and the workers of a training, which is one process here: no job is made in a cluster that
+KUBECONFIG may lead to.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import graphlib
+import itertools
 import json
 import os
 import subprocess
+import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models import storage
 from pipeline.config.config import Config
-from pipeline.orchestration.cluster import package
+from pipeline.orchestration.cluster import argo, kfp_versions, package
+from pipeline.orchestration.cluster.executor import POD_ROOT
+from pipeline.orchestration.cluster.kfp_versions import Artifact, Version
 
-OUTPUT, LOG = "executor_output.json", "log.txt"
+LOG = "log.txt"
+_DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"  # of Kubeflow Pipelines, where a run names none
 _EXECUTOR_INPUT = "{{$}}"  # what the launcher replaces by the ExecutorInput
-Artifact = dict[str, Any]
 
 
 class TaskError(Exception):
@@ -37,14 +44,14 @@ class TaskError(Exception):
 
 @dataclass(frozen=True)
 class EmulatedRun:
-    """What a run left: its directory, and by task and key the artifacts as Kubeflow would know them."""
+    """What a run left: its directory, with buckets/ and the pods by task, and by task and key the recorded artifacts."""
 
     directory: Path
     artifacts: Mapping[str, Mapping[str, Artifact]]
 
-    def local(self, task: str, key: str) -> Path:
-        """The directory of an artifact."""
-        return Path(self.artifacts[task][key]["uri"])
+    def local(self, task: str, key: str) -> Any:
+        """Where an artifact lies: of a bucket of this machine a Path, see `storage.path`."""
+        return _stored(self.artifacts[task][key]["uri"], self.directory)
 
     def metadata(self, task: str, key: str) -> Mapping[str, Any]:
         """Its properties: strings and floats."""
@@ -52,9 +59,9 @@ class EmulatedRun:
 
 
 def placed(config: Config, root: Path) -> Config:
-    """The configuration with the directories that outlive runs below `root`, which takes the place of the volume."""
-    directories = {"workdir": str(root / "pipeline"), "serving": str(root / "stemline")}
-    return dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **directories))
+    """The configuration with the places that outlive runs below `root`, which takes the part of volumes and buckets."""
+    places = {"workdir": str(root / "pipeline"), "serving": str(root / "stemline"), "pipeline_root": ""}
+    return dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **places))
 
 
 def run(
@@ -63,111 +70,175 @@ def run(
     root: Path,
     python: Path,
     show: Callable[[str, str, str], None] = lambda name, state, why: None,
+    version: Version = kfp_versions.NEWEST,
 ) -> EmulatedRun:
-    """Runs all tasks with `config` as the parameter, artifacts going below `root`.
+    """Runs all tasks with `config` as the parameter; what they leave on this machine goes below `root`.
 
     python: the interpreter that the command `python` of a task stands for, of an environment with this project. show: takes
         a task, its state as Kubeflow calls it, and what went wrong.
 
     Raises:
       TaskError: a task failed; later ones did not run.
-      ValueError: the file is no compiled graph, see `package.read`.
+      ValueError: the file is no compiled graph, see `package.read`, or the version refuses it.
     """
-    spec = package.read(pipeline_file)[0]
-    directory = root.resolve() / "runs" / uuid.uuid4().hex[:12]
+    documents = package.read(pipeline_file)
+    kfp_versions.check_platform(version, documents)
+    spec = documents[0]
+    run_id = uuid.uuid4().hex[:12]
     alone = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, workers=1))
-    arguments = package.parameters(alone)
-    done: dict[str, dict[str, Artifact]] = {}
+    pipeline_root = (
+        f"{(config.cluster.pipeline_root or _DEFAULT_ROOT).rstrip('/')}/{spec['pipelineInfo']['name']}/{run_id}"
+    )
+    emulation = _Emulation(
+        spec, version, package.parameters(alone), pipeline_root, root.resolve() / "runs" / run_id, python
+    )
     needs = {name: task.get("dependentTasks", ()) for name, task in spec["root"]["dag"]["tasks"].items()}
     for name in graphlib.TopologicalSorter(needs).static_order():
         show(name, "RUNNING", "")
         try:
-            done[name] = _run_task(_CompiledTask(spec, name, directory / name), arguments, done, python)
+            emulation.run_task(name)
         except TaskError as error:
             show(name, "FAILED", str(error))
             raise
         show(name, "SUCCEEDED", "")
-    return EmulatedRun(directory, done)
+    return EmulatedRun(emulation.directory, emulation.done)
+
+
+@dataclass
+class _Emulation:
+    spec: Mapping[str, Any]
+    version: Version
+    arguments: Mapping[str, str]
+    pipeline_root: str
+    directory: Path
+    python: Path
+    done: dict[str, dict[str, Artifact]] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def run_task(self, name: str) -> None:
+        """Driver, then launcher as often as Argo says; records the artifacts. Raises TaskError."""
+        task = self.spec["root"]["dag"]["tasks"][name]
+        component = self.spec["components"][task["componentRef"]["name"]]
+        container = self.spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        root = kfp_versions.task_root(self.version, self.pipeline_root, name, str(uuid.uuid4()))
+        given = {
+            "inputs": kfp_versions.inputs(task, self.arguments, self.done),
+            "outputs": kfp_versions.outputs(self.version, component, root),
+        }
+        strategy = kfp_versions.retry_strategy(self.version, task)
+        attempts: list[argo.Attempt] = []
+        upcoming: argo.Next | str = argo.Next(0.0, None)
+        why = ""
+        while isinstance(upcoming, argo.Next):
+            attempt = kfp_versions.for_attempt(self.version, given, len(attempts))
+            pod = _Pod(self.directory / name / f"pod-{len(attempts)}", self.directory, self.version)
+            began = time.monotonic()
+            left = None if upcoming.deadline is None else upcoming.deadline - upcoming.begins
+            why = pod.run([*container["command"], *container["args"]], container, attempt, self.python, left)
+            if not why:
+                self.done[name] = pod.record(attempt, self._numbers)
+                return
+            attempts.append(argo.Attempt(upcoming.begins, upcoming.begins + time.monotonic() - began))
+            upcoming = argo.after(strategy, attempts)
+        times = "once" if len(attempts) == 1 else f"{len(attempts)} times"
+        raise TaskError(name, f"task {name} failed {times} ({upcoming}), see {pod.log}: {why}")
 
 
 @dataclass(frozen=True)
-class _CompiledTask:
-    spec: Mapping[str, Any]
-    name: str
-    directory: Path
+class _Pod:
+    """One attempt of a task, in a directory that takes the part of its root."""
+
+    root: Path
+    run_directory: Path
+    version: Version
 
     @property
-    def task(self) -> Mapping[str, Any]:
-        return self.spec["root"]["dag"]["tasks"][self.name]
+    def log(self) -> Path:
+        return self.root / LOG
 
-    @property
-    def component(self) -> Mapping[str, Any]:
-        return self.spec["components"][self.task["componentRef"]["name"]]
+    def run(
+        self,
+        words: list[str],
+        container: Mapping[str, Any],
+        given: Mapping[str, Any],
+        python: Path,
+        seconds: float | None,
+    ) -> str:
+        """What the launcher does; empty when the command succeeded, else the last line that it wrote."""
+        for [artifact] in (each["artifacts"] for each in given["inputs"]["artifacts"].values()):
+            self._fetch(artifact["uri"])
+        for [artifact] in (each["artifacts"] for each in given["outputs"]["artifacts"].values()):
+            self._path(kfp_versions.local_path(artifact["uri"])).parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(given)
+        command = [_placeholders(word.replace(_EXECUTOR_INPUT, text), given) for word in words]
+        # The environment's own programs come first, as in the image.
+        environment = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+        environment.pop("PYTHONPATH", None)
+        environment |= {"TF_USE_LEGACY_KERAS": "1", POD_ROOT: str(self.root)}
+        environment |= {each["name"]: each["value"] for each in container.get("env", ())}
+        with self.log.open("wb") as log:
+            try:
+                code = subprocess.run(
+                    command, cwd=self.root, env=environment, stdout=log, stderr=log, timeout=seconds
+                ).returncode
+            except subprocess.TimeoutExpired:
+                return "Pod was active on the node longer than the specified deadline"
+        if code == 0:
+            return ""
+        last = next(reversed(self.log.read_text(errors="replace").splitlines()), "it wrote nothing")
+        return f"signal {-code}, after: {last}" if code < 0 else last
 
-    @property
-    def container(self) -> Mapping[str, Any]:
-        return self.spec["deploymentSpec"]["executors"][self.component["executorLabel"]]["container"]
+    def record(self, given: Mapping[str, Any], numbers: Iterator[int]) -> dict[str, Artifact]:
+        """Takes the declared outputs away to their buckets, and what the task has told about them into the records."""
+        file = self._path(given["outputs"]["outputFile"])
+        told = json.loads(file.read_text()).get("artifacts", {}) if file.is_file() else {}
+        artifacts = {}
+        for key, listed in given["outputs"]["artifacts"].items():
+            [artifact] = listed["artifacts"]
+            source = self.log if key == kfp_versions.LOGS else self._path(kfp_versions.local_path(artifact["uri"]))
+            _copy(source, _stored(artifact["uri"], self.run_directory))
+            [about] = told.get(key, {}).get("artifacts", [{}])
+            artifacts[key] = kfp_versions.recorded(key, artifact, about, next(numbers))
+        return artifacts
 
-    def outputs(self) -> dict[str, Artifact]:
-        """The artifacts that the task is to fill."""
-        defined = self.component.get("outputDefinitions", {}).get("artifacts", {})
-        return {
-            key: {"name": uuid.uuid4().hex, "uri": str(self.directory / key), "type": output["artifactType"]}
-            for key, output in defined.items()
-        }
+    def _path(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
 
-    def inputs(self, arguments: Mapping[str, str], done: Mapping[str, Mapping[str, Artifact]]) -> dict[str, Any]:
-        given = self.task["inputs"]
-        parameters = {
-            name: arguments[source["componentInputParameter"]]
-            if "componentInputParameter" in source
-            else source["runtimeValue"]["constant"]
-            for name, source in given.get("parameters", {}).items()
-        }
-        sources = {key: source["taskOutputArtifact"] for key, source in given.get("artifacts", {}).items()}
-        artifacts = {key: done[source["producerTask"]][source["outputArtifactKey"]] for key, source in sources.items()}
-        return {"parameterValues": parameters, "artifacts": _listed(artifacts)}
-
-
-def _listed(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
-    return {key: {"artifacts": [artifact]} for key, artifact in artifacts.items()}
-
-
-def _run_task(
-    task: _CompiledTask, arguments: Mapping[str, str], done: Mapping[str, Mapping[str, Artifact]], python: Path
-) -> dict[str, Artifact]:
-    """The artifacts of the task, as it left them."""
-    task.directory.mkdir(parents=True)
-    outputs = task.outputs()
-    executor_input = {
-        "inputs": task.inputs(arguments, done),
-        "outputs": {"artifacts": _listed(outputs), "outputFile": str(task.directory / OUTPUT)},
-    }
-    text = json.dumps(executor_input)
-    command = [
-        text if word == _EXECUTOR_INPUT else word for word in (*task.container["command"], *task.container["args"])
-    ]
-    attempts = 1 + int(task.task.get("retryPolicy", {}).get("maxRetryCount", 0))
-    if not any(_succeeds(command, task.directory, python) for _ in range(attempts)):
-        log = task.directory / LOG
-        last = next(reversed(log.read_text(errors="replace").splitlines()), "it wrote nothing")
-        raise TaskError(task.name, f"task {task.name} failed {attempts} times, see {log}: {last}")
-    return _merged(outputs, json.loads((task.directory / OUTPUT).read_text()))
-
-
-def _succeeds(command: list[str], directory: Path, python: Path) -> bool:
-    """Whether one attempt ends with exit code 0. The environment's own programs come first, as in the image."""
-    environment = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "TF_USE_LEGACY_KERAS": "1"}
-    environment.pop("PYTHONPATH", None)
-    with (directory / LOG).open("ab") as log:
-        return subprocess.run(command, cwd=directory, env=environment, stdout=log, stderr=log).returncode == 0
+    def _fetch(self, uri: str) -> None:
+        """Copies an artifact into the pod, and with it those beside it that the version takes for parts of it."""
+        source, target = _stored(uri, self.run_directory), self._path(kfp_versions.local_path(uri))
+        if not self.version.by_prefix:
+            _copy(source, target)
+        elif source.parent.is_dir():
+            for each in source.parent.iterdir():
+                if each.name.startswith(source.name):
+                    _copy(each, target.parent / each.name)
 
 
-def _merged(outputs: Mapping[str, Artifact], told: Mapping[str, Any]) -> dict[str, Artifact]:
-    """What the task has told about its artifacts over what was planned, as the launcher publishes it."""
-    merged = {key: copy.deepcopy(artifact) for key, artifact in outputs.items()}
-    for key, listed in told.get("artifacts", {}).items():
-        [artifact] = listed["artifacts"]
-        merged[key]["uri"] = artifact.get("uri", merged[key]["uri"])
-        merged[key]["metadata"] = artifact.get("metadata", {})
-    return merged
+def _placeholders(word: str, given: Mapping[str, Any]) -> str:
+    """The launcher's own, in a word of a command, wherever they stand: also in a value that was put in."""
+    for name, value in given["inputs"]["parameterValues"].items():
+        word = word.replace(f"{{{{$.inputs.parameters['{name}']}}}}", value)
+    for side in ("inputs", "outputs"):
+        for name, listed in given[side]["artifacts"].items():
+            [artifact] = listed["artifacts"]
+            word = word.replace(f"{{{{$.{side}.artifacts['{name}'].uri}}}}", artifact["uri"])
+            local = kfp_versions.local_path(artifact["uri"])
+            word = word.replace(f"{{{{$.{side}.artifacts['{name}'].path}}}}", local)
+    return word
+
+
+def _stored(uri: str, run_directory: Path) -> Any:
+    """The place of an artifact: in its bucket, or below the run for the bucket that Kubeflow itself brings."""
+    scheme, _, rest = uri.partition("://")
+    return storage.path(uri) if storage.is_remote(uri) else run_directory / "buckets" / scheme / rest
+
+
+def _copy(source: Any, target: Any) -> None:
+    """Files only: a store knows no empty directories. What is not there is not copied, as the launcher does it."""
+    if source.is_dir():
+        for child in source.iterdir():
+            _copy(child, target / child.name)
+    elif source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())

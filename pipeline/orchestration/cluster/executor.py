@@ -1,37 +1,54 @@
-"""What every task of a compiled graph runs: the executor of its node, in the graph that the run's configuration gives.
+"""What the container of every task runs: `python -m pipeline.orchestration.cluster.executor EXECUTOR_INPUT`.
 
-The compiled tasks carry no values of their own but the name of their node: whatever a configuration changes in the graph
-of one machine, it changes in a run on the cluster, without another compilation.
+It runs the executor of one node, in the graph that the run's configuration gives: the compiled tasks carry no values of
+their own but the name of their node, so that whatever a configuration changes in the graph of one machine, it changes in
+a run on the cluster, without another compilation.
+
+TFX's own entry point cannot read what Kubeflow Pipelines' driver writes: it takes the class of every artifact from the
+input, where the driver leaves it empty for inputs (2.3.0 to 2.17.0, backend/src/v2/metadata/client.go, ToRuntimeArtifact) and
+adds an output of a class that is none (from 2.5.0, backend/src/v2/driver, provisionOutputs). Here the node says which artifacts
+there are and of what class, and everything else is left out.
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
-from collections.abc import Iterator
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
+from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorInput, ExecutorOutput
 from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_beam_executor, base_node
 from tfx.orchestration.kubeflow.v2 import compiler_utils
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as artifacts
+from tfx.orchestration.portable import outputs_utils
 from tfx.types import Artifact, standard_artifacts, standard_component_specs
+from tfx.types.channel import BaseChannel
 
+from pipeline.common import files
+from pipeline.common.process import quiet, sentence
 from pipeline.components import graph
-from pipeline.components.pusher import REASON
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, from_json
 from pipeline.orchestration import beam_runners
 from pipeline.orchestration.cluster import teachers
-from pipeline.orchestration.cluster.package import CONFIG
+from pipeline.orchestration.cluster.package import CONFIG, NODE
 from pipeline.orchestration.cluster.workers import launcher
 from pipeline.runs.workdir import Workdir
 
 Channels = dict[str, list[Artifact]]
-NODE = "node"  # beside the configuration, the parameter of every task
 # Where Kubeflow's launcher puts the inputs of a task before it starts, and takes its outputs from when it has ended.
 _MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+# Below which directory these paths lie: in a pod that is the root, in an emulated one its own directory.
+POD_ROOT = "STEMLINE_POD_ROOT"
 
 
 @dataclass(frozen=True)
@@ -44,37 +61,27 @@ class ClusterWorkdir(Workdir):
         return self.served
 
 
-class Refused(ValueError):
-    """The run is over without a new version; what was served before is served still."""
+def run(given: ExecutorInput) -> None:
+    """Runs the executor of the node that the parameter `node` names, with what the parameter `config` makes of it, on the
+    launcher's local files, and writes the ExecutorOutput.
 
-
-class ConfiguredExecutor(base_beam_executor.BaseBeamExecutor):
-    """Runs the executor of the node that the parameter `node` names, with what the parameter `config` makes of it."""
-
-    def Do(
-        self,
-        input_dict: Channels,
-        output_dict: Channels,
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """As the node's own executor, on local files.
-
-        Raises what that raises, ConfigError for a bad `config`, and Refused where a model was not pushed: a pipeline has no
-        exit code to alert on but that of a task.
-        """
-        config = from_json(exec_properties[CONFIG])
-        node = _node(config, exec_properties[NODE])
-        assert isinstance(self._context, base_beam_executor.BaseBeamExecutor.Context)
-        self._context.beam_pipeline_args = [*beam_runners.arguments(config.beam)]
-        given = dict(input_dict)
-        with _local([*_artifacts(input_dict), *_artifacts(output_dict)]):
-            if node.id == TRAINER and config.train.teacher:
-                teacher = standard_artifacts.Model()
-                teacher.uri = teachers.find(workdir(config).root, config.train.teacher)
-                given[standard_component_specs.BASE_MODEL_KEY] = [teacher]
-            node.executor_spec.executor_class(self._context).Do(given, output_dict, _properties(config, node))
-            _keep(config, input_dict, output_dict)
-        _require_push(_artifacts(input_dict), _artifacts(output_dict))
+    Raises what that executor raises, ConfigError for a bad `config`, and ValueError for an input of another graph.
+    """
+    config = from_json(_parameter(given, CONFIG))
+    node = _node(config, _parameter(given, NODE))
+    names: dict[int, str] = {}
+    inputs = _typed(given.inputs.artifacts, node.inputs, "input", names)
+    outputs = _typed(given.outputs.artifacts, node.outputs, "output", names)
+    for artifact in itertools.chain(*inputs.values(), *outputs.values()):
+        artifact.uri = local_path(artifact.uri)
+    with tempfile.TemporaryDirectory() as scratch:
+        _execute(config, node, inputs, outputs, scratch)
+    _keep(config, inputs, outputs)
+    for name, [artifact] in outputs.items():  # some executors put others in the place of those that they were given
+        artifact.uri = given.outputs.artifacts[name].artifacts[0].uri
+    outputs_utils.tag_output_artifacts_with_version(outputs)
+    told = ExecutorOutput(artifacts=artifacts.translate_executor_output(outputs, names))
+    files.write_text(Path(_in_pod(given.outputs.output_file)), json_format.MessageToJson(told))
 
 
 def workdir(config: Config) -> ClusterWorkdir:
@@ -93,8 +100,54 @@ def properties(node: base_node.BaseNode) -> dict[str, Any]:
     return given
 
 
+def local_path(uri: str) -> str:
+    """The path in a pod at which the launcher keeps an artifact."""
+    for scheme, mount in _MOUNTS.items():
+        if uri.startswith(scheme):
+            return _in_pod(mount + uri.removeprefix(scheme))
+    return uri
+
+
+def _parameter(given: ExecutorInput, name: str) -> str:
+    """Vertex has it among the `parameters`, Kubeflow Pipelines among the `parameterValues`."""
+    return given.inputs.parameter_values[name].string_value or given.inputs.parameters[name].string_value
+
+
+def _in_pod(path: str) -> str:
+    return os.path.join(os.environ.get(POD_ROOT, "/"), path.lstrip("/"))
+
+
+def _node(config: Config, name: str) -> base_node.BaseNode:
+    nodes = {node.id: node for node in graph.components(config, workdir(config), resolve=False, gated=True)}
+    if name not in nodes:
+        raise ValueError(f"the graph of this configuration has no node {name!r}; it has {', '.join(nodes)}")
+    return nodes[name]
+
+
+def _typed(given: Any, declared: Mapping[str, BaseChannel], kind: str, names: dict[int, str]) -> Channels:
+    """The artifacts of the declared channels, of their classes. names: takes what Kubeflow calls each, by id."""
+    if absent := sorted(name for name in declared if name not in given or not given[name].artifacts):
+        raise ValueError(f"Kubeflow has given no {kind} {absent[0]!r}, but {', '.join(sorted(given)) or 'none at all'}")
+    for name, channel in declared.items():
+        for artifact in given[name].artifacts:
+            artifact.type.schema_title = f"{channel.type.__module__}.{channel.type.__name__}"
+    return artifacts.parse_raw_artifact_dict({name: given[name] for name in declared}, names)
+
+
+def _execute(config: Config, node: base_node.BaseNode, inputs: Channels, outputs: Channels, scratch: str) -> None:
+    given = dict(inputs)
+    if node.id == TRAINER and config.train.teacher:
+        teacher = standard_artifacts.Model()
+        teacher.uri = teachers.find(workdir(config).root, config.train.teacher)
+        given[standard_component_specs.BASE_MODEL_KEY] = [teacher]
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        beam_pipeline_args=[*beam_runners.arguments(config.beam)], unique_id=node.id, tmp_dir=scratch
+    )
+    node.executor_spec.executor_class(context).Do(given, outputs, _properties(config, node))
+
+
 def _properties(config: Config, node: base_node.BaseNode) -> dict[str, Any]:
-    """Those of the node; a Trainer of several workers gets the `run_fn` that has a TFJob train."""
+    """Those of the node; a Trainer of several workers gets the `run_fn` that has others train."""
     given = properties(node)
     if node.id != TRAINER or config.cluster.workers == 1:
         return given
@@ -104,13 +157,6 @@ def _properties(config: Config, node: base_node.BaseNode) -> dict[str, Any]:
         "run_fn": f"{launcher.__name__}.run_fn",
         standard_component_specs.CUSTOM_CONFIG_KEY: json.dumps(custom),
     }
-
-
-def _node(config: Config, name: str) -> base_node.BaseNode:
-    nodes = {node.id: node for node in graph.components(config, workdir(config), resolve=False)}
-    if name not in nodes:
-        raise ValueError(f"the graph of this configuration has no node {name!r}; it has {', '.join(nodes)}")
-    return nodes[name]
 
 
 def _keep(config: Config, inputs: Channels, outputs: Channels) -> None:
@@ -124,37 +170,22 @@ def _keep(config: Config, inputs: Channels, outputs: Channels) -> None:
             teachers.keep(model.uri, root, config.name, teachers.BLESSED)
 
 
-def _require_push(inputs: list[Artifact], outputs: list[Artifact]) -> None:
-    """Raises Refused, with the reasons that the blessings give, where a PushedModel names no version."""
-    for pushed in outputs:
-        if isinstance(pushed, standard_artifacts.PushedModel) and not pushed.get_int_custom_property("pushed"):
-            told = [artifact.get_string_custom_property(REASON) for artifact in (pushed, *inputs)]
-            for blessing in inputs:
-                reasons = json.loads(blessing.get_string_custom_property("reasons") or "[]")
-                told += [reason for reason in reasons if not reason.startswith("ok")]
-            raise Refused("the model was not pushed: " + ("; ".join(filter(None, told)) or "it is not blessed"))
-
-
-def _artifacts(channels: Channels) -> list[Artifact]:
-    return [artifact for artifacts in channels.values() for artifact in artifacts]
-
-
-@contextlib.contextmanager
-def _local(artifacts: list[Artifact]) -> Iterator[None]:
-    """Artifacts of a bucket under the paths where the launcher keeps them, and under their own URIs again afterwards."""
-    uris = [artifact.uri for artifact in artifacts]
+def main(text: str) -> int:
+    """The exit code; what went wrong is the last line on standard error, and begins with the name of the task."""
+    quiet()
+    given = json_format.Parse(text, ExecutorInput(), ignore_unknown_fields=True)
     try:
-        for artifact in artifacts:
-            artifact.uri = local_path(artifact.uri)
-        yield
-    finally:
-        for artifact, uri in zip(artifacts, uris, strict=True):
-            artifact.uri = uri
+        run(given)
+    except (ValueError, OSError) as error:
+        words = sentence(error)
+    except Exception as error:
+        traceback.print_exc()
+        words = f"{type(error).__name__}: {sentence(error)}"
+    else:
+        return 0
+    print(f"task {_parameter(given, NODE)} failed: {words}", file=sys.stderr)
+    return 1
 
 
-def local_path(uri: str) -> str:
-    """The path in a pod at which the launcher keeps an artifact."""
-    for scheme, mount in _MOUNTS.items():
-        if uri.startswith(scheme):
-            return mount + uri.removeprefix(scheme)
-    return uri
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -16,8 +16,21 @@ from pipeline.config.config import Config, from_json, to_json
 from pipeline.config.login import Login
 
 CONFIG = "config"  # the one parameter of a compiled graph
+NODE = "node"  # beside it, the parameter of every task
 # Of the section `cluster`: what is read when a run is submitted or when it runs, and so needs no other compilation.
-_READ_LATER = ("workdir", "serving", "pipeline_root", "namespace", "experiment", "service_account", "cron", "workers")
+_READ_LATER = (
+    *(
+        "workdir",
+        "serving",
+        "pipeline_root",
+        "namespace",
+        "experiment",
+        "service_account",
+        "cron",
+        "workers",
+        "wait_hours",
+    ),
+)
 # And what is read where the command runs: no run knows of it, and two who schedule the same may differ in it.
 _READ_HERE = ("host", *(field.name for field in dataclasses.fields(Login)))
 

@@ -13,7 +13,7 @@ import sysconfig
 import threading
 import urllib.parse
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,8 +23,9 @@ from typing import Any
 import kfp_server_api
 import pytest
 import trustme
+from google.protobuf import json_format
 
-from pipeline.config.config import load, to_json
+from pipeline.config.config import Config, load, to_json
 from pipeline.orchestration.cluster.client import Submission
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -234,7 +235,7 @@ def submission(tmp_path: Path) -> Submission:
             "dag": {
                 "tasks": {
                     name: {"componentRef": {"name": "Trainer"}, "taskInfo": {"name": name}}
-                    for name in ("Trainer", "Pusher")
+                    for name in ("Trainer", "Pusher", "PushGate")
                 }
             },
             "inputDefinitions": {
@@ -247,6 +248,36 @@ def submission(tmp_path: Path) -> Submission:
     path = tmp_path / "pipeline.yaml"
     path.write_text(f"{json.dumps(spec)}\n---\n{json.dumps(platforms)}\n")
     return Submission(path, config)
+
+
+@pytest.fixture
+def run_node(tmp_path: Path) -> Callable[..., None]:
+    """What a task of a compiled graph does. inputs, outputs: places of artifacts by key; metadata: of inputs, by key."""
+
+    def run(
+        config: Config,
+        node: str,
+        inputs: Mapping[str, Path],
+        outputs: Mapping[str, Path],
+        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        from pipeline.orchestration.cluster import executor
+
+        places = {"inputs": inputs, "outputs": outputs}
+        given: dict[str, dict[str, Any]] = {
+            side: {
+                "artifacts": {
+                    key: {"artifacts": [{"name": key, "uri": str(place), "metadata": (metadata or {}).get(key, {})}]}
+                    for key, place in placed.items()
+                }
+            }
+            for side, placed in places.items()
+        }
+        given["inputs"]["parameterValues"] = {"config": to_json(config), "node": node}
+        given["outputs"]["outputFile"] = str(tmp_path / "output_metadata.json")
+        executor.run(json_format.ParseDict(given, executor.ExecutorInput()))
+
+    return run
 
 
 @pytest.fixture

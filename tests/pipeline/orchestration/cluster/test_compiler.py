@@ -12,7 +12,6 @@ import kfp
 import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx.types import standard_artifacts
 
 from pipeline.components import graph
 from pipeline.config.cluster import ClusterConfig
@@ -21,7 +20,7 @@ from pipeline.orchestration.cluster import compiler, executor, package
 
 TASKS = {
     *("StemsExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "AnomalyGate", "Trainer"),
-    *("BssEvaluator", "ServingValidator", "Pusher"),
+    *("BssEvaluator", "ServingValidator", "Pusher", "PushGate"),
 }
 GPU = "cluster.tasks={Trainer: {cpu: 7, memory_gb: 24, gpus: 1, node_selector: {pool: gpu}, retries: 5, tolerations: [{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]}}"
 
@@ -203,34 +202,6 @@ def test_a_task_takes_its_properties_from_the_configuration_of_the_run() -> None
     assert json.loads(trainer["custom_config"])["checkpoint_root"] == "/work/checkpoints/demo"
     assert "/served" in executor.properties(nodes["Pusher"])["push_destination"]
     assert executor.properties(nodes["BssEvaluator"])["serving_directory"] == "/served"
-
-
-def test_artifacts_of_a_bucket_are_files_while_a_task_runs() -> None:
-    model = standard_artifacts.Model()
-    model.uri = "minio://mlpipeline/v2/run/Trainer/model"
-    with executor._local([model]):
-        assert model.uri == "/minio/mlpipeline/v2/run/Trainer/model"
-    assert model.uri == "minio://mlpipeline/v2/run/Trainer/model"
-    assert executor.local_path("gs://bucket/a") == "/gcs/bucket/a"
-    assert executor.local_path("/tmp/a") == "/tmp/a"
-
-
-def test_a_run_that_pushes_nothing_fails_with_the_reasons() -> None:
-    """A task gets what others told about their artifacts as JSON: strings and floats."""
-    blessing, infra, pushed = (
-        standard_artifacts.ModelBlessing(),
-        standard_artifacts.InfraBlessing(),
-        standard_artifacts.PushedModel(),
-    )
-    blessing.set_string_custom_property("reasons", json.dumps(["ok: the outputs are sound", "refused: worse by 1 dB"]))
-    pushed.set_int_custom_property("pushed", 0)
-    with pytest.raises(executor.Refused, match=r"^the model was not pushed: refused: worse by 1 dB$"):
-        executor._require_push([blessing, infra], [pushed])
-    infra.set_string_custom_property("reason", "it does not serve")
-    with pytest.raises(executor.Refused, match="it does not serve; refused: worse by 1 dB"):
-        executor._require_push([blessing, infra], [pushed])
-    pushed.set_int_custom_property("pushed", 1)
-    executor._require_push([blessing, infra], [pushed])
 
 
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:

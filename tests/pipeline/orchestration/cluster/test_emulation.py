@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from pipeline.config.config import Config, load, to_json
 from pipeline.data import catalogue
-from pipeline.orchestration.cluster import emulate, package
+from pipeline.orchestration.cluster import emulate, kfp_versions, package
+from pipeline.orchestration.cluster.kfp_versions import Version
 
 SONGS = {"train": 3, "dev": 1, "test": 1}
 SMALL = (
@@ -77,7 +79,7 @@ def test_three_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> 
     assert versions(config) == [version, newer]
     assert (
         f"version {newer.name} in {newer.parent} is this model already"
-        in (third.directory / "Pusher/log.txt").read_text()
+        in (third.directory / "Pusher/pod-0/log.txt").read_text()
     )
 
 
@@ -105,35 +107,44 @@ def trained(run: emulate.EmulatedRun) -> dict[str, Any]:
 
 
 PRODUCER = """
-import json, pathlib, sys
-given = json.loads(sys.argv[1])
+import json, os, pathlib, sys
+given, fail, count = json.loads(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])
+pod = pathlib.Path(os.environ["STEMLINE_POD_ROOT"])
 [artifact] = given["outputs"]["artifacts"]["model"]["artifacts"]
-tries = pathlib.Path(given["outputs"]["outputFile"]).with_name("tries")
-tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
-assert len(tries.read_text()) > int(sys.argv[2]), "not yet"
-pathlib.Path(artifact["uri"]).mkdir()
+place = pod / artifact["uri"].replace("minio://", "minio/")
+assert place.parent.is_dir() and not place.exists(), "a pod begins empty"
+(place / "empty").mkdir(parents=True)
+(place / "part").write_text("weights")
+count.write_text(count.read_text() + "x" if count.exists() else "x")
+print("logs:", json.dumps(given["outputs"]["artifacts"].get("executor-logs")))
+if len(count.read_text()) <= fail:
+    print("not yet")
+    os.kill(os.getpid(), 9) if fail > 8 else sys.exit(1)
 config = json.loads(given["inputs"]["parameterValues"]["config"])
-artifact["metadata"] = {"name": config["name"], "workers": config["cluster"]["workers"]}
-pathlib.Path(given["outputs"]["outputFile"]).write_text(json.dumps({"artifacts": {"model": {"artifacts": [artifact]}}}))
+artifact["metadata"] = {"name": config["name"], "workers": config["cluster"]["workers"], "yes": True, "all": [1]}
+file = pod / given["outputs"]["outputFile"].lstrip("/")
+file.parent.mkdir(parents=True, exist_ok=True)
+file.write_text(json.dumps({"artifacts": {"model": {"artifacts": [artifact]}}}))
 """
 CONSUMER = """
-import json, pathlib, sys
-given = json.loads(sys.argv[1])
+import json, os, pathlib, sys
+given, path = json.loads(sys.argv[1]), sys.argv[2]
 [model] = given["inputs"]["artifacts"]["model"]["artifacts"]
-assert pathlib.Path(model["uri"]).is_dir() and model["metadata"] == {"name": "demo", "workers": 1}
+place = pathlib.Path(os.environ["STEMLINE_POD_ROOT"] + path)
+assert [file.name for file in place.iterdir()] == ["part"], "a bucket has no empty directories"
 assert given["inputs"]["parameterValues"]["node"] == "Consumer"
-pathlib.Path(given["outputs"]["outputFile"]).write_text("{}")
+print(json.dumps(given))
 """
 
 
-def small_graph(path: Path, failures: int, retries: int) -> Path:
+def small_graph(path: Path, failures: int, retries: int, **policy: str) -> Path:
     """Two tasks, the first of which fails so many times before it succeeds."""
     model = {"artifacts": {"model": {"artifactType": {"schemaTitle": "tfx.Model"}}}}
     config = {"componentInputParameter": "config"}
     producer = {
         "componentRef": {"name": "Producer"},
         "inputs": {"parameters": {"config": config}},
-        "retryPolicy": {"maxRetryCount": retries},
+        "retryPolicy": {"maxRetryCount": retries, "backoffDuration": "60s", "backoffMaxDuration": "2592000s", **policy},
     }
     consumer = {
         "componentRef": {"name": "Consumer"},
@@ -143,12 +154,14 @@ def small_graph(path: Path, failures: int, retries: int) -> Path:
             "artifacts": {"model": {"taskOutputArtifact": {"producerTask": "Producer", "outputArtifactKey": "model"}}},
         },
     }
+    count = str(path.parent / f"count-{uuid.uuid4().hex}")
     commands = {
-        "Producer": {"command": ["python", "-c", PRODUCER], "args": ["{{$}}", str(failures)]},
-        "Consumer": {"command": ["python", "-c", CONSUMER], "args": ["{{$}}"]},
+        "Producer": {"command": ["python", "-c", PRODUCER], "args": ["{{$}}", str(failures), count]},
+        "Consumer": {"command": ["python", "-c", CONSUMER], "args": ["{{$}}", "{{$.inputs.artifacts['model'].path}}"]},
     }
     default = {"parameters": {"config": {"parameterType": "STRING", "defaultValue": to_json(load("demo"))}}}
     spec = {
+        "pipelineInfo": {"name": "small"},
         "components": {
             "Producer": {"executorLabel": "Producer", "outputDefinitions": model},
             "Consumer": {"executorLabel": "Consumer"},
@@ -160,11 +173,22 @@ def small_graph(path: Path, failures: int, retries: int) -> Path:
     return path
 
 
-def test_tasks_run_in_order_and_hand_on_what_they_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", kfp_versions.VERSIONS.values(), ids=list(kfp_versions.VERSIONS))
+def test_tasks_run_in_order_and_hand_on_what_they_made(version: Version, tmp_path: Path) -> None:
     file = small_graph(tmp_path / "graph.yaml", failures=0, retries=0)
-    run = emulate.run(file, load("demo", ["cluster.workers=2"]), tmp_path, Path(sys.executable))
-    assert run.local("Producer", "model").is_dir()
-    assert run.metadata("Producer", "model") == {"name": "demo", "workers": 1}
+    config = load("demo", ["cluster.workers=2"])
+    run = emulate.run(file, config, tmp_path, Path(sys.executable), version=version)
+    assert [path.name for path in run.local("Producer", "model").iterdir()] == ["part"]
+    told = {"name": "demo", "workers": 1, "yes": 1.0, "all": {"list": [1]}}
+    assert told.items() <= run.metadata("Producer", "model").items()
+    assert run.metadata("Producer", "model")["display_name"] == "model"
+    given = json.loads((run.directory / "Consumer/pod-0/log.txt").read_text().splitlines()[-1])
+    [model] = given["inputs"]["artifacts"]["model"]["artifacts"]
+    assert (model["name"].isdecimal(), model["type"]) == (True, {"instanceSchema": ""})
+    assert (kfp_versions.LOGS in given["outputs"]["artifacts"]) == version.logs == (float(version.name[2:]) >= 5)
+    local = given["outputs"]["outputFile"]
+    assert local.startswith("/minio/mlpipeline/v2/artifacts/small/") == version.task_root
+    assert (local == "/tmp/kfp_outputs/output_metadata.json") != version.task_root
 
 
 @pytest.mark.parametrize(("failures", "retries", "code"), [(1, 1, 0), (1, 0, 1)])
@@ -177,8 +201,14 @@ def test_the_command_tells_of_every_task(tmp_path: Path, failures: int, retries:
     said = done.stdout + done.stderr
     assert "Producer: running" in said
     assert ("Producer: succeeded" in said, "Consumer: succeeded" in said) == (code == 0, code == 0)
-    assert ("Producer: failed, task Producer failed 1 times, see" in said) == (code == 1)
-    assert list((tmp_path / "here/runs").glob("*/Producer/log.txt"))
+    assert ("Producer: failed, task Producer failed once (No more retries left), see" in said) == (code == 1)
+    assert list((tmp_path / "here/runs").glob("*/Producer/pod-0/log.txt"))
+
+
+def test_a_version_that_nobody_knows_is_named_with_those_that_are(tmp_path: Path, stemline) -> None:
+    code, said = stemline("emulate", "--kfp", "2.9", "--workdir", str(tmp_path / "here"))
+    assert (code, "Traceback" in said) == (2, False)
+    assert "no rules are known for Kubeflow Pipelines '2.9': legal are 2.3, 2.4, 2.5, 2.14" in said
 
 
 def test_a_failed_task_is_tried_as_often_as_the_file_says(tmp_path: Path) -> None:
@@ -186,6 +216,42 @@ def test_a_failed_task_is_tried_as_often_as_the_file_says(tmp_path: Path) -> Non
     emulate.run(file, load("demo"), tmp_path, Path(sys.executable))
     file = small_graph(tmp_path / "graph.yaml", failures=2, retries=1)
     with pytest.raises(
-        emulate.TaskError, match=r"task Producer failed 2 times, see .*log\.txt: AssertionError: not yet"
+        emulate.TaskError, match=r"task Producer failed 2 times \(No more retries left\), see .*log\.txt: not yet"
     ):
         emulate.run(file, load("demo"), tmp_path, Path(sys.executable))
+
+
+def test_a_task_that_is_killed_has_failed(tmp_path: Path) -> None:
+    file = small_graph(tmp_path / "graph.yaml", failures=9, retries=1)
+    with pytest.raises(emulate.TaskError, match=r"task Producer failed 2 times .*: signal 9, after: not yet"):
+        emulate.run(file, load("demo"), tmp_path, Path(sys.executable))
+
+
+def test_every_attempt_has_logs_of_its_own_where_the_version_says_so(tmp_path: Path) -> None:
+    file = small_graph(tmp_path / "graph.yaml", failures=1, retries=1)
+    for name, ends in (("2.5", ["executor-logs", "executor-logs"]), ("2.17", ["executor-logs-0", "executor-logs-1"])):
+        graph = small_graph(file, failures=1, retries=1)
+        run = emulate.run(graph, load("demo"), tmp_path, Path(sys.executable), version=kfp_versions.VERSIONS[name])
+        told = [(run.directory / f"Producer/pod-{n}/log.txt").read_text().splitlines()[0] for n in (0, 1)]
+        uris = [json.loads(line.removeprefix("logs: "))["artifacts"][0]["uri"] for line in told]
+        assert [uri.rpartition("/")[2] for uri in uris] == ends
+        assert run.local("Producer", "executor-logs").read_text().startswith("logs: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "policy", "words"),
+    [
+        ("2.3", {}, "it is not tried again"),
+        ("2.4", {}, ""),
+        ("2.17", {}, ""),
+        ("2.17", {"backoffMaxDuration": "30s"}, "Backoff would exceed max duration limit"),
+    ],
+)
+def test_a_version_tries_again_as_its_own_argo_does(name: str, policy: dict, words: str, tmp_path: Path) -> None:
+    file = small_graph(tmp_path / "graph.yaml", failures=1, retries=1, **policy)
+    version = kfp_versions.VERSIONS[name]
+    if not words:
+        emulate.run(file, load("demo"), tmp_path, Path(sys.executable), version=version)
+        return
+    with pytest.raises(emulate.TaskError, match=rf"task Producer failed once \({words}\)"):
+        emulate.run(file, load("demo"), tmp_path, Path(sys.executable), version=version)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tfx.dsl.components.base import base_beam_executor
-from tfx.types import Artifact, artifact_utils, standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
 
 from models.directory import ModelDirectory
-from pipeline.config.config import Config, load, to_json
+from pipeline.config.config import Config, load
 from pipeline.data import ingest
 from pipeline.orchestration.cluster import emulate, executor, teachers
 
@@ -58,28 +58,26 @@ def test_what_could_not_be_copied_is_not_there(tmp_path: Path) -> None:
     assert list((tmp_path / "models/guide/trained").glob("*")) == []
 
 
-def records(config: Config, root: Path) -> Artifact:
-    """The Examples of a configuration's rendered songs."""
+def records(config: Config, root: Path) -> None:
+    """Writes the Examples of a configuration's rendered songs."""
     data = config.data
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(str(root))).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, str(root))
-    examples = standard_artifacts.Examples()
-    examples.uri, examples.split_names = str(root), artifact_utils.encode_split_names(["train", "dev", "test"])
-    return examples
 
 
-def train(config: Config, examples: Artifact, root: Path) -> Path:
+@pytest.fixture
+def train(run_node, tmp_path: Path) -> Callable[[Config], Path]:
     """What the task Trainer of a compiled graph does; the directory of its SavedModel."""
-    trained, log = standard_artifacts.Model(), standard_artifacts.ModelRun()
-    trained.uri, log.uri = str(root / config.name / "model"), str(root / config.name / "model_run")
-    context = base_beam_executor.BaseBeamExecutor.Context(tmp_dir=str(root / "tmp"), unique_id="1")
-    executor.ConfiguredExecutor(context).Do(
-        {"examples": [examples]},
-        {"model": [trained], "model_run": [log]},
-        {"config": to_json(config), "node": "Trainer"},
-    )
-    return Path(trained.uri, "Format-Serving")
+
+    def run(config: Config) -> Path:
+        place = tmp_path / config.name
+        splits = {"examples": {"split_names": artifact_utils.encode_split_names(["train", "dev", "test"])}}
+        outputs = {"model": place / "model", "model_run": place / "model_run"}
+        run_node(config, "Trainer", {"examples": tmp_path / "examples"}, outputs, splits)
+        return place / "model/Format-Serving"
+
+    return run
 
 
 @pytest.fixture
@@ -87,23 +85,23 @@ def guide(tmp_path: Path) -> Config:
     return emulate.placed(load("demo", GUIDE), tmp_path)
 
 
-def test_a_training_takes_the_model_that_another_recipe_left(guide: Config, tmp_path: Path) -> None:
+def test_a_training_takes_the_model_that_another_recipe_left(guide: Config, train, tmp_path: Path) -> None:
     student = emulate.placed(load("demo", STUDENT), tmp_path)
-    examples = records(guide, tmp_path / "examples")
+    records(guide, tmp_path / "examples")
     with pytest.raises(ValueError, match=r"^train\.teacher is 'guide', of which .* holds no trained model"):
-        train(student, examples, tmp_path)
-    made = train(guide, examples, tmp_path)
+        train(student)
+    made = train(guide)
     kept = Path(teachers.find(executor.workdir(guide).root, "guide"), "Format-Serving")
     assert {path.name: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == {
         path.name: path.read_bytes() for path in made.rglob("*") if path.is_file()
     }
-    learnt = ModelDirectory(train(student, examples, tmp_path))
+    learnt = ModelDirectory(train(student))
     assert learnt.description["network"] == "or_unet"
     told = json.loads((tmp_path / "student/model/Format-Serving/assets.extra/config.json").read_text())
     assert told["train"]["teacher"] == "guide"
     first = fingerprints(tmp_path, "student")
     teachers.keep(str(made.parent), executor.workdir(guide).root, "guide", teachers.BLESSED)
-    train(student, examples, tmp_path)
+    train(student)
     assert fingerprints(tmp_path, "student") == first, "the same teacher, now blessed, is no reason to train again"
 
 

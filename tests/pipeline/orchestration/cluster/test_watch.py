@@ -50,9 +50,10 @@ COURSE = [
     ("end", "code", "words"),
     [
         (seen("SUCCEEDED", Trainer="SUCCEEDED", Pusher="SUCCEEDED"), 0, "succeeded: "),
-        (seen("FAILED", REFUSAL, Trainer="SUCCEEDED", Pusher="FAILED"), 3, "refused: the task Pusher has failed"),
+        (seen("FAILED", REFUSAL, Pusher="SUCCEEDED", PushGate="FAILED"), 3, "refused: the task PushGate has failed"),
         (seen("FAILED", Trainer="FAILED"), 1, "failed: "),
-        (seen("FAILED", Trainer="FAILED", Pusher="FAILED"), 1, "failed: "),
+        (seen("FAILED", Trainer="SUCCEEDED", Pusher="FAILED"), 1, "failed: "),
+        (seen("FAILED", Trainer="FAILED", PushGate="FAILED"), 1, "failed: "),
         (seen("FAILED", "no such claim", Trainer="SUCCEEDED", Pusher_driver="FAILED"), 1, "failed: "),
         (seen("FAILED", Trainer="SUCCEEDED"), 1, "failed: "),
         (seen("CANCELED", Trainer="SUCCEEDED"), 1, "failed: "),
@@ -70,7 +71,7 @@ def test_the_exit_code_is_the_end_of_the_run(end, code, words, kubeflow, submiss
     assert said.count("Trainer: running") == 1
     assert not any(name in said for name in ("root", "executor", "Trainer-driver"))
     if code == 3:
-        assert f"  Pusher: failed, {REFUSAL}" in lines
+        assert f"  PushGate: failed, {REFUSAL}" in lines
     if "no such claim" in str(end):
         assert "  Pusher-driver: failed, no such claim" in lines
 

@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfx.dsl.components.base import base_beam_executor
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import artifact_utils
 
-from pipeline.config.config import Config, load, to_json
+from pipeline.config.config import Config, load
 from pipeline.data import ingest
 from pipeline.orchestration.cluster import emulate
-from pipeline.orchestration.cluster.executor import ConfiguredExecutor
 from pipeline.orchestration.cluster.workers import launcher
 
 SMALL = (
@@ -71,7 +69,7 @@ class Trained:
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], Trained]:
+def train(tmp_path: Path, run_node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], Trained]:
     """Runs the task Trainer of a compiled graph on four rendered songs."""
     monkeypatch.setattr(launcher, "_POLL_SECONDS", 0.2)
     records = tmp_path / "bucket" / "examples"
@@ -79,20 +77,13 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Config],
     for shard in ingest.plan(ingest.discover(data)):
         Path(shard.path(str(records))).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, str(records))
-    given = standard_artifacts.Examples()
-    given.uri, given.split_names = str(records), artifact_utils.encode_split_names(["train", "dev"])
+    splits = {"examples": {"split_names": artifact_utils.encode_split_names(["train", "dev"])}}
 
     def run(config: Config) -> Trained:
         place = tmp_path / "bucket" / f"{config.cluster.workers}"
-        model, logs = standard_artifacts.Model(), standard_artifacts.ModelRun()
-        model.uri, logs.uri = str(place / "model"), str(place / "model_run")
-        context = base_beam_executor.BaseBeamExecutor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")
-        ConfiguredExecutor(context).Do(
-            {"examples": [given]},
-            {"model": [model], "model_run": [logs]},
-            {"config": to_json(config), "node": "Trainer"},
-        )
-        return Trained(Path(model.uri), Path(logs.uri))
+        trained = Trained(place / "model", place / "model_run")
+        run_node(config, "Trainer", {"examples": records}, {"model": trained.model, "model_run": trained.logs}, splits)
+        return trained
 
     return run
 

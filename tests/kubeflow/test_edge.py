@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -122,11 +123,11 @@ class Edge:
         return grpc.secure_channel(f"localhost:{self.port}", credentials, options)
 
 
-def publish(ca: trustme.CA, tls: Path, version: str) -> None:
+def publish(ca: trustme.CA, tls: Path, version: str, ends: datetime | None = None) -> None:
     """As the kubelet does: a new directory, to which a link is swapped."""
     directory = tls / f"..{version}"
     directory.mkdir(parents=True)
-    certificate = ca.issue_cert("localhost")
+    certificate = ca.issue_cert("localhost", not_after=ends)
     certificate.private_key_pem.write_to_path(str(directory / "tls.key"))
     (directory / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     (tls / "..new").symlink_to(directory.name)
@@ -342,11 +343,14 @@ def test_the_port_of_the_probes_shows_nothing_else(edge):
 
 
 @needs_envoy
-def test_a_renewed_certificate_is_taken_up(edge, ca):
+def test_a_renewed_certificate_is_taken_up_and_its_end_told(edge, ca):
     address = ("localhost", edge.port)
     before = ssl.get_server_certificate(address)
-    publish(ca, edge.tls, "second")
+    publish(ca, edge.tls, "second", datetime(2031, 2, 3, tzinfo=UTC))
     wait_until(lambda: ssl.get_server_certificate(address) != before, "the new certificate is served")
+    page = get(f"http://localhost:{edge.stats_port}/stats/prometheus")[1]
+    ends = re.findall(r"^envoy_listener_ssl_certificate_expiration_unix_time_seconds\{.*\} (\d+)$", page, re.MULTILINE)
+    assert ends == [str(int(datetime(2031, 2, 3, tzinfo=UTC).timestamp()))]
 
 
 @needs_envoy
@@ -380,27 +384,49 @@ def test_the_drain_answers_what_is_under_way(build, pods, mounted, free_ports, s
 # ---- what Prometheus and Grafana ask for
 
 TARGET_LABELS = {"namespace", "pod", "job", "service", "le"}  # of Prometheus' discovery and of its buckets
-OTHERS = {"up": set()}
+# Of Prometheus itself, and of kube-state-metrics 2.20.0 (docs/metrics/workload/pod-metrics.md).
+OTHERS = {"up": set(), "kube_pod_status_phase": {"phase", "uid"}}
 
 
 @pytest.fixture(scope="module")
-def exposed(server) -> dict[str, set[str]]:
-    """Labels by metric of a server that has answered, refused, and loaded."""
-    with grpc.insecure_channel(f"localhost:{server[0]}") as channel:
+def exposed(server, edge, build) -> dict[str, set[str]]:
+    """Labels by metric of a server that has answered, refused, and loaded, of the edge before it, and of what else there is."""
+    with edge.channel() as channel:
         predict(channel)
         status_of(lambda: predict(channel, 3, "none"))
-    page = get(f"http://localhost:{server[1]}/monitoring/prometheus/metrics")[1]
+    pages = [get(f"http://localhost:{server[1]}/monitoring/prometheus/metrics")[1]]
+    pages.append(get(f"http://localhost:{edge.stats_port}/stats/prometheus")[1])
     found: dict[str, set[str]] = {}
-    for name, labels in re.findall(r"^([:\w]+)\{(.*)\} ", page, re.MULTILINE):
+    for name, labels in re.findall(r"^([:\w]+)\{(.*)\} ", "\n".join(pages), re.MULTILINE):
         found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
-    return found | OTHERS
+    return found | OTHERS | of_runs() | recorded(build)
+
+
+def of_runs() -> dict[str, set[str]]:
+    """What kubeflow/kube-prometheus-stack.yaml has kube-state-metrics make."""
+    values = yaml.safe_load((ROOT / "kubeflow/kube-prometheus-stack.yaml").read_text())["kube-state-metrics"]
+    found = {}
+    for resource in values["customResourceState"]["config"]["spec"]["resources"]:
+        for metric in resource["metrics"]:
+            (settings,) = (value for key, value in metric["each"].items() if key != "type")
+            own = {*settings.get("labelsFromPath", {}), settings.get("labelFromKey"), settings.get("labelName")}
+            name = f"{resource['metricNamePrefix']}_{metric['name']}"
+            found[name] = {*resource["labelsFromPath"], *own} - {None}
+    return found
+
+
+def recorded(build) -> dict[str, set[str]]:
+    return {rule["record"]: {"model_path"} for rule in rules(build) if "record" in rule}
+
+
+def rules(build) -> list[dict]:
+    (item,) = [item for item in build(ROOT / "kubeflow/base") if item["kind"] == "PrometheusRule"]
+    return [rule for group in item["spec"]["groups"] for rule in group["rules"]]
 
 
 def queries(build) -> dict[str, str]:
     """Every PromQL query that ships, by its place."""
-    objects = build(ROOT / "kubeflow/base")
-    (rules,) = [item for item in objects if item["kind"] == "PrometheusRule"]
-    found = {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
+    found = {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules(build)}
     for panel in dashboard(build)["panels"]:
         found |= {f"{panel['title']} {target['refId']}": target["expr"] for target in panel["targets"]}
     (rule,) = yaml.safe_load((ROOT / "kubeflow/prometheus-adapter.yaml").read_text())["rules"]["custom"]
@@ -418,9 +444,10 @@ def dashboard(build) -> dict:
     return json.loads(item["data"]["stemline.json"])
 
 
-def test_queries_ask_for_metrics_and_labels_that_servers_have(build, exposed):
+@needs_envoy
+def test_queries_ask_for_metrics_and_labels_that_are_there(build, exposed):
     found = queries(build)
-    assert len(found) >= 15
+    assert len(found) >= 25
     for place, query in found.items():
         text = query.replace("$__rate_interval", "5m").replace("$namespace", "stemline")
         assert unknown(text, exposed) == [], place
@@ -433,29 +460,36 @@ def test_queries_ask_for_metrics_and_labels_that_servers_have(build, exposed):
         ("rate(:tensorflow:serving:request_count_total{}[5m])", ":tensorflow:serving:request_count_total"),
         ('rate(:tensorflow:serving:request_count{state="OK"}[5m])', "state"),
         ("sum by (code) (:tensorflow:serving:request_count{})", "code"),
+        ("min(envoy_listener_ssl_certificate_expiration{}) - time()", "envoy_listener_ssl_certificate_expiration"),
+        ("up == 1 and on (namespace, recurring) kubeflow_recurring_run_enabled == 1", "recurring"),
+        ('kubeflow_recurring_run_enabled{run="x"}', "run"),
     ],
 )
-def test_a_query_for_what_no_server_has_is_seen(exposed, query, words):
+@needs_envoy
+def test_a_query_for_what_nothing_has_is_seen(exposed, query, words):
     assert unknown(query, exposed) == [words]
 
 
 def unknown(query: str, exposed: dict[str, set[str]]) -> list[str]:
-    """Metrics that no server has, and labels that the query's metrics do not have."""
-    metrics = set(re.findall(r"([:a-z_A-Z][:\w]*)\{", query))
-    assert metrics, query
-    if metrics - set(exposed):
-        return sorted(metrics - set(exposed))
-    legal = TARGET_LABELS.union(*(exposed[metric] for metric in metrics))
-    inside = re.findall(r"\{([^}]*)\}", query)
-    labels = {label for text in inside for label in re.findall(r'(\w+)\s*(?:=~|!~|!=|=)\s*"', text)}
-    labels |= {label.strip() for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(",")}
-    return sorted(labels - legal)
+    """Metrics that nothing has, and labels that the query's metrics do not have."""
+    import promql_parser
 
+    selectors, labels = [], set()
 
-def test_queries_are_promql(build):
-    promql = pytest.importorskip("promql_parser", reason="the package promql-parser is not here")
-    for query in queries(build).values():
-        promql.parse(query.replace("$__rate_interval", "5m").replace("$namespace", "stemline"))
+    def visit(node) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            selectors.append((node.name, {matcher.name for matcher in node.matchers.matchers}))
+        elif isinstance(node, promql_parser.AggregateExpr) and node.modifier:
+            labels.update(node.modifier.labels)
+        elif isinstance(node, promql_parser.BinaryExpr) and node.modifier and node.modifier.matching:
+            labels.update(node.modifier.matching.labels)
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    assert selectors, query
+    if missing := {name for name, _ in selectors} - set(exposed):
+        return sorted(missing)
+    wrong = set().union(*(matched - exposed[name] - TARGET_LABELS for name, matched in selectors))
+    return sorted(wrong | (labels - TARGET_LABELS.union(*(exposed[name] for name, _ in selectors))))
 
 
 def test_panels_have_places_of_their_own(build):

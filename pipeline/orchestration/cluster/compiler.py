@@ -112,7 +112,7 @@ def _specification(config: Config, platform: Platform) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"cluster.tasks names {unknown[0]!r}: legal are {', '.join(tasks)}")
     pipeline = Pipeline(
-        pipeline_name=kubernetes_name(config.name),
+        pipeline_name=f"stemline-{kubernetes_name(config.name)}",  # which the alerts of kubeflow/base/monitoring look for
         pipeline_root=config.cluster.pipeline_root,
         components=list(tasks.values()),
         enable_cache=False,  # Kubeflow's key knows neither the files of a corpus nor what is served

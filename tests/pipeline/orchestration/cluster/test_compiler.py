@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import kfp
 import pytest
+import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -63,6 +65,23 @@ def test_schema_tasks_and_their_order(spec) -> None:
     assert set(tasks) == TASKS
     assert "AnomalyGate" in tasks["Trainer"].dependent_tasks
     assert {"BssEvaluator", "ServingValidator"} <= set(tasks["Pusher"].dependent_tasks)
+
+
+def test_what_kubeflow_makes_of_it_is_named_as_the_alerts_look_for_it(documents) -> None:
+    """A run is `<pipeline>-xxxxx` (backend/src/v2/compiler/argocompiler/argo.go, `GenerateName`), and a recurring run is its own
+    name without other characters than these, cut to 25 (backend/src/apiserver/template/template.go), both of 2.17.0."""
+    name = documents[0]["pipelineInfo"]["name"]
+    recurring = re.sub("[^a-z0-9-]+", "", f"{name} 0123456789ab".lower())[:25]
+    rules = yaml.safe_load((Path(__file__).parents[4] / "kubeflow/base/monitoring/rules.yaml").read_text())
+    text = json.dumps(rules)
+    for label, found in (
+        ("run", f"{name}-x7k2p"),
+        ("recurring_run", f"{recurring}x7k2p"),
+        ("pod", f"{name}-x7k2p-impl"),
+    ):
+        patterns = set(re.findall(rf'[{{ ]{label}=~\\"(.*?)\\"', text))
+        assert len(patterns) == 1
+        assert all(re.fullmatch(pattern, found) for pattern in patterns)
 
 
 def test_no_resolver_no_cache_and_nothing_of_the_configuration_but_one_parameter(documents, spec) -> None:

@@ -81,7 +81,8 @@ class ClusterConfig:
     workers: how many pods train together, each with what `tasks` gives to the Trainer; 1 trains in the task itself.
     cron: six fields, seconds first, in the time zone of the cluster.
     deadline_hours: after which a run is ended, whatever it does or waits for; null is never. Needs Kubeflow Pipelines 2.17.
-    wait_hours: how long a task may wait for what it asks for before `submit --wait` gives the run up; null is for ever.
+    wait_hours: how long a task may wait for what it asks for before `submit --wait` gives the run up, and workers
+        for each other before all are; null is for ever.
     host: where the API answers, a path before `/apis` included. token_env, token_file, cookie_env, ca_file: see `Login`.
         These five are for the command that talks to the cluster: nothing of them reaches it.
     """

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipeline.config.config import load
-from pipeline.orchestration.cluster.workers import tfjob
+from pipeline.orchestration.cluster.workers import jobset, jobsets
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -234,13 +234,20 @@ def test_training_lets_the_pipelines_account_do_what_the_launcher_does_and_no_mo
     (role,), (binding,) = of_kind(objects, "Role").values(), of_kind(objects, "RoleBinding").values()
     assert len(objects) == 2
     assert role["rules"] == [
-        {"apiGroups": [tfjob.GROUP], "resources": [tfjob.PLURAL], "verbs": ["create", "get", "delete"]}
+        {"apiGroups": [jobset.GROUP], "resources": [jobset.PLURAL], "verbs": ["create", "get", "delete"]}
     ]
     assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("Role", role["metadata"]["name"])
     account = load("demo").cluster
     assert binding["subjects"] == [
-        {"kind": "ServiceAccount", "name": account.service_account, "namespace": account.namespace}
+        {"kind": "ServiceAccount", "name": name, "namespace": account.namespace}
+        for name in (account.service_account, "default-editor")
     ]
+    text = (ROOT / "kubeflow/README.md").read_text()
+    assert f"kubectl apply --server-side -f {jobsets.INSTALL}\n" in text
+    [(old, new)] = re.findall(r"kubectl kustomize kubeflow/training \| sed 's/(.*)/(.*)/' \| kubectl apply -f -", text)
+    moved = re.sub(old, new, yaml.safe_dump_all(objects), flags=re.MULTILINE)
+    assert "kubeflow" not in moved
+    assert moved.count(": music\n") == 4
 
 
 # ---- how the servers are run

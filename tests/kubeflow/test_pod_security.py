@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.config import load
-from pipeline.orchestration.cluster.workers import tfjob
+from pipeline.orchestration.cluster.workers import jobset
 
 ROOT = Path(__file__).resolve().parents[2]
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
@@ -62,7 +62,8 @@ def test_pods_obey_the_restricted_profile_and_more(objects, pods):
 
 def test_workers_that_train_obey_it_too():
     cluster = load("demo", ["cluster.workers=2", "cluster.every.gpus=1"]).cluster
-    spec = tfjob.manifest("train", cluster, ["true"])["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
+    [workers] = jobset.manifest("train", cluster, ["true"])["spec"]["replicatedJobs"]
+    spec = workers["template"]["spec"]["template"]["spec"]
     assert breaches(spec) == []
     assert spec["automountServiceAccountToken"] is False
 

@@ -82,7 +82,7 @@ def _check_platform(config: Config, platform: Platform) -> None:
             f"cluster.pipeline_root is {config.cluster.pipeline_root!r}: Vertex needs a bucket, as in gs://bucket/runs"
         )
     if platform == "vertex" and config.cluster.workers > 1:
-        raise ValueError(f"cluster.workers is {config.cluster.workers}: on Vertex legal is 1, for it has no TFJobs")
+        raise ValueError(f"cluster.workers is {config.cluster.workers}: on Vertex legal is 1, for it has no JobSets")
 
 
 # --- the nodes -------------------------------------------------------------------------------------------------------

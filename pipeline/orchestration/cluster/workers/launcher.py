@@ -1,4 +1,4 @@
-"""The Trainer of several workers: its task trains nothing, it has a TFJob train and hands on the model of that.
+"""The Trainer of several workers: its task trains nothing, it has a JobSet train and hands on the model of that.
 
 An attempt of the task that dies leaves the job; the next one finds it by its name and goes on waiting. A training that
 did not end well continues, in a new job, from its checkpoints.
@@ -16,10 +16,11 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from pipeline.common import progress
 from pipeline.components import trainer
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.config import Config, from_json, to_json
-from pipeline.orchestration.cluster.workers import tfjob, worker
+from pipeline.orchestration.cluster.workers import jobset, worker
 from pipeline.orchestration.cluster.workers.job_directory import JobDirectory
-from pipeline.orchestration.cluster.workers.training_operator import TrainingOperator
+from pipeline.orchestration.cluster.workers.jobsets import JobSets
 
 CLUSTER = "cluster"  # in the custom_config, beside what `trainer.run_fn` has there
 _POLL_SECONDS = 10.0
@@ -41,17 +42,18 @@ def run_fn(fn_args: FnArgs) -> None:
     cluster = from_json(fn_args.custom_config[CLUSTER]).cluster
     name = _name(fn_args)
     job = JobDirectory(Path(cluster.workdir) / "jobs" / name)
-    operator = TrainingOperator(cluster.namespace)
+    jobsets = JobSets(cluster.namespace)
     try:
         with _sigterm_raises():
             job.stage(fn_args)
-            _begin(operator, tfjob.manifest(name, cluster, worker.command(job)), job)
-            _wait(operator, name, job)
+            command = worker.command(job, jobset.addresses(name, cluster.workers))
+            _begin(jobsets, jobset.manifest(name, cluster, command), job)
+            _wait(jobsets, name, cluster, job)
             job.hand_on(fn_args)
     except ConnectionError:
         raise
     except SystemExit:
-        operator.delete(name)
+        jobsets.delete(name)
         job.remove()
         raise
     except Exception:
@@ -65,68 +67,69 @@ def _name(fn_args: FnArgs) -> str:
     config = from_json(fn_args.custom_config["config"])
     files = trainer.files(fn_args.train_files) + trainer.files(fn_args.eval_files)
     key = trainer.training_key(config, files, trainer.teacher_of(config, fn_args.base_model))
-    return tfjob.name(key)
+    return jobset.name(key)
 
 
-def _begin(operator: TrainingOperator, manifest: tfjob.Manifest, job: JobDirectory) -> None:
-    """Creates the job, unless one is there that trains the same in the same way."""
+def _begin(jobsets: JobSets, manifest: jobset.Manifest, job: JobDirectory) -> None:
+    """Creates the job, unless one is there that trains the same in the same way; one of no use goes first, with its pods."""
     name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-    if not operator.create(manifest):
-        found = operator.get(name)
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while not jobsets.create(manifest):
+        found = jobsets.get(name)
         if found and _is_of_use(found, manifest, job):
-            _say(f"goes on waiting for TFJob {name}, which an earlier attempt has begun")
+            _say(f"goes on waiting for JobSet {name}, which an earlier attempt has begun")
             return
-        operator.delete(name)
-        _wait_until_gone(operator, name)
-        if not operator.create(manifest):
-            raise ValueError(f"TFJob {name} is being made by another run in this moment; it trains the same data")
-    _say(f"TFJob {name} created; its log: kubectl -n {namespace} logs -f {name}-worker-0")
+        if time.monotonic() > end:
+            raise ValueError(f"JobSet {name}, which is of no use any more, was deleted but does not go: see its pods")
+        jobsets.delete(name)
+        time.sleep(_POLL_SECONDS)
+    chief = f"jobset.sigs.k8s.io/jobset-name={name},batch.kubernetes.io/job-completion-index=0"
+    _say(f"JobSet {name} created; the log of its chief: kubectl -n {namespace} logs -f -l {chief}")
 
 
-def _is_of_use(found: tfjob.Manifest, manifest: tfjob.Manifest, job: JobDirectory) -> bool:
+def _is_of_use(found: jobset.Manifest, manifest: jobset.Manifest, job: JobDirectory) -> bool:
     """Whether a job of this name trains with the same settings, and is at it or has left its model."""
-    ours, theirs = (each["metadata"].get("annotations", {}).get(tfjob.DIGEST) for each in (manifest, found))
-    kind, _ = tfjob.state(found)
-    over = kind == "Failed" or (kind == "Succeeded" and not job.finished)
+    ours, theirs = (each["metadata"].get("annotations", {}).get(jobset.DIGEST) for each in (manifest, found))
+    kind, _ = jobset.state(found)
+    over = kind in ("Failed", "Completed") and not job.finished
     return ours == theirs and not over and "deletionTimestamp" not in found["metadata"]
 
 
-def _wait(operator: TrainingOperator, name: str, job: JobDirectory) -> None:
-    """Returns when the job has succeeded. Raises ValueError when it will not any more."""
-    said = ""
+def _wait(jobsets: JobSets, name: str, cluster: ClusterConfig, job: JobDirectory) -> None:
+    """Returns when the job has left its model. Raises ValueError when it will not any more."""
+    said, last_seen = "", time.monotonic()
     while True:
-        found = _get(operator, name)
+        found = _get(jobsets, name)
         if problem := job.problem:
-            operator.delete(name)
-            raise ValueError(f"the workers of TFJob {name} cannot train: {problem}")
+            jobsets.delete(name)
+            raise ValueError(f"the workers of JobSet {name} cannot train: {problem}")
         if found is None:
-            raise ValueError(f"TFJob {name} was deleted before it had ended")
-        kind, message = tfjob.state(found)
-        if kind == "Succeeded":
+            raise ValueError(f"JobSet {name} was deleted before it had ended")
+        kind, message = jobset.state(found)
+        if kind == "Completed" or (kind == "Failed" and job.finished):
             return
         if kind == "Failed":
-            raise ValueError(f"TFJob {name} failed: {message}")
-        if kind and kind != said:
-            _say(f"TFJob {name}: {kind.lower()}")
-            said = kind
+            raise ValueError(f"JobSet {name} failed: {message}")
+        if running := jobset.all_run(found):
+            last_seen = time.monotonic()
+        elif cluster.wait_hours and time.monotonic() - last_seen > cluster.wait_hours * 3600:
+            jobsets.delete(name)
+            raise ValueError(
+                f"the {cluster.workers} workers of JobSet {name} did not all run within cluster.wait_hours, {cluster.wait_hours:g}"
+            )
+        words = "all workers run" if running else message or "waits until all workers run"
+        if words != said:
+            _say(f"JobSet {name}: {words}")
+            said = words
         time.sleep(_POLL_SECONDS)
 
 
-def _wait_until_gone(operator: TrainingOperator, name: str) -> None:
-    """So that its workers write no checkpoints any more."""
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while _get(operator, name) is not None:
-        if time.monotonic() > end:
-            raise ValueError(f"TFJob {name}, which is of no use any more, was deleted but does not go: see its pods")
-        time.sleep(_POLL_SECONDS)
-
-
-def _get(operator: TrainingOperator, name: str) -> tfjob.Manifest | None:
+def _get(jobsets: JobSets, name: str) -> jobset.Manifest | None:
     """The job, asked for again while Kubernetes does not answer: the workers do not need it."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return operator.get(name)
+            return jobsets.get(name)
         except ConnectionError:
             if time.monotonic() > end:
                 raise

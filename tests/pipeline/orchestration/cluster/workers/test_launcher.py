@@ -1,4 +1,4 @@
-"""The Trainer's task of several workers, by itself: the tests play the operator and the workers."""
+"""The Trainer's task of several workers, by itself: the tests play JobSet and the workers."""
 
 from __future__ import annotations
 
@@ -20,21 +20,27 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from pipeline.components import trainer
 from pipeline.config.config import Config, load, to_json
 from pipeline.orchestration.cluster import executor
-from pipeline.orchestration.cluster.workers import launcher, tfjob, worker
+from pipeline.orchestration.cluster.workers import jobset, launcher, worker
 from pipeline.orchestration.cluster.workers.job_directory import JobDirectory
-from pipeline.orchestration.cluster.workers.training_operator import TrainingOperator
+from pipeline.orchestration.cluster.workers.jobsets import INSTALL, JobSets
 
-RUNNING = {"status": {"conditions": [{"type": "Running", "status": "True", "message": "it runs"}]}}
-FAILED = {"status": {"conditions": [{"type": "Failed", "status": "True", "message": "Job x has failed because."}]}}
-SUCCEEDED = {"status": {"conditions": [{"type": "Succeeded", "status": "True", "message": "it has"}]}}
+
+def status(*conditions: tuple[str, str], ready: int = 0) -> dict[str, Any]:
+    """As JobSet v0.12.0 has it in `api/jobset/v1alpha2/jobset_types.go`: conditions that hold, and whether all pods are ready."""
+    listed = [{"type": kind, "status": "True", "message": message} for kind, message in conditions]
+    return {"status": {"conditions": listed, "replicatedJobsStatus": [{"name": "worker", "ready": ready}]}}
+
+
+RUNNING = status(ready=1)
+FAILED = status(("Failed", "jobset failed due to reaching max number of restarts"))
+COMPLETED = status(("Completed", "jobset completed successfully"))
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, cluster: Any) -> Any:
-    """The cluster, whose jobs have no pods, and a launcher that asks often and soon gives up."""
+    """The cluster and a launcher that asks often and soon gives up."""
     monkeypatch.setattr(launcher, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(launcher, "_PATIENCE_SECONDS", 0.5)
-    cluster.starts = False
     return cluster
 
 
@@ -72,7 +78,8 @@ def created(config: Config, job: JobDirectory) -> Callable[..., dict[str, Any]]:
 
     def make(status: dict[str, Any], image: str = config.cluster.image) -> dict[str, Any]:
         settings = dataclasses.replace(config.cluster, image=image)
-        return tfjob.manifest(job.root.name, settings, worker.command(job)) | copy.deepcopy(status)
+        command = worker.command(job, jobset.addresses(job.root.name, settings.workers))
+        return jobset.manifest(job.root.name, settings, command) | copy.deepcopy(status)
 
     return make
 
@@ -110,7 +117,7 @@ def leave_a_model(job: JobDirectory) -> None:
 
 def succeed(cluster: Any, job: JobDirectory) -> None:
     leave_a_model(job)
-    cluster.tell(job.root.name, "Succeeded", "successfully completed.")
+    cluster.tell(job.root.name, "Completed", "jobset completed successfully")
 
 
 def methods(cluster: Any) -> list[str]:
@@ -143,12 +150,15 @@ def test_what_the_workers_get_and_what_they_leave(quick, fn_args, config, job, s
     )
     assert job.root.name == f"train-{seen['key']}"
     manifest = seen[job.root.name]
-    assert manifest["spec"]["tfReplicaSpecs"]["Worker"]["replicas"] == 2
+    assert manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["completions"] == 2
     assert not list(Path(config.cluster.workdir, "jobs").iterdir())
     assert list(quick.jobs) == [job.root.name], "its logs are left"
     assert methods(quick) == ["POST"]
     said = capfd.readouterr().err
-    assert f"kubectl -n kubeflow logs -f {job.root.name}-worker-0" in said
+    assert (
+        f"kubectl -n kubeflow logs -f -l jobset.sigs.k8s.io/jobset-name={job.root.name},batch.kubernetes.io/job-comp"
+        in said
+    )
 
 
 def test_an_earlier_attempts_job_is_waited_for(quick, fn_args, job, created, soon) -> None:
@@ -162,18 +172,28 @@ def test_an_earlier_attempts_job_is_waited_for(quick, fn_args, job, created, soo
 def test_a_model_that_nobody_took_is_taken(quick, fn_args, job, created) -> None:
     job.stage(fn_args)
     leave_a_model(job)
-    quick.jobs[job.root.name] = created(SUCCEEDED)
+    quick.jobs[job.root.name] = created(COMPLETED)
     launcher.run_fn(fn_args)
     assert methods(quick) == ["POST"]
     assert Path(fn_args.serving_model_dir, "saved_model.pb").exists()
 
 
-@pytest.mark.parametrize(("status", "settings"), [(FAILED, ()), (SUCCEEDED, ()), (RUNNING, ("other",))])
+@pytest.mark.parametrize(("status", "settings"), [(FAILED, ()), (COMPLETED, ()), (RUNNING, ("other",))])
 def test_a_job_of_no_use_is_replaced(quick, fn_args, job, created, soon, status, settings) -> None:
     quick.jobs[job.root.name] = created(status, *settings)
     soon(lambda: succeed(quick, job))
     launcher.run_fn(fn_args)
     assert methods(quick) == ["POST", "DELETE", "POST"]
+    assert Path(fn_args.serving_model_dir, "saved_model.pb").exists()
+
+
+def test_a_job_that_failed_after_its_model_was_whole_has_trained(quick, fn_args, job, soon) -> None:
+    def fail_late() -> None:
+        leave_a_model(job)
+        quick.tell(job.root.name, "Failed", "jobset failed due to reaching max number of restarts")
+
+    soon(fail_late)
+    launcher.run_fn(fn_args)
     assert Path(fn_args.serving_model_dir, "saved_model.pb").exists()
 
 
@@ -192,9 +212,9 @@ def test_kubernetes_may_be_away_for_a_while(quick, fn_args, job, soon) -> None:
 
 
 def test_a_failed_job_is_a_sentence(quick, fn_args, job, soon) -> None:
-    message = "Job has failed because it has reached the specified backoff limit"
+    message = FAILED["status"]["conditions"][0]["message"]
     soon(lambda: quick.tell(job.root.name, "Failed", message))
-    with pytest.raises(ValueError, match=f"^TFJob {job.root.name} failed: {message}$"):
+    with pytest.raises(ValueError, match=f"^JobSet {job.root.name} failed: {message}$"):
         launcher.run_fn(fn_args)
     assert not job.root.exists()
     assert list(quick.jobs) == [job.root.name], "its logs are left"
@@ -203,11 +223,36 @@ def test_a_failed_job_is_a_sentence(quick, fn_args, job, soon) -> None:
 def test_what_would_fail_again_is_not_tried_again(quick, fn_args, job, soon) -> None:
     soon(lambda: job.refuse("the training loss became nan at step 7"))
     with pytest.raises(
-        ValueError, match=f"^the workers of TFJob {job.root.name} cannot train: the training loss became nan"
+        ValueError, match=f"^the workers of JobSet {job.root.name} cannot train: the training loss became nan"
     ):
         launcher.run_fn(fn_args)
     assert quick.jobs == {}
     assert not job.root.exists()
+
+
+def test_workers_that_do_not_all_run_are_given_up(quick, fn_args, config, job, soon, capfd) -> None:
+    """The time begins again when they have run: that of a training is not limited."""
+    cluster = dataclasses.replace(config.cluster, wait_hours=1 / 3600)
+    fn_args.custom_config |= launcher.custom_config(dataclasses.replace(config, cluster=cluster))
+    began, stopped = time.monotonic(), []
+
+    def run_for_a_while() -> None:
+        quick.jobs[job.root.name]["status"] |= RUNNING["status"]
+        time.sleep(2)
+        quick.jobs[job.root.name]["status"] |= status(("Suspended", "jobset is suspended"))["status"]
+        stopped.append(time.monotonic())
+
+    soon(run_for_a_while)
+    with pytest.raises(
+        ValueError, match=r"^the 2 workers of JobSet train-demo-\w+ did not all run within cluster.wait_hours"
+    ):
+        launcher.run_fn(fn_args)
+    assert time.monotonic() - stopped[0] >= 1
+    assert time.monotonic() - began >= 3
+    assert quick.jobs == {}
+    assert not job.root.exists()
+    said = [line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert said[1:] == ["waits until all workers run", "all workers run", "jobset is suspended"]
 
 
 def test_a_deleted_job_is_a_sentence(quick, fn_args, job, soon) -> None:
@@ -217,7 +262,7 @@ def test_a_deleted_job_is_a_sentence(quick, fn_args, job, soon) -> None:
 
 
 def test_workers_with_another_volume_are_a_sentence(quick, fn_args, job, soon) -> None:
-    soon(lambda: quick.tell(job.root.name, "Succeeded", "successfully completed."))
+    soon(lambda: quick.tell(job.root.name, "Completed", "jobset completed successfully"))
     with pytest.raises(ValueError, match=r"left no model in .*: do they mount the volume of their launcher\?$"):
         launcher.run_fn(fn_args)
     assert not Path(fn_args.serving_model_dir).exists()
@@ -252,9 +297,9 @@ def test_a_kubernetes_that_stays_away_leaves_the_job_to_the_next_attempt(quick, 
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (404, "404 page not found\n", r"has no tfjobs \(kubeflow.org/v1\) in namespace kubeflow \(404 page not found\): it needs the Training Operator"),
-        (403, {"message": 'User "x" cannot create resource "tfjobs"'}, r'^this task may not create tfjobs in namespace kubeflow \(User "x" cannot .*kubectl apply -k kubeflow/training'),
-        (422, {"message": "TFJobSpec is not valid: replicas"}, r"refused to create a TFJob with 422: TFJobSpec is not valid: replicas$"),
+        (404, "404 page not found\n", rf"has no jobsets \(jobset.x-k8s.io/v1alpha2\) in namespace kubeflow \(404 page not found\): `kubectl apply --server-side -f {INSTALL}` brings them$"),
+        (403, {"message": 'User "x" cannot create resource "jobsets"'}, r'^this task may not create jobsets in namespace kubeflow \(User "x" cannot .*\): `kubectl kustomize kubeflow/training \| sed .*` gives its'),
+        (422, {"message": "JobSet name is too long"}, r"refused to create a JobSet with 422: JobSet name is too long$"),
     ],
 )  # fmt: skip
 def test_refusals_are_sentences(quick, fn_args, job, status: int, body: Any, words: str) -> None:
@@ -269,10 +314,10 @@ def test_no_kubernetes_is_a_sentence(cluster, monkeypatch, tmp_path) -> None:
     (tmp_path / "closed").write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", open_at))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(ValueError, match=r"^no Kubernetes to train on, neither by KUBECONFIG nor as a pod: "):
-        TrainingOperator("kubeflow")
+        JobSets("kubeflow")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "closed"))
     with pytest.raises(ConnectionError, match=r"does not answer: "):
-        TrainingOperator("kubeflow").get("x")
+        JobSets("kubeflow").get("x")
 
 
 # --- the two ends ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A Trainer's task that has a TFJob train: two processes, which the job's own command line starts, train what one does."""
+"""A Trainer's task that has a JobSet train: two processes, which the job's own command line starts, train what one does."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def configured(root: Path, *overrides: str) -> Config:
 
 
 @pytest.mark.slow
-def test_two_workers_train_what_one_process_trains(cluster, train, tmp_path: Path) -> None:
+def test_two_workers_train_what_one_process_trains(nodes, train, tmp_path: Path) -> None:
     """With a rate that warms up; Adam's full first step makes rounding visible: the sign of gradients that are none."""
     alone = train(configured(tmp_path / "alone"))
     together = train(configured(tmp_path / "together", "cluster.workers=2"))
@@ -104,12 +104,12 @@ def test_two_workers_train_what_one_process_trains(cluster, train, tmp_path: Pat
         np.testing.assert_allclose([two[step] for step in one], list(one.values()), rtol=1e-4)
     assert together.figures["steps"] == 12
     assert together.figures["dev_loss"] == pytest.approx(alone.figures["dev_loss"], rel=1e-4)
-    [pods] = cluster.pods.values()
-    assert [pod.restarts for pod in pods] == [0, 0]
+    [job] = nodes.jobs.values()
+    assert job["status"]["restarts"] == 0
 
 
 @pytest.mark.slow
-def test_two_workers_begin_with_the_version_that_is_served(cluster, train, tmp_path: Path) -> None:
+def test_two_workers_begin_with_the_version_that_is_served(nodes, train, tmp_path: Path) -> None:
     served = train(configured(tmp_path, "train.steps=3"))
     shutil.copytree(served.saved_model, tmp_path / "stemline/7")
     together = train(configured(tmp_path, "cluster.workers=2", "train.steps=2", "train.warm_start=true"))
@@ -120,32 +120,54 @@ def test_two_workers_begin_with_the_version_that_is_served(cluster, train, tmp_p
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_while_they_train(cluster, train, tmp_path: Path) -> None:
-    """First another worker, then the chief: each time all start again and go on from the last checkpoint."""
-    config = configured(tmp_path, "cluster.workers=2", "train.steps=40", "train.checkpoint_minutes=0.00001")
-    killed = []
+def test_workers_that_are_lost_while_they_train(nodes, train, tmp_path: Path) -> None:
+    """A worker is killed, then the chief, then the node of a worker drained: all begin again at the last checkpoint."""
+    config = configured(tmp_path, "cluster.workers=2", "train.steps=60", "train.checkpoint_minutes=0.00001")
+    ends = [(lambda: pods(1).process.kill(), 8), (lambda: pods(0).process.kill(), 20), (lambda: pods(1).drain(), 35)]
+    lost = []
 
-    def kill() -> None:
-        for worker, step in ((1, 8), (0, 20)):
+    def pods(worker: int) -> Any:
+        [found] = nodes.pods.values()
+        return found[worker]
+
+    def lose() -> None:
+        for restarts, (end, step) in enumerate(ends, 1):
             while saved(config) < step:
                 time.sleep(0.05)
-            [pods] = cluster.pods.values()
-            pods[worker].process.kill()
-            killed.append(saved(config))
-            print(f"killed worker {worker} at step {killed[-1]}, {time.monotonic() - begun:.0f} s")
+            lost.append(saved(config))
+            end()
+            print(f"lost a worker at step {lost[-1]}, {time.monotonic() - begun:.0f} s")
+            [job] = nodes.jobs.values()
+            while job["status"]["restarts"] < restarts:
+                time.sleep(0.05)
 
     begun = time.monotonic()
-    threading.Thread(target=kill, daemon=True).start()
+    threading.Thread(target=lose, daemon=True).start()
     trained = train(config)
     print(f"trained in {time.monotonic() - begun:.0f} s")
-    assert trained.figures["steps"] == 40
-    assert trained.curve("loss/train").keys() >= set(range(max(killed) + 1, 41))  # what a killed one wrote may be lost
-    [pods] = cluster.pods.values()
-    assert len(killed) == 2
-    assert [pod.restarts >= 2 for pod in pods] == [True, True]
-    said = steps_said(pods[0].log)
+    assert trained.figures["steps"] == 60
+    assert trained.curve("loss/train").keys() >= set(range(max(lost) + 1, 61))  # what a killed one wrote may be lost
+    [job] = nodes.jobs.values()
+    assert len(lost) == 3
+    assert (job["status"]["restarts"], job["status"]["restartsCountTowardsMax"]) == (3, 2)
+    said = steps_said(pods(0).log)
     assert said == sorted(set(said)), "no attempt began anew"
     assert said[0] == 1
+
+
+@pytest.mark.slow
+def test_half_of_the_workers_give_up(nodes, train, tmp_path: Path) -> None:
+    nodes.nodes = 1
+    config = configured(tmp_path, "cluster.workers=2", "cluster.wait_hours=0.01")
+    with pytest.raises(
+        ValueError, match=r"2 workers of JobSet train-demo-\w+ did not all run within cluster.wait_hours, 0.01$"
+    ):
+        train(config)
+    assert nodes.jobs == {}
+    [[pod]] = nodes.pods.values()
+    assert pod.process.poll()
+    assert re.search(r"\nlooks for train-demo-\w+-worker-0-1\.train-demo-\w+\n$", pod.log.read_text())
+    assert not list(Path(config.cluster.workdir, "jobs").iterdir())
 
 
 def saved(config: Config) -> int:

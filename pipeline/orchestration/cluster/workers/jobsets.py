@@ -1,4 +1,4 @@
-"""Kubeflow's Training Operator over Kubernetes' API, through the kubernetes client: TFJobs, and errors as sentences."""
+"""The JobSets of a cluster over Kubernetes' API, through the kubernetes client, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import kubernetes
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from pipeline.orchestration.cluster.workers.tfjob import GROUP, PLURAL, VERSION, Manifest
+from pipeline.orchestration.cluster.workers.jobset import GROUP, PLURAL, VERSION, Manifest
 
+INSTALL = "https://github.com/kubernetes-sigs/jobset/releases/download/v0.12.0/manifests.yaml"
 _SECONDS = 30  # for an answer
 
 
-class TrainingOperator:
-    """The TFJobs of a namespace.
+class JobSets:
+    """Those of a namespace.
 
     Every method raises ConnectionError where Kubernetes does not answer or has a fault of its own, which may pass, and
     ValueError where it refuses, with what is missing.
@@ -41,57 +41,39 @@ class TrainingOperator:
 
     def create(self, manifest: Manifest) -> bool:
         """Whether the job was made; False where one of this name is there already."""
-        with self._in_words("create"):
-            try:
-                self._api.create_namespaced_custom_object(**self._place, body=manifest, _request_timeout=_SECONDS)
-            except ApiException as error:
-                if error.status != 409:
-                    raise
-                return False
-        return True
+        return self._call("create", 409, body=manifest) is not None
 
     def get(self, name: str) -> Manifest | None:
         """The job with its status; None where there is none of this name."""
-        with self._in_words("get"):
-            try:
-                found: Any = self._api.get_namespaced_custom_object(**self._place, name=name, _request_timeout=_SECONDS)
-                return found
-            except ApiException as error:
-                if error.status != 404:
-                    raise
-                return None
+        return self._call("get", 404, name=name)
 
     def delete(self, name: str) -> None:
         """Begins to delete a job, if there is one; `get` knows it until its pods are gone."""
-        with self._in_words("delete"):
-            try:
-                self._api.delete_namespaced_custom_object(
-                    **self._place, name=name, propagation_policy="Foreground", _request_timeout=_SECONDS
-                )
-            except ApiException as error:
-                if error.status != 404:
-                    raise
+        self._call("delete", 404, name=name, propagation_policy="Foreground")
 
-    @contextlib.contextmanager
-    def _in_words(self, verb: str) -> Iterator[None]:
+    def _call(self, verb: str, expected: int, **arguments: Any) -> Any:
+        """The answer; None for the error that is expected."""
         host, namespace = self._api.api_client.configuration.host, self._place["namespace"]
+        method = getattr(self._api, f"{verb}_namespaced_custom_object")
         try:
-            yield
+            return method(**self._place, **arguments, _request_timeout=_SECONDS)
         except ApiException as error:
+            if error.status == expected:
+                return None
             told = _message(error)
             if error.status in (429, *range(500, 600)):
                 raise ConnectionError(f"Kubernetes at {host} has a fault ({error.status}): {told}") from error
             if error.status == 403:
                 raise ValueError(
-                    f"this task may not {verb} tfjobs in namespace {namespace} ({told}): `kubectl apply -k kubeflow/training` "
-                    "gives the service account the right"
+                    f"this task may not {verb} jobsets in namespace {namespace} ({told}): `kubectl kustomize kubeflow/training "
+                    f"| sed 's/: kubeflow$/: {namespace}/' | kubectl apply -f -` gives its service account the right"
                 ) from error
             if error.status == 404:
                 raise ValueError(
-                    f"Kubernetes at {host} has no tfjobs ({GROUP}/{VERSION}) in namespace {namespace} ({told}): it needs "
-                    "the Training Operator, see kubeflow/README.md"
+                    f"Kubernetes at {host} has no jobsets ({GROUP}/{VERSION}) in namespace {namespace} ({told}): "
+                    f"`kubectl apply --server-side -f {INSTALL}` brings them"
                 ) from error
-            raise ValueError(f"Kubernetes at {host} refused to {verb} a TFJob with {error.status}: {told}") from error
+            raise ValueError(f"Kubernetes at {host} refused to {verb} a JobSet with {error.status}: {told}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise ConnectionError(f"Kubernetes at {host} does not answer: {' '.join(str(reason).split())}") from error

@@ -1,7 +1,8 @@
-"""The TFJob of a training on several pods: its name, its manifest, and what its status says. Pure functions.
+"""The JobSet of a training on several pods: its name, its manifest, and what its status says. Pure functions.
 
-Kubeflow's Training Operator (kubeflow.org/v1) makes a pod and a headless service of every worker and tells each in
-TF_CONFIG where the others are. The first worker is the chief; the job has succeeded when that one has.
+JobSet (jobset.x-k8s.io) makes an Indexed Job of the workers, and a headless service in which each has a name that it keeps.
+The first worker is the chief: the job has succeeded when that one has. No worker can go on without another, so one that
+fails fails the Job, and JobSet makes all of them anew.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 
 from pipeline.config.cluster import TRAINER, ClusterConfig, TaskConfig, kubernetes_name
 
-GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "tfjobs"
+GROUP, VERSION, PLURAL = "jobset.x-k8s.io", "v1alpha2", "jobsets"
 DIGEST = "stemline/manifest"  # an annotation: tells a job of other settings from this one
 _PREFIX = "train"  # a service's name begins with a letter
-_ROOM = 63 - len("-worker-9999")  # of a DNS label, which the name of a worker has to be
-_PORT = {"name": "tfjob-port", "containerPort": 2222}
+_WORKERS = "worker"
+_ROOM = 63 - len(f"-{_WORKERS}-0-9999-abcde")  # of a DNS label, which the name of a worker's pod has to be
+_PORT = 2222
 _KEPT_SECONDS = 24 * 3600  # a finished job, for its logs
 
 Manifest = dict[str, Any]
@@ -30,55 +32,66 @@ def name(fingerprint: str) -> str:
     return "-".join(filter(None, (_PREFIX, slug, digits)))
 
 
+def addresses(name: str, workers: int) -> list[str]:
+    """Where the workers of a job find each other, the chief first; in a subdomain that has the job's name."""
+    return [f"{name}-{_WORKERS}-0-{index}.{name}:{_PORT}" for index in range(workers)]
+
+
 def manifest(name: str, cluster: ClusterConfig, command: list[str]) -> Manifest:
-    """The TFJob in which `cluster.workers` pods run `command`, each with what `cluster.tasks` gives to the Trainer."""
+    """The JobSet in which `cluster.workers` pods run `command`, each with what `cluster.tasks` gives to the Trainer."""
     labels = {"app.kubernetes.io/name": "stemline", "app.kubernetes.io/component": "training"}
     task = cluster.task(TRAINER)
-    worker = {
-        "replicas": cluster.workers,
-        # A killed process starts again in its pod, a lost pod on another node. Not ExitCode: workers that a killed one
-        # leaves behind end with exit code 1, which it takes for final, and others it repeats without a limit.
-        "restartPolicy": "OnFailure",
+    workers = {
+        "completionMode": "Indexed",
+        "completions": cluster.workers,
+        "parallelism": cluster.workers,
+        "backoffLimit": 0,
+        "successPolicy": {"rules": [{"succeededIndexes": "0"}]},
+        # Fails the Job for a reason of its own where a node is drained or taken away.
+        "podFailurePolicy": {
+            "rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+        },
         "template": {
             # Envoy would stand between the workers.
-            "metadata": {"labels": labels, "annotations": {"sidecar.istio.io/inject": "false"}},
+            "metadata": {"labels": {**labels, "sidecar.istio.io/inject": "false"}},
             "spec": _pod(cluster, task, command),
         },
     }
+    disrupted = {
+        "name": "disrupted",
+        "action": "RestartJobSetAndIgnoreMaxRestarts",
+        "onJobFailureReasons": ["PodFailurePolicy"],
+    }
     spec = {
-        "runPolicy": {
-            "cleanPodPolicy": "Running",
-            "backoffLimit": backoff_limit(task.retries or 0, cluster.workers),
-            "ttlSecondsAfterFinished": _KEPT_SECONDS,
-        },
-        "tfReplicaSpecs": {"Worker": worker},
+        "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
+        "replicatedJobs": [{"name": _WORKERS, "replicas": 1, "template": {"spec": workers}}],
+        "failurePolicy": {"maxRestarts": task.retries or 0, "rules": [disrupted]},
+        "ttlSecondsAfterFinished": _KEPT_SECONDS,
     }
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
     metadata = {"name": name, "namespace": cluster.namespace, "labels": labels, "annotations": {DIGEST: digest}}
-    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "TFJob", "metadata": metadata, "spec": spec}
-
-
-def backoff_limit(retries: int, workers: int) -> int:
-    """The number of restarts at which a job fails: one fault takes all workers down, and a restarted one may meet the
-    last of those that it has left behind and go down with them once more."""
-    return 1 + 2 * workers * retries
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "JobSet", "metadata": metadata, "spec": spec}
 
 
 def state(job: Mapping[str, Any]) -> tuple[str, str]:
-    """What holds of a job, and in the operator's words: Failed, Succeeded, or its last other condition; ("", "") of none."""
+    """What holds of a job, and in JobSet's words: Failed, Completed, or its last other condition; ("", "") of none."""
     held = [each for each in job.get("status", {}).get("conditions") or () if each["status"] == "True"]
-    ended = [each for each in held if each["type"] in ("Failed", "Succeeded")]
+    ended = [each for each in held if each["type"] in ("Failed", "Completed")]
     return next(((each["type"], each.get("message", "")) for each in [*ended, *reversed(held)]), ("", ""))
+
+
+def all_run(job: Mapping[str, Any]) -> bool:
+    """Whether every worker has its node and runs."""
+    return any(each["ready"] for each in job.get("status", {}).get("replicatedJobsStatus") or ())
 
 
 def _pod(cluster: ClusterConfig, task: TaskConfig, command: list[str]) -> dict[str, Any]:
     """The restricted profile of Kubernetes holds, and workers have no token: only the launcher talks to Kubernetes."""
     resources = _resources(task)
     container = {
-        "name": "tensorflow",
+        "name": _WORKERS,
         "image": cluster.image,
         "command": command,
-        "ports": [_PORT],
         "resources": {"requests": resources, "limits": resources},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
@@ -87,6 +100,7 @@ def _pod(cluster: ClusterConfig, task: TaskConfig, command: list[str]) -> dict[s
     }
     pod: dict[str, Any] = {
         "containers": [container],
+        "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},

@@ -54,10 +54,19 @@ class Submission:
 
     @property
     def common(self) -> dict[str, Any]:
-        """What runs and recurring runs are created with."""
+        """What runs and recurring runs are created with. The kfp client, which reads pipeline files by the schema of its own
+        version, would refuse those of a newer server."""
+        cluster = self.config.cluster
+        keys = ("pipeline_spec", "platform_spec")
         return {
-            "pipeline_root": self.config.cluster.pipeline_root or None,
-            "service_account": self.config.cluster.service_account or None,
+            "display_name": self.name,
+            "pipeline_spec": dict(zip(keys, self.documents, strict=True))
+            if len(self.documents) == 2
+            else self.documents[0],
+            "runtime_config": kfp_server_api.V2beta1RuntimeConfig(
+                pipeline_root=cluster.pipeline_root or None, parameters=self.parameters
+            ),
+            "service_account": cluster.service_account or None,
         }
 
 
@@ -95,14 +104,9 @@ class Cluster:
     def submit(self, submission: Submission) -> str:
         """Starts a run; returns its id."""
         with self._in_words():
-            created = self._client.create_run_from_pipeline_package(
-                pipeline_file=str(submission.file),
-                arguments=submission.parameters,
-                run_name=submission.name,
-                experiment_id=self._experiment(submission.config.cluster.experiment),
-                **submission.common,
-            )
-        return created.run_id
+            experiment = self._experiment(submission.config.cluster.experiment)
+            run = kfp_server_api.V2beta1Run(experiment_id=experiment, **submission.common)
+            return self._client.runs.run_service_create_run(body=run).run_id
 
     def terminate(self, run_id: str) -> None:
         """Stops a run."""
@@ -112,18 +116,17 @@ class Cluster:
     def create_recurring(self, submission: Submission) -> RecurringRun:
         """A recurring run that does not run yet: one at a time, and missed ones are not made up for."""
         with self._in_words():
-            return self._client.create_recurring_run(
+            schedule = kfp_server_api.V2beta1CronSchedule(cron=submission.config.cluster.cron)
+            recurring = kfp_server_api.V2beta1RecurringRun(
                 experiment_id=self._experiment(submission.config.cluster.experiment),
-                job_name=submission.name,
                 description=f"stemline, recipe {submission.config.name}",
-                cron_expression=submission.config.cluster.cron,
-                max_concurrency=1,
+                trigger=kfp_server_api.V2beta1Trigger(cron_schedule=schedule),
+                max_concurrency="1",
                 no_catchup=True,
-                params=submission.parameters,
-                pipeline_package_path=str(submission.file),
-                enabled=False,
+                mode=kfp_server_api.RecurringRunMode.DISABLE,
                 **submission.common,
             )
+            return self._client.recurring_runs.recurring_run_service_create_recurring_run(body=recurring)
 
     def recurring(self, experiment: str | None = None) -> list[RecurringRun]:
         """All recurring runs of an experiment, or of the namespace, oldest first."""

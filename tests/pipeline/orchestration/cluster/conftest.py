@@ -168,7 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
             return {"message": f"{path[1]} not found"}, 404
         if path[0] == "runs":
             item.update(next(self.state.course, {}))
-        if verb:
+        if verb == "terminate":
+            self.state.course = itertools.repeat({"state": "CANCELING"})
+        elif verb:
             item["mode"] = {"enable": "ENABLE", "disable": "DISABLE"}[verb]
         elif self.command == "DELETE":
             del table[path[1]]

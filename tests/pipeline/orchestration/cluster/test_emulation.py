@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
 from pipeline.config.config import Config, load, to_json
 from pipeline.data import catalogue
@@ -37,6 +40,10 @@ SMALL = (
     "gate={better_than_mixture: false, outputs: {level_db: null, misplaced_share: null}}",
 )
 
+SHORT = (
+    *("train.steps=4", "train.warmup_steps=0", "train.cpu_minutes=null", "evaluate.max_tracks=1"),
+    "gate={better_than_mixture: false, outputs: {level_db: null, misplaced_share: null}}",
+)
 
 # --- the real graph --------------------------------------------------------------------------------------------------
 
@@ -81,6 +88,58 @@ def test_three_weeks_from_the_wheel(installed: Path, arrive, tmp_path: Path) -> 
         f"version {newer.name} in {newer.parent} is this model already"
         in (third.directory / "Pusher/pod-0/log.txt").read_text()
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["2.3", "2.14", "2.17"])
+def test_the_demo_is_pushed_from_the_wheel(name: str, installed: Path, tmp_path: Path) -> None:
+    """As the oldest, one in the middle and the newest."""
+    from pipeline.orchestration.cluster import compiler
+
+    pipeline_file = tmp_path / "pipeline.yaml"
+    compiler.write(compiler.compile(load("demo")), pipeline_file)
+    config = emulate.placed(load("demo", SHORT), tmp_path)
+    run = emulate.run(pipeline_file, config, tmp_path, installed, version=kfp_versions.version(name))
+    [version] = versions(config)
+    assert run.metadata("Pusher", "pushed_model")["pushed_version"] == version.name
+    assert (version / "saved_model.pb").is_file()
+    assert run.metadata("Trainer", "model")["display_name"] == "model"
+
+
+def test_tfxs_own_entry_point_dies_at_what_the_driver_adds(tmp_path: Path) -> None:
+    """tensorflow/tfx#7768: `executor-logs` is of a class that cannot be imported, from 2.5 on; ours leaves it out."""
+    from pipeline.orchestration.cluster import compiler
+
+    documents = compiler.compile(load("demo"))
+    dag, name = documents[0]["root"]["dag"], "ImportSchemaGen"
+    dag["tasks"] = {name: {key: value for key, value in dag["tasks"][name].items() if key != "retryPolicy"}}
+    ours, theirs = tmp_path / "ours.yaml", tmp_path / "theirs.yaml"
+    compiler.write(documents, ours)
+    documents[0]["deploymentSpec"]["executors"][f"{name}_executor"]["container"].update(
+        command=["python", "-m", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"],
+        args=[
+            *("--executor_class_path", "tfx.components.schema_gen.import_schema_gen.executor.Executor"),
+            *("--json_serialized_invocation_args", "{{$}}"),
+        ],
+    )
+    compiler.write(documents, theirs)
+    run = emulate.run(ours, load("demo"), tmp_path, Path(sys.executable))
+    assert [file.name for file in run.local(name, "schema").iterdir()] == ["schema.pbtxt"]
+    with pytest.raises(emulate.TaskError) as died:
+        emulate.run(theirs, load("demo"), tmp_path, Path(sys.executable))
+    [log] = {*tmp_path.glob(f"runs/*/{name}/pod-0/log.txt")} - {run.directory / name / "pod-0/log.txt"}
+    assert "system.Artifact" in log.read_text()
+    assert "ImportError" in str(died.value)
+
+
+def test_tfx_cannot_read_the_inputs_that_the_driver_hands_on() -> None:
+    """ToRuntimeArtifact of backend/src/v2/metadata/client.go sets the schema that GetOutputArtifactsByExecutionId leaves empty."""
+    artifact = kfp_versions.recorded("model", {"uri": "minio://bucket/model"}, {}, 17)
+    message = json_format.ParseDict(artifact, pipeline_spec_pb2.RuntimeArtifact())
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'get'"):
+        kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(
+            {"model": pipeline_spec_pb2.ArtifactList(artifacts=[message])}
+        )
 
 
 def imported_from(python: Path, directory: Path) -> Path:

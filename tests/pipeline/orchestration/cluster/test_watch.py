@@ -76,6 +76,38 @@ def test_the_exit_code_is_the_end_of_the_run(end, code, words, kubeflow, submiss
         assert "  Pusher-driver: failed, no such claim" in lines
 
 
+def waiting(pod: str) -> dict[str, Any]:
+    """The pod of a task that runs waits: NodeStatuses of backend/src/common/util/workflow.go (2.17.0) lists both."""
+    run = seen("RUNNING", Trainer="RUNNING")
+    pods = [detail for detail in run["run_details"]["task_details"] if detail["display_name"] == "executor"]
+    for detail in pods:
+        detail.update(state=pod, task_id="pod-1")
+    return run
+
+
+@pytest.mark.parametrize(("hours", "stopped"), [("0.00001", True), ("24", False), ("null", False)])
+def test_a_run_that_waits_for_what_nobody_frees_is_stopped(
+    hours: str, stopped: bool, kubeflow, submission, stemline
+) -> None:
+    end = seen("SUCCEEDED", Trainer="SUCCEEDED", PushGate="SUCCEEDED")
+    kubeflow.course = iter([*[waiting("PENDING")] * 20, *[waiting("RUNNING")] * 5, end])
+    where = ["--pipeline", str(submission.file), "--host", kubeflow.host, "--set", f"cluster.wait_hours={hours}"]
+    code, said = stemline("submit", "--wait", *where)
+    assert code == (1 if stopped else 0), said
+    assert any(call.startswith("POST") and ":terminate" in call for call in kubeflow.asked) == stopped
+    told = "  the run: canceled, a pod has waited for 1e-05 h, which is cluster.wait_hours"
+    assert (told in said.splitlines()) == stopped
+
+
+def test_short_waits_do_not_add_up(kubeflow, submission, stemline) -> None:
+    """One pod a moment, then the next: none of them has waited for long."""
+    courses = [waiting("PENDING") if n % 2 else waiting("RUNNING") for n in range(30)]
+    kubeflow.course = iter([*courses, seen("SUCCEEDED", Trainer="SUCCEEDED")])
+    where = ["--pipeline", str(submission.file), "--host", kubeflow.host, "--set", "cluster.wait_hours=0.00005"]
+    code, said = stemline("submit", "--wait", *where)
+    assert code == 0, said
+
+
 def away_after_one_answer(kubeflow) -> Iterator[dict[str, Any]]:
     yield seen("RUNNING", Trainer="PENDING")
     kubeflow.wanted, kubeflow.denial = ("Authorization", "none"), (503, {}, "no healthy upstream")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+from models import storage
 
 EXTRA = "assets.extra"  # beside the graph, where a model server looks for nothing but the warm-up requests
 
 
+def numbered(names: Iterable[str]) -> dict[int, str]:
+    """The names that a model server takes for versions, which are an int64, by their number."""
+    digits = (name for name in names if name.isascii() and name.isdecimal() and len(name) < 20)
+    return {int(name): name for name in digits if int(name) < 2**63}
+
+
 class ModelDirectory:
-    """A SavedModel and what lies beside it; nothing need be there before it is read.
+    """A SavedModel and what lies beside it, on this machine or in a bucket; nothing need be there before it is read.
 
     Files, as paths: `description_file` says what was exported (see `models.exported.description`), `config_file` what it
     was trained with, `training_file` how that went, `origin_file` from which model a pushed version was copied, and
@@ -19,7 +27,7 @@ class ModelDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = storage.path(path)
         extra = self.path / EXTRA
         self.description_file = extra / "stemline.json"
         self.config_file = extra / "config.json"
@@ -33,16 +41,23 @@ class ModelDirectory:
 
         A version has a number for its name and is complete when saved_model.pb, which a copy writes last, is there.
         inside: where in a version's directory its SavedModel lies.
+
+        Raises OSError where the bucket cannot be asked; a base path that is not there has no versions.
         """
-        numbered = sorted(
-            (int(path.name), path / inside) for path in Path(base).glob("[0-9]*") if path.name.isdecimal()
-        )
-        return {number: cls(path) for number, path in numbered if (path / "saved_model.pb").is_file()}
+        return dict(reversed([*cls._newest_first(base, inside)]))
 
     @classmethod
     def newest(cls, base: str | os.PathLike[str]) -> ModelDirectory | None:
-        """The version of the highest number, which is the one served; None where there is none."""
-        return next(reversed(cls.versions(base).values()), None)
+        """The version of the highest number, which is the one served; None where there is none. Raises as `versions` does."""
+        return next((version for _, version in cls._newest_first(base)), None)
+
+    @classmethod
+    def _newest_first(cls, base: str | os.PathLike[str], inside: str = "") -> Iterator[tuple[int, ModelDirectory]]:
+        numbers = numbered(storage.listed(base))
+        for number in sorted(numbers, reverse=True):
+            directory = os.path.join(base, numbers[number], inside)
+            if "saved_model.pb" in storage.listed(directory):
+                yield number, cls(directory)
 
     @property
     def version(self) -> int:
@@ -69,7 +84,7 @@ class ModelDirectory:
 
     def write_origin(self, model_uri: str) -> None:
         """Notes, before a version is published, from which model it was copied."""
-        self.origin_file.parent.mkdir(exist_ok=True)
+        self.origin_file.parent.mkdir(parents=True, exist_ok=True)
         self.origin_file.write_text(json.dumps({"model": model_uri}) + "\n")
 
     def is_foreign(self, own_models: str) -> bool:

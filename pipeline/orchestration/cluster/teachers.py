@@ -7,14 +7,13 @@ their own run see them. So every run leaves its trained model in `models/<recipe
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from tfx.utils import path_constants, path_utils
 
+from models import storage
 from models.directory import ModelDirectory
-from pipeline.common import files
+from pipeline.common import publishing
 
 TRAINED, BLESSED = "trained", "blessed"
 _KEPT = 2  # the newest, and the one that another run may be reading
@@ -26,15 +25,11 @@ def keep(model_uri: str, workdir: Path, recipe: str, state: str) -> None:
     state: TRAINED or BLESSED. Raises OSError where it cannot be written.
     """
     place = _place(workdir, recipe, state)
-    new = place / str(max(_kept(place), default=0) + 1)
-    partial = files.beside(new)
-    try:
-        shutil.copytree(path_utils.serving_model_dir(model_uri), path_utils.serving_model_dir(str(partial)))
-        os.rename(partial, new)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    for old in [*_kept(place)][:-_KEPT]:
-        shutil.rmtree(place / str(old), ignore_errors=True)
+    with publishing.turn(place) as publisher:
+        inside = path_constants.SERVING_MODEL_DIR
+        publisher.publish(path_utils.serving_model_dir(model_uri), inside=inside)
+        for old in [*_kept(place)][:-_KEPT]:
+            storage.remove(place / str(old))
 
 
 def find(workdir: Path, recipe: str) -> str:

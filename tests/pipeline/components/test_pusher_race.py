@@ -30,14 +30,13 @@ def blessed_model(root: Path, size: int = 1000) -> Path:
     return root
 
 
-def push(root: Path, serving: Path, served_version: int, die_before_rename: bool = False) -> dict[str, object]:
+def push(root: Path, serving: Path | str, served_version: int, die_before_rename: bool = False) -> dict[str, object]:
     """One execution of the Pusher on blessings of the model in `root`; the properties of its PushedModel."""
-    from tfx.dsl.io import fileio
     from tfx.proto import pusher_pb2
     from tfx.types import standard_artifacts
     from tfx.utils import proto_utils
 
-    from pipeline.components.pusher import RenamingExecutor
+    from pipeline.components.pusher import PublishingExecutor
 
     judged, checked, pushed = (
         standard_artifacts.ModelBlessing(),
@@ -51,11 +50,11 @@ def push(root: Path, serving: Path, served_version: int, die_before_rename: bool
     checked.set_int_custom_property("blessed", 1)
     checked.set_int_custom_property("has_model", 1)
     if die_before_rename:
-        fileio.rename = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+        os.rename = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
     destination = pusher_pb2.PushDestination(
         filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(serving))
     )
-    RenamingExecutor().Do(
+    PublishingExecutor().Do(
         {"model_blessing": [judged], "infra_blessing": [checked]},
         {"pushed_model": [pushed]},
         {"push_destination": proto_utils.proto_to_json(destination)},
@@ -64,7 +63,7 @@ def push(root: Path, serving: Path, served_version: int, die_before_rename: bool
     return {name: getattr(value, value.WhichOneof("value")) for name, value in found}
 
 
-def push_when_told(root: Path, serving: Path, served_version: int, die_before_rename: bool) -> None:
+def push_when_told(root: Path, serving: Path | str, served_version: int, die_before_rename: bool) -> None:
     """Pushes as soon as a file `go` lies beside the models, and leaves what came of it beside its own."""
     import pipeline.components.pusher  # noqa: F401  the import takes longer than what is raced
 
@@ -74,12 +73,14 @@ def push_when_told(root: Path, serving: Path, served_version: int, die_before_re
     (root / "outcome.json").write_text(json.dumps(push(root, serving, served_version, die_before_rename)))
 
 
-def start(root: Path, serving: Path, served_version: int = 0, die_before_rename: bool = False) -> subprocess.Popen:
+def start(
+    root: Path, serving: Path | str, served_version: int = 0, die_before_rename: bool = False
+) -> subprocess.Popen:
     """`push_when_told` in a process of its own."""
     command = (
         f"import {Path(__file__).stem} as race; from pathlib import Path; race.push_when_told(Path({str(root)!r}), "
     )
-    command += f"Path({str(serving)!r}), {served_version}, {die_before_rename})"
+    command += f"{str(serving)!r}, {served_version}, {die_before_rename})"
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     return subprocess.Popen([sys.executable, "-c", command], env={**os.environ, "PYTHONPATH": paths})
 
@@ -92,14 +93,19 @@ def listed(serving: Path) -> list[str]:
 def raced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """A serving directory after two pushes at once, both of models that were judged when nothing was served."""
     root = tmp_path_factory.mktemp("race")
+    return root / "serving", race(root, root / "serving")
+
+
+def race(root: Path, serving: Path | str) -> list[Path]:
+    """Two models that were pushed at once, the one that won first."""
     models = [blessed_model(root / name, size=20_000_000) for name in ("first", "second")]
-    processes = [start(model, root / "serving") for model in models]
+    processes = [start(model, serving) for model in models]
     while not all((model / "ready").exists() for model in models):
         assert [process.poll() for process in processes] == [None, None]
         time.sleep(0.01)
     (root / "go").touch()
     assert [process.wait() for process in processes] == [0, 0]
-    return root / "serving", sorted(models, key=lambda model: not outcome(model)["pushed"])
+    return sorted(models, key=lambda model: not outcome(model)["pushed"])
 
 
 def outcome(model: Path) -> dict[str, object]:
@@ -119,6 +125,24 @@ def test_one_of_two_wins_and_the_other_says_why_not(raced: tuple[Path, list[Path
         f"refused: the model was judged while no version was served, but version {version} has been pushed to {serving} "
         "since; run again to have it judged against that"
     )
+
+
+def test_one_of_two_wins_in_a_bucket_as_well(bucket, tmp_path: Path) -> None:
+    serving = f"{bucket.url}/stemline"
+    winner, loser = race(tmp_path, serving)
+    [(number, version)] = ModelDirectory.versions(serving).items()
+    won = outcome(winner)
+    assert (won["pushed_destination"], won["pushed_version"]) == (f"{serving}/{number}", str(number))
+    assert (version.path / "saved_model.pb").read_text() == winner.name
+    data = "variables/variables.data"
+    assert (version.path / data).read_bytes() == (winner / "infra/stamped_model" / data).read_bytes()
+    assert version.origin == str(winner / "Trainer/model/1")
+    assert (outcome(loser)["pushed"], "pushed_destination" in outcome(loser)) == (0, False)
+    assert f"version {number} has been pushed to {serving} since" in str(outcome(loser)["reason"])
+    assert {key.split("/")[1] for key in bucket.keys} == {str(number)}  # no claim, nothing staged
+    assert push(winner, serving, served_version=0)["pushed_version"] == str(number)  # it is served already
+    again = push(loser, serving, served_version=number)
+    assert int(str(again["pushed_version"])) == max(ModelDirectory.versions(serving)) > number
 
 
 def test_the_loser_wins_when_it_was_judged_against_the_winner(raced: tuple[Path, list[Path]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import ssl
@@ -25,6 +26,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import soundfile
 import trustme
 import yaml
 
@@ -124,12 +126,17 @@ class Edge:
 
 
 def publish(ca: trustme.CA, tls: Path, version: str, ends: datetime | None = None) -> None:
+    certificate = ca.issue_cert("localhost", not_after=ends)
+    chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+    swap(tls, version, chain, certificate.private_key_pem.bytes())
+
+
+def swap(tls: Path, version: str, chain: bytes, key: bytes) -> None:
     """As the kubelet does: a new directory, to which a link is swapped."""
     directory = tls / f"..{version}"
     directory.mkdir(parents=True)
-    certificate = ca.issue_cert("localhost", not_after=ends)
-    certificate.private_key_pem.write_to_path(str(directory / "tls.key"))
-    (directory / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    (directory / "tls.crt").write_bytes(chain)
+    (directory / "tls.key").write_bytes(key)
     (tls / "..new").symlink_to(directory.name)
     os.replace(tls / "..new", tls / "..data")
     for name in ("tls.key", "tls.crt"):
@@ -351,6 +358,27 @@ def test_a_renewed_certificate_is_taken_up_and_its_end_told(edge, ca):
     page = get(f"http://localhost:{edge.stats_port}/stats/prometheus")[1]
     ends = re.findall(r"^envoy_listener_ssl_certificate_expiration_unix_time_seconds\{.*\} (\d+)$", page, re.MULTILINE)
     assert ends == [str(int(datetime(2031, 2, 3, tzinfo=UTC).timestamp()))]
+
+
+@needs_envoy
+def test_the_readmes_own_certificate_lets_its_client_in(build, pods, mounted, free_ports, server, ca, tmp_path):
+    """README's `openssl` line, what the Secret would hold of it, and its `stemline separate`."""
+    text = (ROOT / "kubeflow/README.md").read_text()
+    (make,) = re.findall(r"^openssl .*$", text, re.MULTILINE)
+    subprocess.run(shlex.split(make), cwd=tmp_path, check=True, capture_output=True)
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, [16000, 2])
+    soundfile.write(tmp_path / "song.mp3", noise, 16000)
+    (separate,) = re.findall(r"^stemline separate .*$", text, re.MULTILINE)
+    objects = build(ROOT / "kubeflow/overlays/local-gpu")
+    with running_edge(objects, pods, mounted, free_ports(3), tmp_path / "edge", server[0], ca) as edge:
+        swap(edge.tls, "own", (tmp_path / "tls.crt").read_bytes(), (tmp_path / "tls.key").read_bytes())
+        address, ours = ("localhost", edge.port), (tmp_path / "tls.crt").read_text().strip()
+        wait_until(lambda: ssl.get_server_certificate(address).strip() == ours, "the certificate is served")
+        words = shlex.split(separate.replace("localhost:8443", f"localhost:{edge.port}"))
+        command = [str(Path(sys.executable).parent / words[0]), *words[1:]]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert {path.stem for path in (tmp_path / "out").rglob("*.wav")} == {"vocals", "accompaniment"}
 
 
 @needs_envoy

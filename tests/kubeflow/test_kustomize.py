@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 import shutil
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -208,22 +210,131 @@ def test_everything_is_in_the_namespace(objects):
     assert {item["metadata"].get("namespace") for item in inside} == {"stemline"}
 
 
-def test_pipelines_publish_where_the_servers_look(build):
-    """On one node: two namespaces, two claims, one directory."""
-    serving, pipelines = (build(ROOT / "kubeflow/overlays/local-gpu" / name) for name in (".", "pipelines"))
-    for item in pipelines:
-        kubernetes_validate.validate(item, KUBERNETES, strict=True)
-    places = set()
+def mispublished(serving, pipelines):
+    """What keeps pipelines of one node from publishing where its servers look: two namespaces, two claims, one directory."""
+    found, places = [], {}
     for objects, namespace in ((serving, "stemline"), (pipelines, "kubeflow")):
-        (volume,) = of_kind(objects, "PersistentVolume").values()
-        claim = of_kind(objects, "PersistentVolumeClaim")["stemline-models"]
-        assert claim["metadata"]["namespace"] == namespace
-        assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
-        assert claim["spec"]["storageClassName"] == volume["spec"]["storageClassName"]
-        assert claim["spec"]["accessModes"] == volume["spec"]["accessModes"]
-        assert volume["spec"]["claimRef"] == {"namespace": namespace, "name": "stemline-models"}
-        places.add(volume["spec"]["hostPath"]["path"])
-    assert len(places) == 1
+        volumes = of_kind(objects, "PersistentVolume")
+        for name, claim in of_kind(objects, "PersistentVolumeClaim").items():
+            volume = volumes.get(claim["spec"]["volumeName"])
+            if volume is None:
+                found.append(f"{namespace}/{name} names no volume")
+                continue
+            alike = all(claim["spec"][key] == volume["spec"][key] for key in ("storageClassName", "accessModes"))
+            if not alike or volume["spec"]["claimRef"] != {"namespace": namespace, "name": name}:
+                found.append(f"{namespace}/{name} does not get {volume['metadata']['name']}")
+            places.setdefault(name, set()).add(volume["spec"]["hostPath"]["path"])
+    if len(places["stemline-models"]) != 1:
+        found.append(f"models lie in {sorted(places['stemline-models'])}")
+    cluster, served = load("demo").cluster, base_path(serving)
+    (mounted,) = [one.mount_path for one in cluster.every.volumes if one.claim == "stemline-models"]
+    (mount,) = [
+        one["mountPath"]
+        for one in of_kind(serving, "Deployment")["stemline-serving"]["spec"]["template"]["spec"]["containers"][0][
+            "volumeMounts"
+        ]
+        if one["name"] == "models"
+    ]
+    if cluster.serving.removeprefix(mounted) != served.removeprefix(mount):
+        found.append(f"cluster.serving is {cluster.serving}, but {served} is served")
+    return found
+
+
+def base_path(objects):
+    """Where the servers of an overlay look for versions."""
+    (config,) = [
+        item["data"]["model.config"]
+        for item in objects
+        if item["kind"] == "ConfigMap" and "model.config" in item["data"]
+    ]
+    (path,) = re.findall(r'base_path: "(.*)"', config)
+    return path
+
+
+@pytest.fixture
+def one_node(build):
+    return [build(ROOT / "kubeflow/overlays/local-gpu" / name) for name in (".", "pipelines")]
+
+
+def test_pipelines_publish_where_the_servers_look(one_node):
+    for item in one_node[1]:
+        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+    assert mispublished(*one_node) == []
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "path", "value", "words"),
+    [
+        (
+            0,
+            "PersistentVolumeClaim",
+            ("spec", "volumeName"),
+            "stemline-model",
+            "stemline/stemline-models names no volume",
+        ),
+        (1, "PersistentVolume", ("spec", "claimRef", "namespace"), "music", "kubeflow/stemline-models does not get"),
+        (1, "PersistentVolume", ("spec", "hostPath", "path"), "/srv/models", "models lie in"),
+        (0, "ConfigMap", ("data", "model.config"), 'base_path: "/models/demo"', "but /models/demo is served"),
+    ],
+)
+def test_a_wrong_place_of_the_models_is_seen(one_node, planted, side, kind, path, value, words):
+    names = ("stemline-models", "stemline-models-pipelines")
+    (at,) = [
+        number
+        for number, item in enumerate(one_node[side])
+        if item["kind"] == kind and (item["metadata"]["name"] in names or "model.config" in item.get("data", {}))
+    ]
+    one_node[side] = list(one_node[side])
+    one_node[side][at] = planted(one_node[side][at], path, value)
+    (found,) = mispublished(*one_node)
+    assert words in found
+
+
+def test_what_a_profile_gets_is_what_kubeflow_gets(build):
+    """README's own lines, up to `kubectl apply`: of several users, each runs pipelines in a namespace of their own."""
+    lines = re.findall(
+        r"(kubectl kustomize (\S+) \| (sed '.*?')) \| kubectl apply -f -", (ROOT / "kubeflow/README.md").read_text()
+    )
+    assert {path for _, path, _ in lines} == {"kubeflow/overlays/local-gpu/pipelines", "kubeflow/training"}
+    for _, path, sed in lines:
+        objects = build(ROOT / path)
+        ended = subprocess.run(
+            shlex.split(sed), input=yaml.safe_dump_all(objects), capture_output=True, text=True, check=True
+        )
+        assert "kubeflow" not in ended.stdout
+        assert ended.stdout.count(": music\n") == yaml.safe_dump_all(objects).count(": kubeflow\n") >= len(objects)
+
+
+def test_one_gpu_is_shared_by_a_server_and_a_trainer(build):
+    """Keys as NVIDIA's device plugin 0.20.0 has them (its README, "With CUDA Time-Slicing")."""
+    (config,) = yaml.safe_load_all((ROOT / "kubeflow/overlays/local-gpu/time-slicing.yaml").read_text())
+    kubernetes_validate.validate(config, KUBERNETES, strict=True)
+    (profile,) = config["data"]
+    sharing = yaml.safe_load(config["data"][profile])
+    assert sharing == {
+        "version": "v1",
+        "sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 2}]}},
+    }
+    text = (ROOT / "kubeflow/README.md").read_text()
+    assert (
+        f"--set devicePlugin.config.name={config['metadata']['name']} --set devicePlugin.config.default={profile}"
+        in text
+    )
+    pod = of_kind(build(ROOT / "kubeflow/overlays/local-gpu"), "Deployment")["stemline-serving"]["spec"]["template"][
+        "spec"
+    ]
+    assert {"name": "TF_FORCE_GPU_ALLOW_GROWTH", "value": "true"} in pod["containers"][0]["env"]
+    assert "TF_FORCE_GPU_ALLOW_GROWTH=true" in (ROOT / "kubeflow/Dockerfile").read_text()
+
+
+def test_clients_come_in_by_the_edge_alone(objects, overlay):
+    types = {name: one["spec"].get("type", "ClusterIP") for name, one in of_kind(objects, "Service").items()}
+    outside = {"local-gpu": "NodePort", "gke": "LoadBalancer", "kserve": "ClusterIP"}
+    assert types.pop("stemline") == outside[overlay]
+    assert set(types.values()) == {"ClusterIP"}
+    if overlay == "local-gpu":
+        (port,) = of_kind(objects, "Service")["stemline"]["spec"]["ports"]
+        assert (port["nodePort"], port["targetPort"]) == (30443, "grpc-tls")
 
 
 def test_training_lets_the_pipelines_account_do_what_the_launcher_does_and_no_more(build):
@@ -379,12 +490,80 @@ def test_the_edge_wants_tls_a_deadline_and_requests_of_a_size(objects):
 # ---- the documentation
 
 
-def test_the_readme_names_what_is_there():
+# What `env/platform-agnostic` of Kubeflow Pipelines 2.17.0 has, as kustomize builds it.
+KUBEFLOW = {"deployment/ml-pipeline", "deployment/ml-pipeline-ui", "svc/ml-pipeline-ui:80"}
+
+
+def misnamed(text, build):
+    """Files, objects, ports, accounts and places that the README names and that are not there, in its order."""
+    overlays = {name: build(ROOT / "kubeflow/overlays" / name) for name in WORKLOADS}
+    walk = overlays["local-gpu"]
+    there = KUBEFLOW | {f"deployment/{name}" for name in of_kind(walk, "Deployment")}
+    for name, service in of_kind(walk, "Service").items():
+        there |= {f"svc/{name}:{port['port']}" for port in service["spec"]["ports"]}
+    edge = of_kind(walk, "Deployment")["stemline-edge"]["spec"]["template"]["spec"]
+    there |= {f"secret tls {one['secret']['secretName']}" for one in edge["volumes"] if "secret" in one}
+    there |= {f"ns/stemline/sa/{name}" for name in of_kind(walk, "ServiceAccount")}
+    account = load("demo").cluster
+    there |= {f"ns/{account.namespace}/sa/{account.service_account}"}
+    there |= {f"`{name}` | `{base_path(objects)}` | `{base_path(objects)}`" for name, objects in overlays.items()}
+    named = [found.replace(" ", ":") for found in re.findall(r"svc/\S+ \d+:\d+", text)]
+    named = [re.sub(r":\d+:", ":", found) for found in named]
+    named += re.findall(r"deployment/[a-z-]+", text)
+    named += re.findall(r"secret tls [a-z-]+", text)
+    named += re.findall(r"ns/[a-z]+/sa/[a-z-]+", text)
+    named += re.findall(r"^\| (`(?:local-gpu|gke|kserve)` \| `\S+` \| `\S+`)", text, re.MULTILINE)
+    files = re.findall(r"(?:--values|build -f|apply -f) (kubeflow/\S+?)`?[,\s]", text)
+    files += [f"{path}/kustomization.yaml" for path in re.findall(r"apply -k (kubeflow/\S+?)`?[,\s]", text)]
+    return [file for file in files if not (ROOT / file).is_file()] + [name for name in named if name not in there]
+
+
+def test_the_readme_names_what_is_there(build):
     text = (ROOT / "kubeflow/README.md").read_text()
-    applied = re.findall(r"kubectl apply -k (\S+?)`?[,\s]", text)
-    assert {"kubeflow/overlays/local-gpu", "kubeflow/overlays/local-gpu/pipelines", "kubeflow/training"} <= set(applied)
-    assert all((ROOT / path / "kustomization.yaml").is_file() for path in applied)
-    assert all((ROOT / path).is_file() for path in re.findall(r"(?:--values|build -f) (\S+)", text))
+    assert misnamed(text, build) == []
+    for path in re.findall(r"kubectl apply -k (kubeflow/\S+?)`?[,\s]", text):
+        assert build(ROOT / path)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "found"),
+    [
+        ("secret tls stemline-edge-tls", "secret tls stemline-tls", "secret tls stemline-tls"),
+        ("svc/stemline 8443:443", "svc/stemline 8443:8443", "svc/stemline:8443"),
+        ("deployment/stemline-edge", "deployment/edge", "deployment/edge"),
+        ("sa/stemline-serving", "sa/stemline-server", "ns/stemline/sa/stemline-server"),
+        ("ns/kubeflow/sa/pipeline-runner", "ns/kubeflow/sa/runner", "ns/kubeflow/sa/runner"),
+        (
+            "| `/models/stemline` | `/models/stemline` |",
+            "| `/models/stemline` | `/models` |",
+            "`local-gpu` | `/models/stemline` | `/models`",
+        ),
+        (
+            "-k kubeflow/overlays/local-gpu/pipelines",
+            "-k kubeflow/overlays/pipelines",
+            "kubeflow/overlays/pipelines/kustomization.yaml",
+        ),
+        ("--values kubeflow/prometheus-adapter.yaml", "--values kubeflow/adapter.yaml", "kubeflow/adapter.yaml"),
+    ],
+)
+def test_a_wrong_name_in_the_readme_is_seen(build, right, wrong, found):
+    text = (ROOT / "kubeflow/README.md").read_text()
+    assert right in text
+    assert found in misnamed(text.replace(right, wrong), build)
+
+
+@pytest.mark.parametrize("overlay", WORKLOADS)
+def test_images_are_pinned_as_the_readme_says(build, overlay, tmp_path):
+    (images,) = re.findall(r'```yaml title="images"\n(.*?)```', (ROOT / "kubeflow/README.md").read_text(), re.DOTALL)
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    shutil.copytree(ROOT / "kubeflow", tmp_path / "kubeflow")
+    shutil.copytree(ROOT / "serving/config", tmp_path / "serving/config")
+    file = tmp_path / "kubeflow/overlays" / overlay / "kustomization.yaml"
+    file.write_text(file.read_text() + images.replace("sha256:...", digest))
+    text = yaml.safe_dump_all(build(file.parent))
+    assert set(re.findall(r"image: (\S+)", text)) == {
+        f"{name}@{digest}" for name in ("tensorflow/serving", "envoyproxy/envoy")
+    }
 
 
 def test_the_readme_explains_every_alert(build):

@@ -37,15 +37,14 @@ def course(strategy: RetryStrategy | None, begun: float, lost: list[float], need
 
 
 def test_the_wait_doubles_from_attempt_to_attempt() -> None:
-    """`timeToWait = duration * factor^retry_number`, and "equal to duration for the first retry attempt"."""
-    strategy = RetryStrategy(limit=3, duration="60", factor=2.0, max_duration="")
-    ended = [Attempt(0.0, 10.0), Attempt(70.0, 80.0), Attempt(200.0, 210.0)]
-    assert [argo.after(strategy, ended[:n]) for n in (1, 2, 3)] == [
-        argo.Next(10.0 + 60.0, None),
-        argo.Next(80.0 + 120.0, None),
-        argo.Next(210.0 + 240.0, None),
+    """300 and 600 s: TestProcessNodeRetriesWithExponentialBackoff of workflow/controller/operator_test.go, v4.0.5."""
+    strategy = RetryStrategy(limit=2, duration="300", factor=2.0, max_duration="")
+    ended = [Attempt(0.0, 10.0), Attempt(310.0, 320.0)]
+    assert [argo.after(strategy, ended[:n]) for n in (1, 2)] == [
+        argo.Next(10.0 + 300.0, None),
+        argo.Next(320.0 + 600.0, None),
     ]
-    assert argo.after(strategy, [*ended, Attempt(450.0, 460.0)]) == "No more retries left"
+    assert argo.after(strategy, [*ended, Attempt(920.0, 930.0)]) == "No more retries left"
 
 
 def test_a_deleted_pod_is_not_tried_again(compiled) -> None:

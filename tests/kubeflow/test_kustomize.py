@@ -28,6 +28,9 @@ CUSTOM = {
     "PrometheusRule": "monitoring.coreos.com/v1",
     "InferenceService": "serving.kserve.io/v1beta1",
 }
+POD = ("spec", "template", "spec")
+# Secrets that the README's walk makes.
+MADE_BY_HAND = re.findall(r"create secret tls (\S+)", (ROOT / "kubeflow/README.md").read_text())
 WORKLOADS = {"local-gpu": "stemline-serving", "gke": "stemline-serving", "kserve": "stemline-predictor"}
 
 
@@ -187,12 +190,66 @@ def test_pods_mount_what_is_there(objects, pods):
             used |= {source["configMap"]["name"] for source in sources if "configMap" in source}
             if claim := volume.get("persistentVolumeClaim"):
                 assert claim["claimName"] in of_kind(objects, "PersistentVolumeClaim")
+            if secret := volume.get("secret"):
+                assert secret["secretName"] in MADE_BY_HAND
         mounts = [mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]]
         assert sorted(mounts) == sorted(volume["name"] for volume in spec["volumes"])
         assert spec["serviceAccountName"] in of_kind(objects, "ServiceAccount")
     assert config_maps == used | {"stemline-dashboard"}  # Grafana finds that one by its label
     assert all(re.fullmatch(r"stemline-(model|batching|monitoring|envoy)-[a-z0-9]{10}", name) for name in used)
     assert len(used) == 4
+
+
+def unmonitored(objects):
+    """Jobs that alerts look for and that no monitor makes: a target's job is the name of its Service."""
+    monitors = [one["spec"]["selector"]["matchLabels"] for one in of_kind(objects, "ServiceMonitor").values()]
+    services = of_kind(objects, "Service")
+    jobs = {
+        name for name, one in services.items() if any(selects(wanted, one["metadata"]["labels"]) for wanted in monitors)
+    }
+    return sorted(set(re.findall(r'job="([^"]*)"', str(of_kind(objects, "PrometheusRule")))) - jobs)
+
+
+def test_alerts_look_for_jobs_that_are_monitored(objects):
+    assert unmonitored(objects) == []
+
+
+def test_a_wrong_job_is_seen(build):
+    objects = copy.deepcopy(build(ROOT / "kubeflow/overlays/gke"))
+    for group in of_kind(objects, "PrometheusRule")["stemline"]["spec"]["groups"]:
+        for rule in group["rules"]:
+            rule["expr"] = rule["expr"].replace("stemline-edge-stats", "stemline-edge")
+    assert unmonitored(objects) == ["stemline-edge"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value", "check"),
+    [
+        ("Service", "stemline", ("spec", "ports", 0, "targetPort"), "https", "ports"),
+        ("ServiceMonitor", "stemline-edge", ("spec", "endpoints", 0, "port"), "metrics", "monitors"),
+        ("Deployment", "stemline-edge", (*POD, "volumes", 1, "secret", "secretName"), "stemline-tls", "mounts"),
+        (
+            "Deployment",
+            "stemline-serving",
+            (*POD, "volumes", 1, "persistentVolumeClaim", "claimName"),
+            "models",
+            "mounts",
+        ),
+        ("Deployment", "stemline-serving", (*POD, "serviceAccountName"), "stemline", "mounts"),
+    ],
+)
+def test_a_wrong_reference_is_named(build, planted, pods, kind, name, path, value, check):
+    checks = {
+        "ports": lambda objects: test_named_ports_are_ports_of_the_selected_pods(objects, pods),
+        "monitors": test_monitors_select_services_with_the_port,
+        "mounts": lambda objects: test_pods_mount_what_is_there(objects, pods),
+    }
+    objects = list(build(ROOT / "kubeflow/overlays/local-gpu"))
+    (at,) = [number for number, item in enumerate(objects) if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    checks[check](objects)
+    objects[at] = planted(objects[at], path, value)
+    with pytest.raises(AssertionError, match=f"'{value}'"):
+        checks[check](objects)
 
 
 def test_another_config_is_another_name(build, tmp_path):

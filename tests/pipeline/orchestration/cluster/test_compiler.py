@@ -19,6 +19,7 @@ from pipeline.components import graph
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.config import from_json, load, to_json
 from pipeline.orchestration.cluster import compiler, executor, package
+from pipeline.orchestration.cluster.workers import jobset
 
 TASKS = {
     *("StemsExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "AnomalyGate", "Trainer"),
@@ -74,14 +75,15 @@ def test_what_kubeflow_makes_of_it_is_named_as_the_alerts_look_for_it(documents)
     recurring = re.sub("[^a-z0-9-]+", "", f"{name} 0123456789ab".lower())[:25]
     rules = yaml.safe_load((Path(__file__).parents[4] / "kubeflow/base/monitoring/rules.yaml").read_text())
     text = json.dumps(rules)
-    for label, found in (
-        ("run", f"{name}-x7k2p"),
-        ("recurring_run", f"{recurring}x7k2p"),
-        ("pod", f"{name}-x7k2p-impl"),
-    ):
-        patterns = set(re.findall(rf'[{{ ]{label}=~\\"(.*?)\\"', text))
-        assert len(patterns) == 1
-        assert all(re.fullmatch(pattern, found) for pattern in patterns)
+    worker = jobset.addresses(jobset.name("demo-0123456789abcdef"), 2)[1].partition(".")[0]
+    named = {
+        "run": [f"{name}-x7k2p"],
+        "recurring_run": [f"{recurring}x7k2p"],
+        "pod": [f"{name}-x7k2p-system-container-impl-1234", f"{worker}-abcde"],
+    }
+    for label, found in named.items():
+        [pattern] = set(re.findall(rf'[{{ ]{label}=~\\"(.*?)\\"', text))
+        assert all(re.fullmatch(pattern, one) for one in found), label
 
 
 def test_no_resolver_no_cache_and_nothing_of_the_configuration_but_one_parameter(documents, spec) -> None:

@@ -1,8 +1,8 @@
 """When Argo Workflows tries a task again: its `processNodeRetries` (workflow/controller/operator.go) as a pure function.
 
-The same in what is here at v3.4.17, v3.5.14, v3.6.7, v3.7.3 and v4.0.5, which Kubeflow Pipelines 2.3 to 2.17 bring. Kubeflow sets
-no retryPolicy, and the default is OnFailure: a container that ended with an error is tried again, a pod that was deleted
-(by a drained node, by a person) is not.
+The same in what is here at v3.4.17, v3.5.14, v3.6.7, v3.7.3 and v4.0.5, which Kubeflow Pipelines 2.3 to 2.17 bring. By OnFailure,
+which is Argo's default, a container that ended with an error is tried again and a pod that was deleted (by a drained node, by a
+person) is not; by OnError it is the other way round.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class RetryStrategy:
     duration: str
     factor: float
     max_duration: str
+    policy: Literal["OnFailure", "OnError"] = "OnFailure"
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,10 @@ def after(strategy: RetryStrategy | None, attempts: Sequence[Attempt]) -> Next |
     begins = last.finished + wait
     if deadline is not None and begins > deadline:
         return "Backoff would exceed max duration limit"
-    if last.phase == "Error":
+    if last.phase == "Error" and strategy.policy == "OnFailure":
         return "the pod was deleted, and a retryPolicy of OnFailure is for failures only"
+    if last.phase == "Failed" and strategy.policy == "OnError":
+        return "the container failed, and a retryPolicy of OnError is for lost pods only"
     if len(attempts) > strategy.limit:
         return "No more retries left"
     return Next(begins, deadline)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.orchestration.cluster import argo
 
@@ -27,7 +27,9 @@ class Version:
     that is no other execution's. logs: whether the task gets an output for what it prints; logs_by_attempt: one an attempt.
     task_root: whether the output file lies beside the artifacts, and outputs have names. no_max_duration: what Argo is told
     where a retry policy has none. strict: whether a platform spec with fields that it does not know stops the driver.
-    by_prefix: whether artifacts are fetched whose names only begin alike. deadline: whether a run can have one.
+    by_prefix: whether artifacts are fetched whose names only begin alike. deadline: whether a run can have one. retry_policy:
+    of Argo; the compiler sets none, and from 2.17 on the controller's ConfigMap has one, which Argo merges into every template
+    (manifests/kustomize/third-party/argo/base, kubeflow/pipelines#13485; `mergedTemplateDefaultsInto` of Argo v4.0.5).
     """
 
     name: str
@@ -40,6 +42,7 @@ class Version:
     strict: bool = False
     by_prefix: bool = True
     deadline: bool = False
+    retry_policy: Literal["OnFailure", "OnError"] = "OnFailure"
 
 
 VERSIONS = {
@@ -51,7 +54,7 @@ VERSIONS = {
         Version("2.14"),
         Version("2.15", task_root=True),
         Version("2.16", task_root=True, logs_by_attempt=True),
-        Version("2.17", task_root=True, logs_by_attempt=True, by_prefix=False, deadline=True),
+        Version("2.17", task_root=True, logs_by_attempt=True, by_prefix=False, deadline=True, retry_policy="OnError"),
     )
 }
 NEWEST = VERSIONS["2.17"]
@@ -162,6 +165,7 @@ def retry_strategy(version: Version, task: Mapping[str, Any]) -> argo.RetryStrat
         duration=policy.get("backoffDuration", "0").removesuffix("s"),
         factor=policy.get("backoffFactor", 0),
         max_duration=policy.get("backoffMaxDuration", version.no_max_duration).removesuffix("s"),
+        policy=version.retry_policy,
     )
 
 

@@ -15,9 +15,13 @@ HOUR_IN_ALL = RetryStrategy(limit=2, duration="60", factor=2.0, max_duration="36
 
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, RetryStrategy | None]:
-    """What 2.17 tells Argo of the tasks of the demo."""
+    """What 2.16 tells Argo of the tasks of the demo."""
+    return strategies("2.16")
+
+
+def strategies(version: str) -> dict[str, RetryStrategy | None]:
     tasks = compiler.compile(load("demo"))[0]["root"]["dag"]["tasks"]
-    return {name: kfp_versions.retry_strategy(kfp_versions.NEWEST, task) for name, task in tasks.items()}
+    return {name: kfp_versions.retry_strategy(kfp_versions.VERSIONS[version], task) for name, task in tasks.items()}
 
 
 def course(strategy: RetryStrategy | None, begun: float, lost: list[float], needed: float) -> str | float:
@@ -54,6 +58,16 @@ def test_a_deleted_pod_is_not_tried_again(compiled) -> None:
     assert said.startswith("the pod was deleted")
 
 
+def test_from_2_17_on_a_deleted_pod_is_tried_again_and_a_failed_container_is_not() -> None:
+    """workflowDefaults.templateDefaults of manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml at
+    2.17.0, which Argo v4.0.5 merges below what a template says itself (`mergedTemplateDefaultsInto`)."""
+    trainer = strategies("2.17")["Trainer"]
+    assert argo.after(trainer, [Attempt(0.0, 60.0, "Error")]) == argo.Next(120.0, 2592000.0)
+    said = argo.after(trainer, [Attempt(0.0, 60.0)])
+    assert isinstance(said, str)
+    assert said.startswith("the container failed")
+
+
 # First attempt begun, lost after, needed -> done, or why not: an hour for all attempts together, as kfp's set_retry has it
 # where nothing else is said (kubeflow/pipelines#14245), and the policy that is compiled.
 TABLE = [
@@ -85,7 +99,8 @@ def test_a_policy_without_a_maximum_is_none_from_2_14_on(name: str, left_out) ->
     """addParameterDefault of backend/src/v2/compiler/argocompiler/container.go: "0" for what a policy leaves out."""
     version = kfp_versions.VERSIONS[name]
     task = {"retryPolicy": {"maxRetryCount": 2, "backoffDuration": "60s", "backoffFactor": 2.0}}
-    assert argo.after(kfp_versions.retry_strategy(version, task), [Attempt(0.0, 1.0)]) == left_out
+    lost = Attempt(0.0, 1.0, "Error" if version.retry_policy == "OnError" else "Failed")
+    assert argo.after(kfp_versions.retry_strategy(version, task), [lost]) == left_out
 
 
 def test_every_task_is_tried_twice_more_but_a_refusal_is_final(compiled) -> None:

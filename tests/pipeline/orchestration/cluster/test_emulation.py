@@ -254,7 +254,7 @@ def test_tasks_run_in_order_and_hand_on_what_they_made(version: Version, tmp_pat
 def test_the_command_tells_of_every_task(tmp_path: Path, failures: int, retries: int, code: int) -> None:
     file = small_graph(tmp_path / "graph.yaml", failures, retries)
     program = Path(sys.executable).with_name("stemline")
-    command = [program, "kubeflow", "emulate", "--pipeline", file, "--workdir", tmp_path / "here"]
+    command = [program, "kubeflow", "emulate", "--kfp", "2.16", "--pipeline", file, "--workdir", tmp_path / "here"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("Traceback")) == (code, 0), done.stderr
     said = done.stdout + done.stderr
@@ -272,23 +272,23 @@ def test_a_version_that_nobody_knows_is_named_with_those_that_are(tmp_path: Path
 
 def test_a_failed_task_is_tried_as_often_as_the_file_says(tmp_path: Path) -> None:
     file = small_graph(tmp_path / "graph.yaml", failures=2, retries=2)
-    emulate.run(file, load("demo"), tmp_path, Path(sys.executable))
+    emulate.run(file, load("demo"), tmp_path, Path(sys.executable), version=kfp_versions.VERSIONS["2.16"])
     file = small_graph(tmp_path / "graph.yaml", failures=2, retries=1)
     with pytest.raises(
         emulate.TaskError, match=r"task Producer failed 2 times \(No more retries left\), see .*log\.txt: not yet"
     ):
-        emulate.run(file, load("demo"), tmp_path, Path(sys.executable))
+        emulate.run(file, load("demo"), tmp_path, Path(sys.executable), version=kfp_versions.VERSIONS["2.16"])
 
 
 def test_a_task_that_is_killed_has_failed(tmp_path: Path) -> None:
     file = small_graph(tmp_path / "graph.yaml", failures=9, retries=1)
     with pytest.raises(emulate.TaskError, match=r"task Producer failed 2 times .*: signal 9, after: not yet"):
-        emulate.run(file, load("demo"), tmp_path, Path(sys.executable))
+        emulate.run(file, load("demo"), tmp_path, Path(sys.executable), version=kfp_versions.VERSIONS["2.16"])
 
 
 def test_every_attempt_has_logs_of_its_own_where_the_version_says_so(tmp_path: Path) -> None:
     file = small_graph(tmp_path / "graph.yaml", failures=1, retries=1)
-    for name, ends in (("2.5", ["executor-logs", "executor-logs"]), ("2.17", ["executor-logs-0", "executor-logs-1"])):
+    for name, ends in (("2.5", ["executor-logs", "executor-logs"]), ("2.16", ["executor-logs-0", "executor-logs-1"])):
         graph = small_graph(file, failures=1, retries=1)
         run = emulate.run(graph, load("demo"), tmp_path, Path(sys.executable), version=kfp_versions.VERSIONS[name])
         told = [(run.directory / f"Producer/pod-{n}/log.txt").read_text().splitlines()[0] for n in (0, 1)]
@@ -302,8 +302,9 @@ def test_every_attempt_has_logs_of_its_own_where_the_version_says_so(tmp_path: P
     [
         ("2.3", {}, "it is not tried again"),
         ("2.4", {}, ""),
-        ("2.17", {}, ""),
-        ("2.17", {"backoffMaxDuration": "30s"}, "Backoff would exceed max duration limit"),
+        ("2.16", {}, ""),
+        ("2.17", {}, "the container failed, and a retryPolicy of OnError is for lost pods only"),
+        ("2.16", {"backoffMaxDuration": "30s"}, "Backoff would exceed max duration limit"),
     ],
 )
 def test_a_version_tries_again_as_its_own_argo_does(name: str, policy: dict, words: str, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from pipeline.common import files
 from pipeline.components import graph
 from pipeline.config.cluster import TaskConfig, kubernetes_name
-from pipeline.config.config import Config, to_json
-from pipeline.orchestration.cluster import executor
+from pipeline.config.config import Config
+from pipeline.orchestration.cluster import executor, package
 from pipeline.orchestration.cluster.package import CONFIG, NODE
 
 Platform = Literal["kfp", "vertex"]
@@ -50,7 +50,7 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
     """
     _check_platform(config, platform)
     spec = _specification(config, platform)
-    spec["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"] = to_json(config)
+    spec["root"]["inputDefinitions"]["parameters"][CONFIG]["defaultValue"] = package.as_parameter(config)
     for name, task in spec["root"]["dag"]["tasks"].items():
         if container := spec["deploymentSpec"]["executors"][_label(spec, name)].get("container"):
             container.update(_COMMAND)

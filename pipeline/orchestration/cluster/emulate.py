@@ -15,6 +15,8 @@ import graphlib
 import itertools
 import json
 import os
+import re
+import shutil
 import subprocess
 import time
 import uuid
@@ -137,6 +139,8 @@ class _Emulation:
             why = pod.run([*container["command"], *container["args"]], container, attempt, self.python, left)
             if not why:
                 self.done[name] = pod.record(attempt, self._numbers)
+            pod.clear()
+            if not why:
                 return
             attempts.append(argo.Attempt(upcoming.begins, upcoming.begins + time.monotonic() - began))
             upcoming = argo.after(strategy, attempts)
@@ -169,7 +173,7 @@ class _Pod:
             self._fetch(artifact["uri"])
         for [artifact] in (each["artifacts"] for each in given["outputs"]["artifacts"].values()):
             self._path(kfp_versions.local_path(artifact["uri"])).parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(given)
+        text = _expanded(json.dumps(given), {"KFP_POD_NAME": self.root.name})
         command = [_placeholders(word.replace(_EXECUTOR_INPUT, text), given) for word in words]
         # The environment's own programs come first, as in the image.
         environment = {**os.environ, "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
@@ -201,6 +205,12 @@ class _Pod:
             artifacts[key] = kfp_versions.recorded(key, artifact, about, next(numbers))
         return artifacts
 
+    def clear(self) -> None:
+        """Leaves nothing but the log: a pod takes what it has copied with it."""
+        for path in self.root.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+
     def _path(self, path: str) -> Path:
         return self.root / path.lstrip("/")
 
@@ -213,6 +223,11 @@ class _Pod:
             for each in source.parent.iterdir():
                 if each.name.startswith(source.name):
                     _copy(each, target.parent / each.name)
+
+
+def _expanded(text: str, environment: Mapping[str, str]) -> str:
+    """A word of a container's command as Kubernetes passes it on (third_party/forked/golang/expansion/expand.go, v1.31)."""
+    return re.sub(r"\$(?:(\$)|\(([^)]*)\))", lambda found: found[1] or environment.get(found[2], found[0]), text)
 
 
 def _placeholders(word: str, given: Mapping[str, Any]) -> str:

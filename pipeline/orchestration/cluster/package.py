@@ -80,8 +80,14 @@ def sent(config: Config) -> Config:
 
 
 def parameters(config: Config) -> dict[str, str]:
-    """Of a run with this configuration."""
-    return {CONFIG: to_json(sent(config))}
+    """Of a run with this configuration; see `as_parameter`."""
+    return {CONFIG: as_parameter(sent(config))}
+
+
+def as_parameter(config: Config) -> str:
+    """A configuration as JSON that reaches a task as it is: on the way Kubernetes makes `$` of `$$` and looks up `$(NAME)` in
+    commands, and Argo and Kubeflow's launcher look up what stands in `{{ }}`."""
+    return to_json(config).replace("$", r"\u0024").replace("{{", r"{\u007b")
 
 
 def fingerprint(documents: list[dict[str, Any]], config: Config) -> str:

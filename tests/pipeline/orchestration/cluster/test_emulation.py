@@ -14,7 +14,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
-from pipeline.config.config import Config, load, to_json
+from pipeline.config.config import Config, from_json, load, to_json
 from pipeline.data import catalogue
 from pipeline.orchestration.cluster import emulate, kfp_versions, package
 from pipeline.orchestration.cluster.kfp_versions import Version
@@ -180,6 +180,7 @@ if len(count.read_text()) <= fail:
     print("not yet")
     os.kill(os.getpid(), 9) if fail > 8 else sys.exit(1)
 config = json.loads(given["inputs"]["parameterValues"]["config"])
+print(eval(sys.argv[4]))
 artifact["metadata"] = {"name": config["name"], "workers": config["cluster"]["workers"], "yes": True, "all": [1]}
 file = pod / given["outputs"]["outputFile"].lstrip("/")
 file.parent.mkdir(parents=True, exist_ok=True)
@@ -196,8 +197,8 @@ print(json.dumps(given))
 """
 
 
-def small_graph(path: Path, failures: int, retries: int, **policy: str) -> Path:
-    """Two tasks, the first of which fails so many times before it succeeds."""
+def small_graph(path: Path, failures: int, retries: int, says: str = "''", **policy: str) -> Path:
+    """Two tasks, the first of which fails so many times before it succeeds, and says a part of its configuration."""
     model = {"artifacts": {"model": {"artifactType": {"schemaTitle": "tfx.Model"}}}}
     config = {"componentInputParameter": "config"}
     producer = {
@@ -215,7 +216,7 @@ def small_graph(path: Path, failures: int, retries: int, **policy: str) -> Path:
     }
     count = str(path.parent / f"count-{uuid.uuid4().hex}")
     commands = {
-        "Producer": {"command": ["python", "-c", PRODUCER], "args": ["{{$}}", str(failures), count]},
+        "Producer": {"command": ["python", "-c", PRODUCER], "args": ["{{$}}", str(failures), count, says]},
         "Consumer": {"command": ["python", "-c", CONSUMER], "args": ["{{$}}", "{{$.inputs.artifacts['model'].path}}"]},
     }
     default = {"parameters": {"config": {"parameterType": "STRING", "defaultValue": to_json(load("demo"))}}}
@@ -241,6 +242,7 @@ def test_tasks_run_in_order_and_hand_on_what_they_made(version: Version, tmp_pat
     told = {"name": "demo", "workers": 1, "yes": 1.0, "all": {"list": [1]}}
     assert told.items() <= run.metadata("Producer", "model").items()
     assert run.metadata("Producer", "model")["display_name"] == "model"
+    assert [path.name for path in (run.directory / "Consumer/pod-0").iterdir()] == ["log.txt"]
     given = json.loads((run.directory / "Consumer/pod-0/log.txt").read_text().splitlines()[-1])
     [model] = given["inputs"]["artifacts"]["model"]["artifacts"]
     assert (model["name"].isdecimal(), model["type"]) == (True, {"instanceSchema": ""})
@@ -248,6 +250,21 @@ def test_tasks_run_in_order_and_hand_on_what_they_made(version: Version, tmp_pat
     local = given["outputs"]["outputFile"]
     assert local.startswith("/minio/mlpipeline/v2/artifacts/small/") == version.task_root
     assert (local == "/tmp/kfp_outputs/output_metadata.json") != version.task_root
+
+
+@pytest.mark.parametrize(
+    "words", ["a$$b", "$(KFP_POD_NAME)", "$(nothing)", "{{$.inputs.parameters['node']}}", "{{x}}", "{{{$", "{{$}}"]
+)
+def test_what_a_configuration_says_reaches_the_task_as_it_is(words: str, tmp_path: Path) -> None:
+    """Kubernetes, Argo and the launcher all look for names to put values in the place of."""
+    config = load("demo", ["data.format=folder", "data.options={}", f"data.path={json.dumps(f'{tmp_path}/{words}')}"])
+    told = package.parameters(config)["config"]
+    assert "$" not in told
+    assert "{{" not in told
+    assert from_json(told).data.path == f"{tmp_path}/{words}"
+    file = small_graph(tmp_path / "graph.yaml", failures=0, retries=0, says="config['data']['path']")
+    run = emulate.run(file, config, tmp_path, Path(sys.executable))
+    assert (run.directory / "Producer/pod-0/log.txt").read_text().splitlines()[-1] == f"{tmp_path}/{words}"
 
 
 @pytest.mark.parametrize(("failures", "retries", "code"), [(1, 1, 0), (1, 0, 1)])

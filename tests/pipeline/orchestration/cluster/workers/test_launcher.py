@@ -247,7 +247,7 @@ def test_workers_that_do_not_all_run_are_given_up(quick, fn_args, config, job, s
         ValueError, match=r"^the 2 workers of JobSet train-demo-\w+ did not all run within cluster.wait_hours"
     ):
         launcher.run_fn(fn_args)
-    assert time.monotonic() - stopped[0] >= 1
+    assert time.monotonic() - stopped[0] >= 0.8  # it had seen them run a moment before
     assert time.monotonic() - began >= 3
     assert quick.jobs == {}
     assert not job.root.exists()

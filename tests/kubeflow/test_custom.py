@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -128,3 +129,91 @@ def test_a_planted_mistake_is_caught(build, planted, kserve, kind, path, value, 
     right = next(item for item in objects if item["kind"] == kind)
     [found] = misfits(planted(right, path, value), kserve)
     assert re.search(words, found)
+
+
+# ---- kube-state-metrics, of which no models are to be had: its configuration as pkg/customresourcestate of 2.20.0 decodes it
+# (config.go, config_metrics_types.go).
+
+LABELLED = {"commonLabels", "labelsFromPath", "errorLogV"}
+RESOURCE = {"groupVersionKind", "metricNamePrefix", "resourcePlural", "metrics"} | LABELLED
+METRIC = {"name", "help", "each"} | LABELLED
+TYPES = {
+    "Gauge": {"path", "labelsFromPath", "labelFromKey", "valueFrom", "nilIsZero"},
+    "StateSet": {"path", "labelsFromPath", "list", "labelName", "valueFrom"},
+    "Info": {"path", "labelsFromPath", "labelFromKey"},
+}
+# What is read, by the objects' own types: pkg/apis/workflow/v1alpha1/workflow_types.go of Argo Workflows 4.0.5 and
+# backend/src/crd/pkg/apis/scheduledworkflow/v1beta1/types.go of Kubeflow Pipelines 2.17.0; the plurals are their CRDs'.
+FIELDS = {
+    ("argoproj.io", "v1alpha1", "Workflow", "workflows"): {
+        "metadata.creationTimestamp",
+        "status.phase",
+        "status.nodes",
+        "status.nodes.displayName",
+        "status.nodes.phase",
+    },
+    ("kubeflow.org", "v1beta1", "ScheduledWorkflow", "scheduledworkflows"): {
+        "spec.enabled",
+        "status.trigger.nextTriggeredTime",
+    },
+}
+
+
+def state_values() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "kubeflow/kube-prometheus-stack.yaml").read_text())["kube-state-metrics"]
+
+
+def state_misfits(values: dict[str, Any]) -> list[str]:
+    """What is wrong with the part of kube-state-metrics: its keys, what it reads, and its rights."""
+    config, found = values["customResourceState"]["config"], []
+    allowed = {(*rule["apiGroups"], *rule["resources"]) for rule in values["rbac"]["extraRules"]}
+    for resource in config["spec"]["resources"]:
+        place = resource["groupVersionKind"]
+        kind = (place["group"], place["version"], place["kind"])
+        fields = {(*known[:3],): (known[3], names) for known, names in FIELDS.items()}
+        if kind not in fields:
+            found.append(f"no such kind: {kind}")
+            continue
+        plural, legal = fields[kind]
+        if (place["group"], plural) not in allowed:
+            found.append(f"{plural} cannot be listed")
+        found += [f"no key of a resource: {key}" for key in sorted(resource.keys() - RESOURCE)]
+        for metric in resource["metrics"]:
+            name, each = metric["name"], metric["each"]
+            own = each["type"][0].lower() + each["type"][1:]
+            found += [f"{name}: no key of a metric: {key}" for key in sorted(metric.keys() - METRIC)]
+            if each["type"] not in TYPES or set(each) != {"type", own}:
+                found.append(f"{name} is of no type: {sorted(each)}")
+                continue
+            found += [f"{name}: no key of a {own}: {key}" for key in sorted(each[own].keys() - TYPES[each["type"]])]
+            paths = [
+                each[own]["path"],
+                *[each[own]["path"] + more for more in each[own].get("labelsFromPath", {}).values()],
+            ]
+            found += [f"{name} reads {'.'.join(path)}" for path in paths if ".".join(path) not in legal]
+    return found
+
+
+def test_kube_state_metrics_is_told_what_it_understands() -> None:
+    values = state_values()
+    assert values["customResourceState"]["enabled"] is True  # of the chart kube-state-metrics 8.4.0
+    assert values["customResourceState"]["config"]["kind"] == "CustomResourceStateMetrics"
+    assert all(set(rule["verbs"]) == {"list", "watch"} for rule in values["rbac"]["extraRules"])
+    assert state_misfits(values) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("rbac", "extraRules", 0, "resources"), ["workflow"], "workflows cannot be listed"),
+        (("groupVersionKind", "kind"), "WorkFlow", "no such kind: ('argoproj.io', 'v1alpha1', 'WorkFlow')"),
+        (("labelFromPath",), {}, "no key of a resource: labelFromPath"),
+        (("metrics", 0, "type"), "Gauge", "run_created_timestamp_seconds: no key of a metric: type"),
+        (("metrics", 1, "each", "type"), "Gauge", "run_phase is of no type"),
+        (("metrics", 1, "each", "stateSet", "labelFromKey"), "a", "run_phase: no key of a stateSet: labelFromKey"),
+        (("metrics", 2, "each", "info", "labelsFromPath", "task"), ["name"], "run_node_info reads status.nodes.name"),
+    ],
+)
+def test_a_planted_mistake_in_it_is_caught(planted, path, value, words) -> None:
+    place = path if path[0] == "rbac" else ("customResourceState", "config", "spec", "resources", 0, *path)
+    assert any(found.startswith(words) for found in state_misfits(planted(state_values(), place, value)))

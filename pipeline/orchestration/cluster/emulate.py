@@ -199,9 +199,11 @@ class _Pod:
         artifacts = {}
         for key, listed in given["outputs"]["artifacts"].items():
             [artifact] = listed["artifacts"]
-            source = self.log if key == kfp_versions.LOGS else self._path(kfp_versions.local_path(artifact["uri"]))
-            _copy(source, _stored(artifact["uri"], self.run_directory))
             [about] = told.get(key, {}).get("artifacts", [{}])
+            told_path = about.get("customPath") if self.version.task_root else None
+            path = told_path or kfp_versions.local_path(artifact["uri"])
+            source = self.log if key == kfp_versions.LOGS else self._path(path)
+            _copy(source, _stored(artifact["uri"], self.run_directory))
             artifacts[key] = kfp_versions.recorded(key, artifact, about, next(numbers))
         return artifacts
 

@@ -25,7 +25,8 @@ class Version:
 
     name: as in `--kfp`. retries: whether a task is tried again at all. salted: whether the place of an artifact has a part
     that is no other execution's. logs: whether the task gets an output for what it prints; logs_by_attempt: one an attempt.
-    task_root: whether the output file lies beside the artifacts, and outputs have names. no_max_duration: what Argo is told
+    task_root: whether the output file lies beside the artifacts, outputs have names, and a task may
+    tell another path of one. no_max_duration: what Argo is told
     where a retry policy has none. strict: whether a platform spec with fields that it does not know stops the driver.
     by_prefix: whether artifacts are fetched whose names only begin alike. deadline: whether a run can have one. retry_policy:
     of Argo; the compiler sets none, and from 2.17 on the controller's ConfigMap has one, which Argo merges into every template

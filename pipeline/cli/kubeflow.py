@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from enum import StrEnum
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +104,7 @@ def submit(
     """Run the pipeline once."""
     config = _config(recipe, set)
     cluster = _cluster(host, config)
+    _note_unserved(config)
     with _submission(config, pipeline) as submission:
         run = cluster.submit(submission)
         typer.echo(f"submitted {submission.name!r}: {cluster.host.rstrip('/')}/#/runs/details/{run}")
@@ -130,6 +133,7 @@ def schedule(
     cluster = _cluster(host, config)
     from pipeline.orchestration.cluster import schedule
 
+    _note_unserved(config)
     with _submission(config, pipeline) as submission:
         outcome = schedule.apply(cluster, submission, pause)
     for change in outcome.changes or ("nothing changed",):
@@ -171,6 +175,18 @@ def _cluster(host: str | None, config: Config) -> Cluster:
 
     place = dataclasses.replace(config.cluster, host=host) if host else config.cluster
     return Cluster(place.host, place.namespace, place.login())
+
+
+def _note_unserved(config: Config) -> None:
+    """Says so where versions go to a volume and the servers of kubeflow/base look elsewhere, as is right for a teacher's."""
+    text = resources.files("serving").joinpath("config/model.config").read_text()
+    [read] = re.findall(r'base_path: "(.*)"', text)
+    if config.cluster.serving.startswith("/") and config.cluster.serving.rstrip("/") != read:
+        typer.echo(
+            f"note: the servers of kubeflow/base read {read}; versions in cluster.serving, {config.cluster.serving}, are "
+            "served only where a model.config names that",
+            err=True,
+        )
 
 
 @contextlib.contextmanager

@@ -63,6 +63,10 @@ def test_the_commands_of_the_page_run_in_its_order(kubeflow, stemline, tmp_path,
         given = [word.replace("data.path=...", "data.path=/models/stems") for word in words]
         code, said = stemline(*given, *here)
         assert code == 0, (words, said)
+        # Where versions go that no server of the overlays reads, the command says so: the teacher's.
+        assert ("note: the servers of kubeflow/base read /models/stemline" in said) == (
+            "cluster.serving=/models/teachers" in words
+        )
     assert len(kubeflow.recurring) == 1
 
 

@@ -79,10 +79,22 @@ class Bucket:
     environment: Mapping[str, str]
 
     @property
+    def name(self) -> str:
+        return self.url.removeprefix("s3://")
+
+    @property
     def keys(self) -> list[str]:
         """All objects, sorted."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.url.removeprefix("s3://"))
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
+
+    def upload(self, directory: Path, prefix: str) -> str:
+        """Puts every file below a directory under a prefix, or with an empty one into the root; returns where they are."""
+        place = f"{self.url}/{prefix}".rstrip("/")
+        for file in (path for path in directory.rglob("*") if path.is_file()):
+            key = f"{place}/{file.relative_to(directory)}".removeprefix(f"{self.url}/")
+            self.client.put_object(Bucket=self.name, Key=key, Body=file.read_bytes())
+        return place
 
 
 @pytest.fixture(scope="session")

@@ -375,9 +375,10 @@ def main() -> None:
 
 def _config(recipe: str, data: str | None, format: str | None, set: list[str] | None, bad: int | None) -> Config:
     """The recipe with the options that have a flag of their own, then with every --set."""
+    from models import storage
     from pipeline.config.config import load
 
-    flags = {"data.path": os.path.abspath(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
+    flags = {"data.path": storage.absolute(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     if format is not None and format != load(recipe).data.format:
         given.append("data.options={}")  # those of the recipe are of its own format

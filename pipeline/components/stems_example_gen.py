@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.utils import proto_utils
 
-from models import code_identity
+from models import code_identity, storage
 from pipeline.config.config import DataConfig
 from pipeline.data import datasets, ingest, spans
+from pipeline.data.datasets import files
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.spans import Span
 
@@ -78,19 +79,31 @@ def input_fingerprint(found: Sequence[Span]) -> str:
 
 
 def files_fingerprint(path: str) -> str:
-    """SHA-256 of name, size and time of change (ns) of every file below a directory.
+    """SHA-256 of name, size and time of change (ns; of an object in S3 whole seconds) of every file below a directory.
 
     Raises:
       ValueError: there is no such directory.
+      OSError: a bucket cannot be listed.
     """
-    if not os.path.isdir(path):
+    if not files.is_directory(storage.path(path)):
         raise ValueError(f"data.path {path} is not a directory.")
     digest = hashlib.sha256()
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names]
-    for file in sorted(files):
-        status = os.stat(file)
-        digest.update(f"{os.path.relpath(file, path)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    found = (
+        ((str(file), state.size, state.modified_ns) for file, state in storage.walk(path))
+        if storage.is_remote(path)
+        else _on_this_machine(path)
+    )
+    for name, size, modified_ns in sorted(found):
+        digest.update(f"{os.path.relpath(name, path)}\0{size}\0{modified_ns}\0".encode())
     return digest.hexdigest()
+
+
+def _on_this_machine(path: str) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of all files below a directory."""
+    for folder, _, names in os.walk(path, followlinks=True):
+        for name in names:
+            status = os.stat(file := os.path.join(folder, name))
+            yield file, status.st_size, status.st_mtime_ns
 
 
 def code_fingerprint() -> str:
@@ -184,7 +197,7 @@ def _spans(data: DataConfig, exec_properties: Mapping[str, Any]) -> list[Span]:
     if data.path is None or not spans.is_pattern(data.path) or spans.is_pattern(pattern):
         return spans.of(data, _last(exec_properties))
     base = exec_properties[specs.INPUT_BASE_KEY]
-    return [spans.at(os.path.abspath(data.path), os.path.join(base, line)) for line in pattern.splitlines()]
+    return [spans.at(storage.absolute(data.path), os.path.join(base, line)) for line in pattern.splitlines()]
 
 
 def _input_config(exec_properties: Mapping[str, Any]) -> example_gen_pb2.Input:
@@ -255,6 +268,8 @@ def _base_and_pattern(path: str | None) -> tuple[str, str]:
     """A path split before its first component with a placeholder; the pattern of a path without any is `.`."""
     if path is None:
         return _NO_FILES, "."
-    parts = Path(os.path.abspath(path)).parts
+    whole = storage.absolute(path)
+    scheme = next(filter(whole.startswith, storage.SCHEMES), "")
+    parts = Path(whole.removeprefix(scheme)).parts
     first = next((index for index, part in enumerate(parts) if "{" in part), len(parts))
-    return str(Path(*parts[:first])), str(Path(*parts[first:]))
+    return scheme + str(Path(*parts[:first])), str(Path(*parts[first:]))

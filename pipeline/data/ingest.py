@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from pipeline.data import catalogue, datasets, leaks, schema, spans, tfrecords
+from pipeline.data.datasets.files import ScratchError, at_hand
 from pipeline.data.datasets.track import SPLITS, TrackRef, check_track, clipping_ratio, convert, group
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def write_shard(shard: Shard, data: DataConfig, artifact_uri: str) -> list[dict[
       The report's entry of each track, a bad one with its `reason`, a good one with what `catalogue` lists of it.
 
     Raises:
-      OSError: the shard cannot be written.
+      OSError: the shard cannot be written, or the files of a bucket cannot be copied to this machine.
     """
     with tfrecords.writing(shard.path(artifact_uri)) as write:
         return [_write_track(ref, shard.file, data, write) for ref in shard.refs]
@@ -173,10 +174,14 @@ def _write_track(
     """Writes the segments of a track, at the rate, channels and targets of `data`; what became of it, see `write_shard`."""
     known = {"track": ref.name, "split": ref.split}
     try:
-        read = datasets.reader(data.format).load(ref, _options(data))
+        with at_hand(ref) as near:
+            read = datasets.reader(data.format).load(near, _options(data))
+            times = [Path(file).stat().st_mtime for file in near.files]
         original = replace(read, metadata={**read.metadata, **ref.metadata})
         check_track(original)
         track = convert(group(original, data.targets), data.sample_rate_hz, data.channels)
+    except ScratchError:
+        raise
     except (ValueError, OSError) as error:
         return {**known, "metadata": dict(ref.metadata), "reason": str(error)}
     measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data.targets)}
@@ -185,7 +190,6 @@ def _write_track(
         for name, values in measured.items():
             values.append(round(example.features.feature[name].float_list.value[0], 4))
         write(example)
-    times = [Path(each).stat().st_mtime for each in ref.files]
     listed = catalogue.IngestedTrack(
         track.name,
         track.split,

@@ -8,11 +8,16 @@ ExampleGen and leaves several to a Resolver, which open-source Kubeflow does not
 from __future__ import annotations
 
 import datetime
+import functools
 import glob
+import itertools
 import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from models import storage
+from pipeline.data.datasets import files
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
@@ -47,13 +52,14 @@ def of(data: DataConfig, last: int | None = None) -> list[Span]:
 
     Raises:
       ValueError: the pattern is none, matches no directory, or leads to a span without its success marker.
+      OSError: a bucket cannot be listed.
     """
     if data.path is None or not is_pattern(data.path):
-        return [Span(os.path.abspath(data.path) if data.path else None)]
-    found = find(os.path.abspath(data.path), data.spans, last)
+        return [Span(storage.absolute(data.path) if data.path else None)]
+    found = find(storage.absolute(data.path), data.spans, last)
     marker = data.options.get(SUCCESS_MARKER)
     for span in found:
-        if marker and not os.path.isfile(os.path.join(str(span.path), marker)):
+        if marker and not _holds(str(span.path), marker):
             raise ValueError(
                 f"Span {span.number} in {span.path} has no file {marker} (data.options.{SUCCESS_MARKER}): it is not "
                 "complete yet, and nothing is trained without it."
@@ -65,9 +71,8 @@ def find(pattern: str, count: int, last: int | None = None) -> list[Span]:
     """The newest `count` spans that a pattern leads to, oldest first, and of each its newest version."""
     expression = _expression(pattern)
     newest: dict[int, Span] = {}
-    literal = re.sub(r"[*?]|\[", lambda wildcard: f"[{wildcard[0]}]", pattern)  # for glob, between the placeholders
-    for path in glob.glob(_PLACEHOLDER.sub("*", literal)):
-        span = _read(expression.fullmatch(path), path) if os.path.isdir(path) else None
+    for path in _directories(pattern):
+        span = _read(expression.fullmatch(path), path)
         if span is None or span.number is None or (last is not None and span.number > last):
             continue
         newest[span.number] = max(newest.get(span.number, span), span, key=lambda each: each.version or 0)
@@ -79,6 +84,37 @@ def find(pattern: str, count: int, last: int | None = None) -> list[Span]:
 def at(pattern: str, path: str) -> Span:
     """The span that a pattern leads to at this path."""
     return _read(_expression(pattern).fullmatch(path), path) or Span(path)
+
+
+def _holds(directory: str, name: str) -> bool:
+    file = storage.path(directory) / name
+    if storage.is_remote(file):
+        return file in storage.children(file.parent)
+    return os.path.isfile(file)
+
+
+def _directories(pattern: str) -> list[str]:
+    """Those that a pattern leads to when its placeholders are anything."""
+    if not storage.is_remote(pattern):
+        return [path for path in glob.glob(_wild(pattern)) if os.path.isdir(path)]
+    scheme, _, bucket, *parts = pattern.split("/")
+    if _PLACEHOLDER.search(bucket):
+        raise ValueError(
+            f"data.path {pattern} has a placeholder in the name of its bucket: legal are names below that."
+        )
+    found = [storage.path(f"{scheme}//{bucket}")]
+    for part in parts:
+        if _PLACEHOLDER.search(part):
+            matching = functools.partial(files.matching, pattern=_wild(part))
+            found = list(itertools.chain.from_iterable(storage.each(matching, found)))
+        else:
+            found = [path / part for path in found]
+    return [str(path) for path, there in zip(found, storage.each(files.is_directory, found), strict=True) if there]
+
+
+def _wild(pattern: str) -> str:
+    """For glob: what stands between the placeholders is meant as it is written."""
+    return _PLACEHOLDER.sub("*", re.sub(r"[*?]|\[", lambda wildcard: f"[{wildcard[0]}]", pattern))
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

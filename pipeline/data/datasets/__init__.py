@@ -15,7 +15,7 @@ from typing import Any
 
 from models.names import nearest
 
-_SHARED = frozenset({"audio", "track"})  # what the readers have in common; everything else here is a format
+_SHARED = frozenset({"audio", "files", "track"})  # what the readers have in common; everything else here is a format
 
 
 def formats() -> list[str]:

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.datasets import audio
+from models import storage
+from pipeline.data.datasets import audio, files
 from pipeline.data.datasets.track import SPLITS, BadTrackError, Track, TrackRef, mix, split_by_hash, unique
 
 OPTIONS: dict[str, Any] = {"dev_fraction": 0.1, "test_fraction": 0.1}
@@ -32,21 +33,23 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     Raises:
       ValueError: the folder is missing, holds no track, audio files outside of tracks, or split folders beside tracks.
     """
-    root = Path(path)
-    if not root.is_dir():
+    root = storage.path(path)
+    if not files.is_directory(root):
         raise ValueError(f"{path} is not a directory: expected one directory per track with files named by stem.")
     if loose := _audio_files(root, _SUFFIXES | _UNREAD_SUFFIXES):
         raise ValueError(f"{loose[0]} lies outside of a track: expected one directory per track in {root}.")
-    split_folders = [split for split in SPLITS if (root / split).is_dir() and not _audio_files(root / split)]
+    directories = {directory.name: directory for directory in _directories(root)}
+    split_folders = [split for split in SPLITS if split in directories and not _audio_files(directories[split])]
     if split_folders:
-        refs = [_ref(track, split) for split in split_folders for track in _directories(root / split)]
-        if strays := [child.name for child in _directories(root) if child.name not in split_folders]:
+        if strays := [name for name in directories if name not in split_folders]:
             raise ValueError(
                 f"{root} has split folders ({', '.join(split_folders)}) and also {strays[0]!r} beside them."
             )
+        splits = {track: split for split in split_folders for track in _directories(directories[split])}
     else:
         fractions = options["dev_fraction"], options["test_fraction"]
-        refs = [_ref(track, split_by_hash(track.name, *fractions)) for track in _directories(root)]
+        splits = {track: split_by_hash(name, *fractions) for name, track in directories.items()}
+    refs = storage.each(lambda track: _ref(track, splits[track]), list(splits))
     if not refs:
         raise ValueError(f"{path} holds no track: expected one directory per track with files such as vocals.wav.")
     return unique(refs, path)
@@ -77,23 +80,28 @@ def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
     return Track(ref.name, ref.split, next(iter(rates.values())), mixture, stems, _metadata(ref))
 
 
-def _ref(directory: Path, split: str) -> TrackRef:
-    files = _audio_files(directory, _SUFFIXES | _UNREAD_SUFFIXES)
-    return TrackRef(directory.name, split, tuple(str(file) for file in files))
+def _ref(directory: Any, split: str) -> TrackRef:
+    """The track in a directory. In a bucket, each audio file would have to be asked whether it is one: it is by its name."""
+    children = [child for child in storage.children(directory) if storage.is_remote(child) or child.is_file()]
+    audio_files = [str(child) for child in children if child.suffix.lower() in _SUFFIXES | _UNREAD_SUFFIXES]
+    beside = [str(child) for child in children if child.name == _METADATA]
+    return TrackRef(directory.name, split, tuple(audio_files), beside=tuple(beside))
 
 
-def _directories(root: Path) -> list[Path]:
-    return sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _directories(root: Any) -> list[Any]:
+    visible = [child for child in storage.children(root) if not child.name.startswith(".")]
+    return [child for child, found in zip(visible, storage.each(files.is_directory, visible), strict=True) if found]
 
 
-def _audio_files(directory: Path, suffixes: frozenset[str] = _SUFFIXES) -> list[Path]:
-    return sorted(file for file in directory.iterdir() if file.suffix.lower() in suffixes and file.is_file())
+def _audio_files(directory: Any, suffixes: frozenset[str] = _SUFFIXES) -> list[Any]:
+    found = [child for child in storage.children(directory) if child.suffix.lower() in suffixes]
+    return [child for child in found if files.is_file(child)]
 
 
-def _read_all(files: tuple[str, ...]) -> dict[str, tuple[np.ndarray, int]]:
+def _read_all(paths: tuple[str, ...]) -> dict[str, tuple[np.ndarray, int]]:
     """Stem name (the mixture under its long name) -> its audio and rate."""
     signals: dict[str, tuple[np.ndarray, int]] = {}
-    for file in files:
+    for file in paths:
         name = Path(file).stem.lower()
         name = "mixture" if name in _MIXTURES else name
         if name in signals:
@@ -108,11 +116,10 @@ def _read_all(files: tuple[str, ...]) -> dict[str, tuple[np.ndarray, int]]:
 
 def _metadata(ref: TrackRef) -> dict[str, str]:
     """What metadata.json beside the track's files says; nothing where there is none."""
-    file = Path(ref.files[0]).parent / _METADATA
-    if not file.is_file():
+    if not ref.beside:
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(Path(ref.beside[0]).read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadTrackError(f"{_METADATA} is no JSON ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):

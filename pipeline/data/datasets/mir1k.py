@@ -9,12 +9,12 @@ development, everybody else is the test set.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.data.datasets import audio
+from models import storage
+from pipeline.data.datasets import audio, files
 from pipeline.data.datasets.track import ACCOMPANIMENT, BadTrackError, Track, TrackRef, unique
 
 OPTIONS: dict[str, Any] = {}
@@ -29,11 +29,11 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
       ValueError: the folder is missing or of another layout, or clips and lists do not agree.
     """
     del options
-    folder = Path(path) / "Wavfile"
-    clips = {file.stem: file for file in sorted(folder.glob("*.wav"))}
+    folder = storage.path(path) / "Wavfile"
+    clips = {file.stem: file for file in files.matching(folder, "*.wav")}
     if not clips:
         raise ValueError(f"{path} is not MIR-1K: expected clips in {folder}/*.wav.")
-    splits = _listed_splits(Path(path) / "splits", clips) or {name: published_split(name) for name in clips}
+    splits = _listed_splits(storage.path(path) / "splits", clips) or {name: published_split(name) for name in clips}
     refs = [TrackRef(name, splits[name], (str(file),), {"singer": name.split("_")[0]}) for name, file in clips.items()]
     return unique(refs, path)
 
@@ -74,14 +74,14 @@ def mix_at_0_db(music: np.ndarray, vocals: np.ndarray) -> tuple[np.ndarray, np.n
     return music * np.float32(level / norms[0]), vocals * np.float32(level / norms[1])
 
 
-def _listed_splits(folder: Path, clips: Mapping[str, Path]) -> dict[str, str]:
+def _listed_splits(folder: Any, clips: Mapping[str, Any]) -> dict[str, str]:
     """Clip name -> split from the lists in a folder; empty if there are none."""
     splits: dict[str, str] = {}
-    for file in sorted(folder.glob("*.txt")):
+    for file in files.matching(folder, "*.txt"):
         split = next((name for name in ("train", "dev", "test") if file.stem.startswith(name)), None)
         if split is None:
             raise ValueError(f"{file} is no list of a split: expected train*.txt, dev*.txt or test*.txt.")
-        for name in file.read_text().split():
+        for name in storage.read(file).decode().split():
             if splits.setdefault(name, split) != split:
                 raise ValueError(f"Clip {name!r} is listed for {splits[name]} and, in {file}, for {split}.")
     absent, unlisted = sorted(splits.keys() - clips.keys()), sorted(clips.keys() - splits.keys())

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from models import storage
+from pipeline.data.datasets import files
 from pipeline.data.datasets.track import BadTrackError, Track, TrackRef, unique
 
 OPTIONS: dict[str, Any] = {}
@@ -26,7 +28,8 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
       ValueError: the folder is missing or of another layout.
     """
     del options
-    refs = [_ref(file, subset) for subset in ("train", "test") for file in (Path(path) / subset).glob("*" + _SUFFIX)]
+    subsets = {subset: files.matching(storage.path(path) / subset, "*" + _SUFFIX) for subset in ("train", "test")}
+    refs = [_ref(file, subset) for subset, found in subsets.items() for file in found]
     if not refs:
         raise ValueError(f"{path} is not MUSDB18: expected {path}/train/*{_SUFFIX} and {path}/test/*{_SUFFIX}.")
     return unique(refs, path)
@@ -47,7 +50,7 @@ def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
     return Track(ref.name, ref.split, sample_rate_hz, signals.pop("mixture"), signals, ref.metadata)
 
 
-def _ref(file: Path, subset: str) -> TrackRef:
+def _ref(file: Any, subset: str) -> TrackRef:
     name = file.name.removesuffix(_SUFFIX)
     split = "dev" if subset == "train" and name in _setup()["validation_tracks"] else subset
     return TrackRef(name, split, (str(file),), {"artist": name.split(" - ")[0]})

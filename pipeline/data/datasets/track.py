@@ -25,6 +25,7 @@ class BadTrackError(ValueError):
 class TrackRef:
     """A track that was found, not yet read: its unique name, its split, its files and what is known about it.
 
+    files: its audio, in one directory. beside: other files of that directory, which describe it.
     metadata: groups that the track belongs to, such as {"singer": "Ani"}; scores and gates can be told by them.
     """
 
@@ -32,6 +33,7 @@ class TrackRef:
     split: str
     files: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def test_who_has_stood_still_too_long_publishes_nothing(
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"^s3://no-such-bucket/served cannot be used: .*bucket does not exist"):  # noqa: SIM117
+    with pytest.raises(OSError, match=r"^s3://no-such-bucket/served cannot be used at http.*: .*bucket does not exist"):  # noqa: SIM117
         with publishing.turn("s3://no-such-bucket/served") as publisher:
             publisher.publish(model(tmp_path, "one"))
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,6 +258,49 @@ def test_the_component_is_deterministic_and_cached_by_every_file(tmp_path):
     assert second != first
     changed = {name for name, digest in digests(second).items() if digests(first)[name] != digest}
     assert changed == {"Split-train/data_tfrecord-00000-of-00002.gz", catalogue.FILE}
+
+
+def test_a_corpus_in_a_bucket_makes_the_same_records_and_is_cached_by_every_object(bucket, tmp_path):
+    stems = corpus(tmp_path / "stems")
+    here = ingested(section(format="folder", path=str(stems)), tmp_path / "here")
+    data = section(format="folder", path=bucket.upload(stems, "my stems"))
+    first = run(data, tmp_path / "there")
+    records = digests(tmp_path / "here")
+    assert {name for name, digest in records.items() if digests(first)[name] != digest} <= {catalogue.FILE}
+    listed = [catalogue.read(str(artifact)) for artifact in (tmp_path / "here", first)]
+    assert [replace(entry, modified="") for entry in listed[0]] == [replace(entry, modified="") for entry in listed[1]]
+    there = json.loads((first / ingest.REPORT).read_text())
+    assert (here["data"].pop("path"), there["data"].pop("path")) == (str(stems), data.path)
+    assert json.loads(json.dumps(here)) == there
+
+    assert run(data, tmp_path / "there") == first  # from the cache
+    key = "my stems/train/train 0/drums.wav"
+    time.sleep(1.1)  # what was written within one second looks the same to S3
+    soundfile.write(tmp_path / "drums.wav", noise(99), 16000)
+    bucket.client.put_object(
+        Bucket=bucket.name, Key=key, Body=(tmp_path / "drums.wav").read_bytes()
+    )  # of the same size
+    second = run(data, tmp_path / "there")
+    changed = {name for name, digest in digests(second).items() if digests(first)[name] != digest}
+    assert changed == {"Split-train/data_tfrecord-00000-of-00002.gz", catalogue.FILE}
+
+
+def test_a_span_in_a_bucket_that_is_still_being_written_is_refused(bucket, tmp_path, monkeypatch):
+    weeks(tmp_path / "stems", 1, 2)
+    data = section(format="folder", path=bucket.upload(tmp_path / "stems", "") + "/week-{SPAN}", spans=2)
+    first = run(data, tmp_path / "work")
+    assert names(first)["train"] == ["train of 1", "train of 2"]
+    read = ingest.write_shard
+
+    def meanwhile(*args):
+        bucket.client.put_object(Bucket=bucket.name, Key="week-2/train/late.txt", Body=b"")
+        return read(*args)
+
+    bucket.client.put_object(Bucket=bucket.name, Key="week-2/more.txt", Body=b"")
+    monkeypatch.setattr(ingest, "write_shard", meanwhile)
+    with pytest.raises(ValueError, match=rf"Files below {bucket.url}/week-2 changed while they were read"):
+        run(data, tmp_path / "work")
+    assert artifacts(tmp_path / "work") == [first]
 
 
 def test_the_component_fails_with_a_report_and_without_debris(tmp_path):

@@ -234,11 +234,12 @@ def age(run: RecurringRun) -> tuple[str, str]:
 
 
 def _grpc_code(body: Any) -> int | None:
-    """Of an error of Kubeflow's API, which is JSON; None for one of whatever stands before it."""
+    """Of an error of Kubeflow's API, which is JSON; None for one of whatever else answers there."""
     try:
-        return json.loads(body).get("code")
+        code = json.loads(body).get("code")
     except (TypeError, ValueError, AttributeError):
         return None
+    return code if code in range(17) else None  # Kubernetes' own API has the HTTP status there
 
 
 def _message(body: Any) -> str:

@@ -117,7 +117,9 @@ def test_a_user_without_a_right_is_told_so_and_not_to_log_in(guarded, places, su
         assert not any(word in str(caught.value) for word in ("token_env", "expired", "login"))
 
 
-@pytest.mark.parametrize("body", ["", "<html>404</html>", "default backend - 404", '"gone"'])
+@pytest.mark.parametrize(
+    "body", ["", "<html>404</html>", "default backend - 404", '"gone"', '{"kind": "Status", "code": 404}']
+)
 def test_a_404_of_another_server_asks_about_the_path(body, guarded, places, stemline) -> None:
     guarded.wanted, guarded.denial = ("Cookie", COOKIE), (404, {}, body)
     code, said = stemline("status", "--host", guarded.host, "--set", "cluster.ca_file=ca.pem")

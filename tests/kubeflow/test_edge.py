@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -518,6 +519,69 @@ def unknown(query: str, exposed: dict[str, set[str]]) -> list[str]:
         return sorted(missing)
     wrong = set().union(*(matched - exposed[name] - TARGET_LABELS for name, matched in selectors))
     return sorted(wrong | (labels - TARGET_LABELS.union(*(exposed[name] for name, _ in selectors))))
+
+
+PROMETHEUS = shutil.which("prometheus")
+
+
+@needs_envoy
+@pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus on the PATH (Debian's package prometheus)")
+def test_prometheus_evaluates_every_rule_on_what_it_scrapes(build, server, edge, free_ports, tmp_path):
+    """The pages of a real server and a real Envoy, with the labels that Prometheus' operator gives to their targets."""
+    with edge.channel() as channel:
+        predict(channel)
+    (item,) = [item for item in build(ROOT / "kubeflow/base") if item["kind"] == "PrometheusRule"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": item["spec"]["groups"]}))
+    targets = {
+        "stemline-serving": (server[1], "/monitoring/prometheus/metrics"),
+        "stemline-edge-stats": (edge.stats_port, "/stats/prometheus"),
+    }
+    jobs = [
+        {
+            "job_name": name,
+            "metrics_path": path,
+            "static_configs": [{"targets": [f"localhost:{port}"], "labels": {"namespace": "stemline", "pod": "a"}}],
+        }
+        for name, (port, path) in targets.items()
+    ]
+    document = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": jobs,
+    }
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(document))
+    (port,) = free_ports(1)
+    address = f"localhost:{port}"
+    command = [PROMETHEUS, "--config.file=prometheus.yaml", f"--web.listen-address={address}", "--log.level=warn"]
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen([*command, "--storage.tsdb.path=data"], cwd=tmp_path, stdout=log, stderr=log)
+        try:
+
+            def asked(path: str):
+                try:
+                    return json.loads(get(f"http://{address}/api/v1/{path}")[1])["data"]
+                except (OSError, ValueError):
+                    return None
+
+            def value(query: str) -> list[str]:
+                found = asked(f"query?query={urllib.parse.quote(query)}")
+                return [one["value"][1] for one in found["result"]] if found else []
+
+            loaded = "time() - stemline:first_loaded:timestamp_seconds"
+            wait_until(lambda: process.poll() is not None or value(loaded), "a rule has recorded")
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert all(0 <= float(age) < 60 for age in value(loaded))
+
+            def settled() -> bool:
+                """Every rule evaluated, and none on but that which misses kube-state-metrics."""
+                rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+                on = {rule["name"] for rule in rules if rule.get("state") in ("pending", "firing")}
+                return {rule["health"] for rule in rules} == {"ok"} and on == {"StemlineNoSchedule"}
+
+            wait_until(settled, "all is well")
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 def test_panels_have_places_of_their_own(build):

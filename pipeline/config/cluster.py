@@ -78,7 +78,7 @@ class ClusterConfig:
     image: of every task, with this project installed. workdir: a directory that every pod sees and that outlives runs, for
         checkpoints and reports. serving: another, of a model server. pipeline_root: where artifacts go; empty is the
         cluster's own place. every, tasks: what tasks get, all of them and by name (`Trainer`).
-    workers: how many pods train together, each with what `tasks` gives to the Trainer; 1 trains in the task itself.
+    workers: how many pods of a JobSet train, each with what `tasks` gives to the Trainer; null trains in the task itself.
     cron: six fields, seconds first, in the time zone of the cluster.
     deadline_hours: after which a run is ended, whatever it does or waits for; null is never. Needs Kubeflow Pipelines 2.17.
     wait_hours: how long a task may wait for what it asks for before `submit --wait` gives the run up, and workers
@@ -99,7 +99,7 @@ class ClusterConfig:
     cron: str = "0 0 3 * * 1"
     every: EveryTask = field(default_factory=EveryTask)
     tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
-    workers: Count = 1
+    workers: Count | None = None
     deadline_hours: Positive | None = None
     wait_hours: Positive | None = 24.0
     host: str = "http://localhost:8080"
@@ -122,13 +122,13 @@ class ClusterConfig:
         return Login(self.token_env, self.token_file, self.cookie_env, self.ca_file)
 
     def task(self, name: str) -> TaskConfig:
-        """What the task of this name gets; with several workers, each of them for the Trainer. A refusal is final."""
+        """What the task of this name gets; with workers, each of them for the Trainer. A refusal is final."""
         every = dataclasses.replace(self.every, retries=None) if name == PUSH_GATE else self.every
         return self.tasks.get(name, TaskConfig()).over(every)
 
     def pod(self, name: str) -> TaskConfig:
-        """What the pod gets that Kubeflow Pipelines starts for a task: of a Trainer with several workers, one that waits."""
-        if name != TRAINER or self.workers == 1:
+        """What the pod gets that Kubeflow Pipelines starts for a task: of a Trainer with workers, one that waits."""
+        if name != TRAINER or self.workers is None:
             return self.task(name)
         return dataclasses.replace(self.every, gpus=self.every.gpus and 0, retries=self.task(name).retries)
 

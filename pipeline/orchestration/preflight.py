@@ -44,9 +44,9 @@ def check_recipe(config: Config) -> None:
 def check_workers(config: Config) -> None:
     """Raises ValueError for a training that `cluster.workers` cannot share, or a working directory that they do not see."""
     cluster = config.cluster
-    devices.check_shareable(config.train, cluster.workers, cluster.task(TRAINER).gpus or 1)
-    if cluster.workers == 1:
+    if cluster.workers is None:
         return
+    devices.check_shareable(config.train, cluster.workers, cluster.task(TRAINER).gpus or 1)
     for key, task in ((f"tasks.{TRAINER}", cluster.task(TRAINER)), ("every", cluster.every)):
         paths = [volume.mount_path for volume in task.volumes]
         if not any(Path(cluster.workdir).is_relative_to(path) for path in paths):

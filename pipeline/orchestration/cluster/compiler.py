@@ -81,8 +81,8 @@ def _check_platform(config: Config, platform: Platform) -> None:
         raise ValueError(
             f"cluster.pipeline_root is {config.cluster.pipeline_root!r}: Vertex needs a bucket, as in gs://bucket/runs"
         )
-    if platform == "vertex" and config.cluster.workers > 1:
-        raise ValueError(f"cluster.workers is {config.cluster.workers}: on Vertex legal is 1, for it has no JobSets")
+    if platform == "vertex" and config.cluster.workers is not None:
+        raise ValueError(f"cluster.workers is {config.cluster.workers}: on Vertex legal is null, for it has no JobSets")
 
 
 # --- the nodes -------------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def run(
     kfp_versions.check_platform(version, documents)
     spec = documents[0]
     run_id = uuid.uuid4().hex[:12]
-    alone = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, workers=1))
+    alone = dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, workers=None))
     pipeline_root = (
         f"{(config.cluster.pipeline_root or _DEFAULT_ROOT).rstrip('/')}/{spec['pipelineInfo']['name']}/{run_id}"
     )

@@ -147,9 +147,9 @@ def _execute(config: Config, node: base_node.BaseNode, inputs: Channels, outputs
 
 
 def _properties(config: Config, node: base_node.BaseNode) -> dict[str, Any]:
-    """Those of the node; a Trainer of several workers gets the `run_fn` that has others train."""
+    """Those of the node; a Trainer with workers gets the `run_fn` that has others train."""
     given = properties(node)
-    if node.id != TRAINER or config.cluster.workers == 1:
+    if node.id != TRAINER or config.cluster.workers is None:
         return given
     custom = {**json.loads(given[standard_component_specs.CUSTOM_CONFIG_KEY]), **launcher.custom_config(config)}
     return {

@@ -46,7 +46,7 @@ def run_fn(fn_args: FnArgs) -> None:
     try:
         with _sigterm_raises():
             job.stage(fn_args)
-            command = worker.command(job, jobset.addresses(name, cluster.workers))
+            command = worker.command(job, jobset.addresses(name, cluster.workers or 1))
             _begin(jobsets, jobset.manifest(name, cluster, command), job)
             _wait(jobsets, name, cluster, job)
             job.hand_on(fn_args)

@@ -141,7 +141,7 @@ def test_vertex_gets_its_resolver_and_no_second_document() -> None:
         (
             ["cluster.pipeline_root=gs://bucket/runs", "cluster.workers=2"],
             "vertex",
-            "cluster.workers is 2: on Vertex legal is 1",
+            "cluster.workers is 2: on Vertex legal is null",
         ),
     ],
 )
@@ -201,7 +201,7 @@ def test_what_workers_get_is_not_in_the_file(every: int, trainer: str, fits: boo
         compiler.compile(
             load("demo", [*shared, f"cluster.workers={workers}", f"cluster.tasks={{Trainer: {{{given}}}}}"])
         )
-        for workers, given in ((1, "cpu: 7, gpus: 1"), (2, "cpu: 7, gpus: 1"), (3, trainer))
+        for workers, given in (("null", "cpu: 7, gpus: 1"), (1, "cpu: 7, gpus: 1"), (3, trainer))
     )
     launcher = containers(json_format.ParseDict(two[0], pipeline_spec_pb2.PipelineSpec()))["Trainer"]["resources"]
     assert (launcher["cpuLimit"], launcher["memoryLimit"], "accelerator" in launcher) == (2, 8, False)

@@ -323,22 +323,23 @@ def test_no_kubernetes_is_a_sentence(cluster, monkeypatch, tmp_path) -> None:
 # --- the two ends ----------------------------------------------------------------------------------------------------
 
 
-def test_only_a_trainer_of_several_workers_gets_another_run_fn(config: Config) -> None:
+def test_only_a_trainer_with_workers_gets_another_run_fn(config: Config) -> None:
     properties = {}
-    for workers in (1, 2):
+    for workers in ("null", 1, 2):
         chosen = load("demo", [f"cluster.workers={workers}"])
         for name in ("Trainer", "Pusher"):
             node = executor._node(chosen, name)
             properties[name, workers] = executor._properties(chosen, node), executor.properties(node)
-    for key in (("Trainer", 1), ("Pusher", 1), ("Pusher", 2)):
+    for key in (("Trainer", "null"), ("Pusher", "null"), ("Pusher", 1)):
         given, own = properties[key]
         assert given == own
-    given, own = properties["Trainer", 2]
-    assert given["run_fn"] == "pipeline.orchestration.cluster.workers.launcher.run_fn"
-    custom = json.loads(given.pop("custom_config"))
-    assert json.loads(custom.pop("cluster"))["cluster"]["workers"] == 2
-    assert custom == json.loads(own.pop("custom_config"))
-    assert {**given, "run_fn": own["run_fn"]} == own
+    for workers in (1, 2):
+        given, own = properties["Trainer", workers]
+        assert given["run_fn"] == "pipeline.orchestration.cluster.workers.launcher.run_fn"
+        custom = json.loads(given.pop("custom_config"))
+        assert json.loads(custom.pop("cluster"))["cluster"]["workers"] == workers
+        assert custom == json.loads(own.pop("custom_config"))
+        assert {**given, "run_fn": own["run_fn"]} == own
 
 
 def test_a_worker_trains_what_the_request_says(fn_args, job, monkeypatch) -> None:

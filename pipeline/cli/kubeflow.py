@@ -102,7 +102,7 @@ def submit(
     ] = False,
 ) -> None:
     """Run the pipeline once."""
-    config = _config(recipe, set)
+    config = _placed(recipe, set)
     cluster = _cluster(host, config)
     _note_unserved(config)
     with _submission(config, pipeline) as submission:
@@ -129,7 +129,7 @@ def schedule(
     ] = None,
 ) -> None:
     """Run the pipeline by `cluster.cron`: creates or changes the one schedule of the recipe, and says what changed."""
-    config = _config(recipe, set)
+    config = _placed(recipe, set)
     cluster = _cluster(host, config)
     from pipeline.orchestration.cluster import schedule
 
@@ -166,6 +166,15 @@ def _config(recipe: str, set: list[str] | None) -> Config:
     config = load(recipe, set or ())
     preflight.check_recipe(config)
     preflight.check_workers(config)
+    return config
+
+
+def _placed(recipe: str, set: list[str] | None) -> Config:
+    """The configuration of a run on the cluster, whose tasks see what they need."""
+    from pipeline.orchestration import preflight
+
+    config = _config(recipe, set)
+    preflight.check_mounts(config)
     return config
 
 

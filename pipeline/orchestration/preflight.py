@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 
-from models import losses
+from models import losses, storage
 from models.separator import Separator
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
@@ -18,6 +19,7 @@ from pipeline.training import devices, stages
 
 # The smallest STFT: the network's sizes are checked without the memory of its real number of bins.
 SMALL_FRAME_LENGTH, SMALL_HOP = 4, 1
+INGEST, JUDGE, PUSHER = "StemsExampleGen", "BssEvaluator", "Pusher"  # as their nodes are called
 
 
 def check_run(config: Config, workdir: Workdir | None = None) -> None:
@@ -54,6 +56,27 @@ def check_workers(config: Config) -> None:
                 f"cluster.workers is {cluster.workers} and cluster.workdir {cluster.workdir}: cluster.{key} must mount the "
                 f"volume that holds it, but mounts {', '.join(paths) or 'none'}"
             )
+
+
+def check_mounts(config: Config) -> None:
+    """Raises ValueError for a place that is in no bucket and that a task which needs it does not mount."""
+    cluster = config.cluster
+    trainer = (TRAINER,) if config.train.warm_start else ()
+    needs = {
+        "data.path": (config.data.path, (INGEST,)),
+        "cluster.serving": (cluster.serving, (PUSHER, JUDGE, *trainer)),
+        "cluster.workdir": (cluster.workdir, (TRAINER, JUDGE)),
+    }
+    for key, (place, tasks) in needs.items():
+        if place is None or storage.is_remote(place):
+            continue
+        for task in tasks:
+            paths = [volume.mount_path for volume in cluster.task(task).volumes]
+            if not any(Path(os.path.normpath(place)).is_relative_to(path) for path in paths):
+                raise ValueError(
+                    f"{key} is {place}, which {task} does not see: of cluster.tasks.{task} and cluster.every it mounts "
+                    f"{', '.join(paths) or 'nothing'}; legal are places below a mount, s3://BUCKET/… and gs://BUCKET/…"
+                )
 
 
 def check_teacher(config: Config, workdir: Workdir) -> None:

@@ -1,0 +1,95 @@
+"""Places that the tasks of a cluster do not see, before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.components import graph
+from pipeline.config.config import load
+from pipeline.orchestration import preflight
+from pipeline.runs.workdir import Workdir
+
+FOLDER = "data.format=folder"
+STEMS = "cluster.tasks.StemsExampleGen.volumes=[{claim: stems, mount_path: /data}]"
+ELSEWHERE = "cluster.every.volumes=[{claim: work, mount_path: /work}]"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),  # songs that we render have no place
+        (FOLDER, "data.path=/models/stems/week-{SPAN}"),
+        (FOLDER, "data.path=/models"),
+        (FOLDER, "data.path=/data/week-{SPAN}", STEMS),
+        (FOLDER, "data.path=gs://stems/week-{SPAN}"),
+        (
+            ELSEWHERE,
+            "data.path=s3://stems",
+            FOLDER,
+            "cluster.serving=/work/served",
+            "cluster.workdir=/work/stemline",
+        ),
+    ],
+)
+def test_places_below_a_mount_or_in_a_bucket(overrides: tuple[str, ...]) -> None:
+    preflight.check_mounts(load("demo", overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["data.path=/data/stems"],
+            "data.path is /data/stems, which StemsExampleGen does not see: .* it mounts /models;",
+        ),
+        (["data.path=/models/../stems"], "data.path is /models/../stems, which StemsExampleGen"),
+        (["data.path=/models-2/stems"], "data.path is /models-2/stems, which StemsExampleGen"),
+        (["data.path=stems"], "data.path is stems, which StemsExampleGen"),
+        (["data.path=/models/stems", STEMS], "data.path is /models/stems, which StemsExampleGen .* it mounts /data;"),
+        (["cluster.serving=/served"], "cluster.serving is /served, which Pusher does not see"),
+        (
+            ["cluster.serving=/served", "cluster.tasks.Pusher.volumes=[{claim: served, mount_path: /served}]"],
+            "cluster.serving is /served, which BssEvaluator does not see",
+        ),
+        (
+            ["cluster.tasks.Trainer.volumes=[{claim: a, mount_path: /a}]"],
+            "cluster.workdir is /models/pipeline, which Trainer",
+        ),
+        (
+            ["cluster.every.volumes=[]"],
+            "cluster.serving is /models/stemline, which Pusher .* it mounts nothing; legal are",
+        ),
+    ],
+)
+def test_a_place_that_a_task_does_not_see(overrides: list[str], words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        preflight.check_mounts(load("demo", [FOLDER, *overrides]))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_trainer_needs_the_served_version_only_where_it_starts_with_it() -> None:
+    given = [
+        "cluster.serving=/served",
+        "cluster.tasks.Pusher.volumes=[{claim: served, mount_path: /served}]",
+        "cluster.tasks.BssEvaluator.volumes=[{claim: m, mount_path: /models}, {claim: served, mount_path: /served}]",
+    ]
+    preflight.check_mounts(load("demo", given))
+    with pytest.raises(ValueError, match=r"cluster\.serving is /served, which Trainer does not see"):
+        preflight.check_mounts(load("demo", [*given, "train.warm_start=true"]))
+
+
+def test_the_tasks_are_called_as_their_nodes() -> None:
+    nodes = {node.id for node in graph.components(load("demo"), Workdir(Path("w")), resolve=False)}
+    assert {preflight.INGEST, preflight.JUDGE, preflight.PUSHER, preflight.TRAINER} <= nodes
+
+
+@pytest.mark.parametrize("command", ["submit", "schedule"])
+def test_nothing_is_sent_where_stems_are_not_seen(stemline, command: str) -> None:
+    outcome = stemline(
+        "kubeflow", command, "--set", FOLDER, "--set", "data.path=/home/me/stems", "--host", "http://localhost:9"
+    )
+    assert outcome.code == 2
+    assert outcome.err.startswith("stemline: data.path is /home/me/stems, which StemsExampleGen does not see")
+    assert outcome.err.count("\n") == 1

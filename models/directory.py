@@ -70,7 +70,8 @@ class ModelDirectory:
         if not self.description_file.is_file():
             legal = f"a directory with {self.description_file.relative_to(self.path)}"
             raise ValueError(f"{self.path} is no exported separator; legal: {legal}.")
-        return json.loads(self.description_file.read_text())
+        with storage.told(self.path):
+            return json.loads(self.description_file.read_text())
 
     @property
     def identity(self) -> str:
@@ -80,7 +81,8 @@ class ModelDirectory:
     @property
     def origin(self) -> str:
         """The URI of the model that was pushed as this version; empty where nobody wrote it down."""
-        return json.loads(self.origin_file.read_text())["model"] if self.origin_file.is_file() else ""
+        with storage.told(self.path):
+            return json.loads(self.origin_file.read_text())["model"] if self.origin_file.is_file() else ""
 
     def write_origin(self, model_uri: str) -> None:
         """Notes, before a version is published, from which model it was copied."""
@@ -102,5 +104,6 @@ class ModelDirectory:
     def warms_up_as(self, saved_model: str | os.PathLike[str]) -> bool:
         """Whether it has the warm-up requests of the SavedModel in the directory `saved_model`, or both have none."""
         files = self.warm_up_file, ModelDirectory(saved_model).warm_up_file
-        ours, theirs = (file.read_bytes() if file.is_file() else b"" for file in files)
-        return ours == theirs
+        with storage.told(self.path):
+            ours, theirs = (file.read_bytes() if file.is_file() else b"" for file in files)
+            return ours == theirs

@@ -28,7 +28,7 @@ def command(*flags: str) -> list[str]:
 
 @contextmanager
 def running(
-    base_path: Path,
+    base_path: Path | str,
     model_name: str = "stemline",
     port: int = 0,
     flags: Sequence[str] = (),
@@ -37,6 +37,7 @@ def running(
     """Serves the latest version in `base_path` as long as the context lasts; yields `localhost:<port>`.
 
     Args:
+      base_path: a directory, or a place in a bucket as text.
       port: 0 chooses a free one.
       flags: further flags of serving.server.
       timeout_seconds: how long the first version may take to load.
@@ -44,7 +45,8 @@ def running(
     Raises:
       ServerError: the process ended, or was not ready in time.
     """
-    own = [f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base_path.resolve()}"]
+    base = base_path if "://" in str(base_path) else Path(base_path).resolve()
+    own = [f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base}"]
     # Who starts a server to try a model wants to hear at once that it does not load.
     line = command(*own, "--max_num_load_retries=0", *flags)
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:

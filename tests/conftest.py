@@ -100,7 +100,19 @@ class Bucket:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of moto's S3 server, a process of its own."""
-    log = tmp_path_factory.mktemp("s3") / "log.txt"
+    with _s3_server(tmp_path_factory.mktemp("s3") / "log.txt") as (address, _):
+        yield address
+
+
+@pytest.fixture
+def own_s3_server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """One of the test's own, which it may stop."""
+    with _s3_server(tmp_path / "s3.txt") as server:
+        yield server
+
+
+@contextmanager
+def _s3_server(log: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         try:
@@ -109,7 +121,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 assert time.monotonic() < end, log.read_text()
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
-            yield found[0]
+            yield found[0], process
         finally:
             process.terminate()
 
@@ -117,6 +129,19 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A new bucket; this process and those that it starts reach it. TensorFlow keeps the first endpoint that it meets."""
+    return _bucket(s3_server, monkeypatch)
+
+
+@pytest.fixture
+def bucket_to_lose(
+    own_s3_server: tuple[str, subprocess.Popen], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Bucket, subprocess.Popen]:
+    """A bucket, for processes that the test starts, and its server, which the test may kill."""
+    address, process = own_s3_server
+    return _bucket(address, monkeypatch), process
+
+
+def _bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     environment = {
         "S3_ENDPOINT": s3_server,
         "AWS_ACCESS_KEY_ID": "test",

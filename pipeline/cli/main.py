@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.kubeflow import app as kubeflow_app
+from pipeline.cli.paths import LocalPaths
 from pipeline.common.process import quiet, sentence
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ Server = Annotated[str | None, typer.Option("--server", help="host:port of a mod
 Ca = Annotated[Path | None, typer.Option("--ca", help="PEM of who signed the server's certificate; turns TLS on.")]
 Cert = Annotated[Path | None, typer.Option("--cert", help="PEM of this client's certificate, for a server that asks.")]
 Key = Annotated[Path | None, typer.Option("--key", help="PEM of its key.")]
-Model = Annotated[Path | None, typer.Option("--model", "-m", help="A SavedModel instead of the last pushed one.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="PATH", help="A SavedModel instead of the last pushed one, also s3://…, gs://…"
+    ),
+]
 Pushed = Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")]
 
 # Options of `evaluate` in its help: what is about files, and what about the run of a pipeline.
@@ -362,6 +368,11 @@ def diff(
     tables.print_diff(Workdir(workdir or whole), a, b)
 
 
+for each in (app, kubeflow_app, runs_app):
+    for command in each.registered_commands:
+        command.cls = LocalPaths
+
+
 def main() -> None:
     """Entry point: bad input is one sentence on standard error and exit code 2."""
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
@@ -402,7 +413,7 @@ def _said(data: str | None, format: str | None, cpu_minutes: float, systems: str
 def _separation(
     server: str | None,
     pems: tuple[Path | None, Path | None, Path | None],
-    model: Path | None,
+    model: str | None,
     recipe: str | None,
     model_name: str,
     workdir: Path,
@@ -415,10 +426,14 @@ def _separation(
         return Client(server, model_name=model_name, ca=ca, certificate=certificate, key=key)
     if any(pems):
         raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
+    from models import storage
     from pipeline.runs.workdir import Workdir
     from serving.local import local_client
 
-    return local_client(model or Workdir(workdir).latest_version(recipe))
+    if model is None:
+        return local_client(Workdir(workdir).latest_version(recipe))
+    storage.listed(model)  # tells of a bucket that does not answer what is wrong
+    return local_client(storage.path(model))
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:

@@ -6,9 +6,18 @@ import os
 import uuid
 from pathlib import Path
 
+from models import storage
+
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file, and the directories that it needs; several processes, also of several machines, may write the same."""
+    """Writes a file, and the directories that it needs; several processes, also of several machines, may write the same.
+
+    path: see `models.storage.path`. Raises OSError where it cannot be written.
+    """
+    if storage.is_remote(path):  # an object is there when all of it is
+        with storage.told(path):
+            path.write_text(text)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = beside(path)
     try:

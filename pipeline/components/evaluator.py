@@ -1,10 +1,10 @@
 """BssEvaluator: BSS Eval of a model on the test split, its report, and the blessing that the gate gives or refuses."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from models import storage
 from models.directory import ModelDirectory
 from pipeline.common import files, process
 from pipeline.common.progress import console
@@ -80,15 +81,17 @@ def BssEvaluator(
     judging.load_separator(models["model"]).check_fits(*needed)
     baseline, described = _baseline(model, baseline_model, served)
     unfit = ""
-    if baseline:
-        try:
-            judging.load_separator(baseline).check_fits(*needed)
-            models["baseline"] = baseline
-        except ValueError as error:
-            unfit = f"the last blessed model cannot be judged on these tracks: {error}"
-    task = JudgingTask(examples.uri, tracks, models, settings)
-    state = Path(evaluations, judging.key(task))
-    scores = judging.judge_tracks(beam_pipeline, task, state)
+    with contextlib.ExitStack() as fetched:
+        if baseline:
+            local = str(fetched.enter_context(storage.local(baseline)))
+            try:
+                judging.load_separator(local).check_fits(*needed)
+                models["baseline"] = local
+            except ValueError as error:
+                unfit = f"the last blessed model cannot be judged on these tracks: {error}"
+        task = JudgingTask(examples.uri, tracks, models, settings)
+        state = storage.path(os.path.join(evaluations, judging.key(task)))
+        scores = judging.judge_tracks(beam_pipeline, task, state)
     ingested = catalogue.read(examples.uri)
     leaked = leaks.problems(leaks.find(tracks, [track for track in ingested if track.split == _TRAINED_SPLIT]))
     data = drift.describe(ingested, settings.gate.drift)
@@ -104,7 +107,7 @@ def BssEvaluator(
     write_report(result, _shown(result, task), directory / REPORT, f"Model {model.uri}", data=data)
     _publish_scores(evaluation, result)
     _bless(blessing, result, model, {**described, SERVED_VERSION: served.version if served else 0})
-    shutil.rmtree(state)
+    storage.remove(state)
 
 
 @component(use_beam=True)
@@ -125,11 +128,11 @@ def BaselinesEvaluator(
     """
     settings = configuration.from_json(config)
     task = JudgingTask(examples.uri, _chosen(examples.uri, settings), {}, settings)
-    state = Path(evaluations, judging.key(task))
+    state = storage.path(os.path.join(evaluations, judging.key(task)))
     result = conclude(judging.judge_tracks(beam_pipeline, task, state), settings, gated=False)
     results.write(result, Path(evaluation.uri))
     _publish_scores(evaluation, result)
-    shutil.rmtree(state)
+    storage.remove(state)
 
 
 # --- what is judged --------------------------------------------------------------------------------------------------

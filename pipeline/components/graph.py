@@ -11,6 +11,7 @@ from tfx.dsl.components.common.importer import Importer
 from tfx.types import standard_artifacts
 from tfx.types.channel import OutputChannel
 
+from models import storage
 from models.directory import ModelDirectory
 from pipeline.components.anomaly_gate import AnomalyGate
 from pipeline.components.baseline import baseline
@@ -72,7 +73,9 @@ def components(
     for incumbent in incumbents:
         incumbent.add_upstream_node(train)
     own = str(workdir.artifacts(config.name))
-    foreign = [number for number, version in ModelDirectory.versions(serving).items() if version.is_foreign(own)]
+    # Not of a bucket: only clusters push there, which cache no verdict.
+    versions = {} if storage.is_remote(serving) else ModelDirectory.versions(serving)
+    foreign = [number for number, version in versions.items() if version.is_foreign(own)]
     evaluator = BssEvaluator(
         examples=examples,
         model=model,

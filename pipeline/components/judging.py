@@ -6,13 +6,13 @@ import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
 
-from models import code_identity
+from models import code_identity, storage
 from pipeline.common import files, progress
 from pipeline.config import config as configuration
 from pipeline.config.config import Config
@@ -70,14 +70,17 @@ def judge_tracks(pipeline: beam.Pipeline, task: JudgingTask, directory: Path) ->
       ValueError: tracks, models and configuration do not fit each other.
     """
     files = {track.name: _scores_file(directory, track.name) for track in task.tracks}
-    pending = [(track.name, task.file(track)) for track in task.tracks if not files[track.name].exists()]
-    if len(pending) < len(files):
-        progress.console.print(f"  {len(files) - len(pending)} of {len(files)} tracks were judged before")
+    names = {file.name for file in files.values()}
+    held = names & {*storage.listed(directory)}
+    pending = [(track.name, task.file(track)) for track in task.tracks if files[track.name].name not in held]
+    if held:
+        progress.console.print(f"  {len(held)} of {len(files)} tracks were judged before")
     if pending:
         judge_track = _JudgeTrack(dict(task.models), configuration.to_json(task.config), str(directory))
-        with _watched(list(files.values())), pipeline:
+        with _watched(directory, names), pipeline:
             _ = pipeline | "Tracks" >> beam.Create(pending) | beam.Reshuffle() | "JudgeTrack" >> beam.ParDo(judge_track)
-    return [results.from_json(path.read_text()) for path in files.values()]
+    with storage.told(directory):
+        return [results.from_json(path.read_text()) for path in files.values()]
 
 
 class _JudgeTrack(beam.DoFn):
@@ -94,7 +97,7 @@ class _JudgeTrack(beam.DoFn):
         track = read_track(file, name, config)
         methods = estimate_by_all(track, separators, config.model, settings.baselines)
         scores = score_track(track, methods, targets, settings.metrics, settings.window_seconds)
-        files.write_text(_scores_file(Path(self._directory), name), results.to_json(scores))
+        files.write_text(_scores_file(storage.path(self._directory), name), results.to_json(scores))
         yield name
 
 
@@ -124,15 +127,16 @@ def _add_files(digest: hashlib._Hash, files: Iterable[Path]) -> None:
 
 
 @contextlib.contextmanager
-def _watched(files: Sequence[Path]) -> Iterator[None]:
+def _watched(directory: Path, names: Set[str]) -> Iterator[None]:
     """Shows how many tracks are judged by counting their files, wherever the workers run."""
     done = threading.Event()
 
     def watch(show: Callable[[int], None]) -> None:
         while not done.wait(_WATCH_SECONDS):
-            show(sum(path.exists() for path in files))
+            with contextlib.suppress(OSError):  # who writes there says what is wrong
+                show(len(names & {*storage.listed(directory)}))
 
-    with progress.judging(len(files)) as show:
+    with progress.judging(len(names)) as show:
         watcher = threading.Thread(target=watch, args=(show,))
         watcher.start()
         try:

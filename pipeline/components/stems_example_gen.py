@@ -33,6 +33,7 @@ from tfx.types import standard_component_specs as specs
 from tfx.utils import proto_utils
 
 from models import code_identity, storage
+from pipeline.common.files import write_text
 from pipeline.config.config import DataConfig
 from pipeline.data import datasets, ingest, spans
 from pipeline.data.datasets import files
@@ -218,11 +219,7 @@ def _last(exec_properties: Mapping[str, Any]) -> int | None:
 
 def _write_json(value: Any, directory: str) -> None:
     """Writes the report to a directory; complete or not at all."""
-    fileio.makedirs(directory)
-    path = os.path.join(directory, ingest.REPORT)
-    with fileio.open(f"{path}.partial", "w") as file:
-        file.write(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    fileio.rename(f"{path}.partial", path, overwrite=True)
+    write_text(storage.path(directory) / ingest.REPORT, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 # --- component -------------------------------------------------------------------------------------------------------
@@ -248,7 +245,9 @@ def stems_example_gen(data: DataConfig, report_dir: str, span: int | None = None
     splits = [example_gen_pb2.SplitConfig.Split(name=split, hash_buckets=1) for split in SPLITS]
     values = struct_pb2.Struct()
     fields = json.dumps(dataclasses.asdict(data), sort_keys=True)
-    values.update({"data": fields, "report_dir": os.path.abspath(report_dir)})
+    values.update(
+        {"data": fields, "report_dir": report_dir if storage.is_remote(report_dir) else os.path.abspath(report_dir)}
+    )
     custom_config = example_gen_pb2.CustomConfig()
     custom_config.custom_config.Pack(values)
     return StemsExampleGen(

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-import shutil
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.proto import trainer_pb2
 from tfx.types.channel import BaseChannel
 
-from models import exported, losses, weights
+from models import exported, losses, storage, weights
 from models.directory import ModelDirectory
 from models.separator import Separator
 from pipeline.common import progress
@@ -61,13 +61,15 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Raises:
       ValueError: see `pipeline.training.loop.train`, or a teacher that is missing or cannot teach this recipe.
+      OSError: the directory of the checkpoints cannot be read or written.
     """
     devices.strategy()  # while TensorFlow has run nothing
     config = from_json(fn_args.custom_config["config"])
     teacher = teacher_of(config, fn_args.base_model)
     train_files, dev_files = files(fn_args.train_files), files(fn_args.eval_files)
     key = training_key(config, train_files + dev_files, teacher)
-    checkpoint_dir = Path(fn_args.custom_config["checkpoint_root"]) / key
+    checkpoint_dir = storage.path(fn_args.custom_config["checkpoint_root"]) / key
+    storage.listed(checkpoint_dir)  # to TensorFlow a bucket that does not answer is one without checkpoints
     serving_directory = fn_args.custom_config["serving_directory"]
     start = devices.chief_first(lambda: warm_start.begin(config, serving_directory, checkpoint_dir))
     given = start.separator if start else None
@@ -82,9 +84,9 @@ def run_fn(fn_args: FnArgs) -> None:
     exported.save(result.separator, fn_args.serving_model_dir, recipe_name=config.name)
     _write_record(ModelDirectory(fn_args.serving_model_dir), config, result, start)
     # The checkpoints of the recipe's earlier trainings are useless now; its own serve a repeat.
-    for other in checkpoint_dir.parent.glob(f"{config.name}-{'[0-9a-f]' * 16}"):
-        if other != checkpoint_dir:
-            shutil.rmtree(other)
+    for other in storage.listed(checkpoint_dir.parent):
+        if other != key and re.fullmatch(rf"{re.escape(config.name)}-[0-9a-f]{{16}}", other):
+            storage.remove(checkpoint_dir.parent / other)
 
 
 def training_key(config: Config, files: Sequence[str], teacher: Separator | None = None) -> str:

@@ -17,6 +17,26 @@ from pipeline.config.login import Login
 TRAINER = "Trainer"  # the task that several workers can share
 PUSH_GATE = "PushGate"  # the task that fails where a model is refused
 PodPath = Annotated[str, Field(pattern="^/", description="a path that begins with /")]
+_BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
+_NAMES = r"(/[^/\s?#]*[^/\s?#.][^/\s?#]*)"  # of folders, none of which is `..`
+# The root of a bucket is none: nobody can be asked what lies there.
+Place = Annotated[
+    str,
+    Field(
+        pattern=rf"^(/.*|(s3|gs)://{_BUCKET_NAME}{_NAMES}+/?)$",
+        description="a path that begins with /, or s3://BUCKET/PATH or gs://BUCKET/PATH",
+    ),
+]
+# What Kubeflow's launcher takes: ParseBucketPathToConfig of backend/src/v2/objectstore, 2.3.0 to 2.17.0.
+PipelineRoot = Annotated[
+    str,
+    Field(
+        pattern=rf"^((s3|gs|minio)://{_BUCKET_NAME}{_NAMES}*/?)?$",
+        description="empty, or s3://BUCKET/PATH, gs://BUCKET/PATH or minio://BUCKET/PATH",
+    ),
+]
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CREDENTIAL = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY", re.IGNORECASE)
 _UNSET = (None, (), {})
 
 
@@ -38,11 +58,20 @@ class Volume:
     mount_path: PodPath
 
 
+@checked("secret")
+class Secret:
+    """A Secret of the namespace, and by environment variable the keys of it that a task gets."""
+
+    name: Name
+    keys: Mapping[str, Name]
+
+
 @checked("task")
 class TaskConfig:
     """What one task asks for; null and empty leave it to `cluster.every`, and there to the cluster.
 
     memory_gb: of 10^9 bytes. gpu_type: the resource of a node's device plugin; on Vertex a type such as NVIDIA_TESLA_T4.
+    environment: variables, for all to read who see the compiled file; what nobody may read comes from `secrets`.
     """
 
     cpu: Positive | None = None
@@ -52,7 +81,20 @@ class TaskConfig:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
     retries: Whole | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no variable, and for a credential among what everybody can read."""
+        for name in (*self.environment, *(name for secret in self.secrets for name in secret.keys)):
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(f"environment or secrets name {name!r}: legal are letters, digits and _")
+        for name, value in self.environment.items():
+            if _CREDENTIAL.search(name) or re.search(r"://[^/]*@", value):
+                raise ValueError(
+                    f"environment has {name}, which holds a credential: legal is to take it from `secrets`"
+                )
 
     def over(self, base: TaskConfig) -> TaskConfig:
         """This task with what it leaves unset taken from `base`; a list or mapping that is set replaces the other."""
@@ -75,9 +117,9 @@ class EveryTask(TaskConfig):
 class ClusterConfig:
     """How the graph runs on Kubeflow Pipelines.
 
-    image: of every task, with this project installed. workdir: a directory that every pod sees and that outlives runs, for
-        checkpoints and reports. serving: another, of a model server. pipeline_root: where artifacts go; empty is the
-        cluster's own place. every, tasks: what tasks get, all of them and by name (`Trainer`).
+    image: of every task, with this project installed. workdir: a directory that every pod sees and that outlives runs, on a
+        volume or in a bucket, for checkpoints and reports. serving: another, of a model server. pipeline_root: where
+        artifacts go; empty is the cluster's own place. every, tasks: what tasks get, all of them and by name (`Trainer`).
     workers: how many pods of a JobSet train, each with what `tasks` gives to the Trainer; null trains in the task itself.
     cron: six fields, seconds first, in the time zone of the cluster.
     deadline_hours: after which a run is ended, whatever it does or waits for; null is never. Needs Kubeflow Pipelines 2.17.
@@ -90,9 +132,9 @@ class ClusterConfig:
     image: Annotated[str, Field(pattern=r"^\S+$", description="the name of an image, without spaces")] = (
         "stemline:latest"
     )
-    workdir: PodPath = "/models/pipeline"
-    serving: PodPath = "/models/stemline"
-    pipeline_root: str = ""
+    workdir: Place = "/models/pipeline"
+    serving: Place = "/models/stemline"
+    pipeline_root: PipelineRoot = ""
     namespace: str = "kubeflow"
     experiment: str = "stemline"
     service_account: str = "pipeline-runner"

@@ -17,6 +17,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
+from models import storage
 from models.checked import ConfigError, Count, Positive, Whole, checked, in_words
 from models.directory import ModelDirectory
 from models.names import nearest
@@ -209,7 +210,8 @@ def saved_config(saved_model: str) -> Config:
 
     Raises OSError when it is not beside the model, ConfigError when it cannot be read.
     """
-    return from_json(ModelDirectory(saved_model).config_file.read_text())
+    with storage.told(saved_model):
+        return from_json(ModelDirectory(saved_model).config_file.read_text())
 
 
 def _recipe_path(recipe: str) -> Path:

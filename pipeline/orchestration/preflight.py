@@ -49,6 +49,11 @@ def check_workers(config: Config) -> None:
     if cluster.workers is None:
         return
     devices.check_shareable(config.train, cluster.workers, cluster.task(TRAINER).gpus or 1)
+    if storage.is_remote(cluster.workdir):
+        raise ValueError(
+            f"cluster.workers is {cluster.workers} and cluster.workdir {cluster.workdir}: several workers share a volume, "
+            "and legal is a path below a mount of theirs"
+        )
     for key, task in ((f"tasks.{TRAINER}", cluster.task(TRAINER)), ("every", cluster.every)):
         paths = [volume.mount_path for volume in task.volumes]
         if not any(Path(cluster.workdir).is_relative_to(path) for path in paths):

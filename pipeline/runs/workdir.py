@@ -15,7 +15,13 @@ class Workdir:
     root: Path
 
     def __post_init__(self) -> None:
-        """Absolute, so that what the metadata says holds from any directory."""
+        """Absolute, so that what the metadata says holds from any directory.
+
+        Raises ValueError for what was a place in a bucket before it became a Path: locks and databases need a file system.
+        """
+        if str(self.root).startswith(("s3:/", "gs:/")):
+            bucket = str(self.root).replace(":/", "://", 1)
+            raise ValueError(f"the working directory is {bucket}: legal is a directory of this machine")
         object.__setattr__(self, "root", self.root.resolve())
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 import tf_keras as keras
 
-from models import losses, spectral
+from models import losses, spectral, storage
 from models.separator import Separator
 from pipeline.common.progress import TrainingProgress
 from pipeline.config.train import Recipe, TrainSpec
@@ -101,6 +101,7 @@ def train(
 
     Raises:
       ValueError: a split without a single excerpt, a loss that is not finite, or stages whose layers do not fit.
+      OSError: `checkpoint_dir` is in a bucket that cannot be written.
     """
     if not train_files:
         raise ValueError("the train split holds no TFRecords: nothing to learn from")
@@ -159,6 +160,7 @@ class _Loop:
         self.dev_step = tf.function(self._loss_of)
         state = tf.train.Checkpoint(separator=self.separator, optimizer=self.optimizer, **counters)
         place = devices.own(checkpoint_dir)
+        self.place = checkpoint_dir
         self.latest = tf.train.CheckpointManager(state, f"{place}/latest", max_to_keep=2)
         self.begun = tf.train.latest_checkpoint(f"{checkpoint_dir}/latest")
         best = tf.train.Checkpoint(separator=self.separator)
@@ -183,7 +185,7 @@ class _Loop:
             descend = {"adam": self._adam, "lbfgs": self._lbfgs}[self.spec.optimizer]
             descend(report)
             self._count()
-            self.latest.save()
+            self._save(self.latest)
         self.writer.close()
         figures = StageResult(
             self.name,
@@ -244,8 +246,12 @@ class _Loop:
         fraction = float(self.fraction)
         report(TrainingProgress(self.name, self.step, fraction, loss, float(self.dev_loss), self.clock.left(fraction)))
         if time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes:
-            self.latest.save()
+            self._save(self.latest)
             self.saved = time.monotonic()
+
+    def _save(self, checkpoints: tf.train.CheckpointManager) -> None:
+        with storage.told(self.place):
+            checkpoints.save()
 
     def _count(self) -> None:
         """Adds the CPU time since the last count, and says how much of the training that makes."""
@@ -302,7 +308,7 @@ class _Loop:
             mean = devices.agreed(mean)  # all workers stop at the same step
             improved = mean < float(self.best_loss)
             if improved:
-                self.best.save()
+                self._save(self.best)
         self.dev_loss.assign(mean)
         self.best_loss.assign(min(mean, float(self.best_loss)))
         self.bad_evaluations.assign(0 if improved else self.bad_evaluations + 1)

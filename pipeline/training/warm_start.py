@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import weights
+from models import storage, weights
 from models.directory import ModelDirectory
 from models.separator import Separator
 from pipeline.common import files
@@ -41,13 +40,12 @@ def begin(config: Config, serving_directory: str, checkpoint_dir: Path) -> Start
     if not config.train.warm_start:
         return None
     note, copy = checkpoint_dir / "start.json", checkpoint_dir / "start"
-    if note.is_file():
+    if note.name in storage.listed(checkpoint_dir):
         told = json.loads(note.read_text())
         return Start(**told) if told["reason"] else Start(**told, separator=_restored(copy, config))
     start = find(config, serving_directory)
-    checkpoint_dir.mkdir(parents=True, exist_ok=True)
     if start.separator:
-        shutil.copytree(start.model, copy, dirs_exist_ok=True)
+        storage.copy(start.model, copy)
     files.write_text(note, json.dumps({"model": start.model, "reason": start.reason}) + "\n")
     return start
 
@@ -67,6 +65,7 @@ def find(config: Config, serving_directory: str) -> Start:
             )
         return Start(model, _restored(model, config))
     except (ValueError, OSError) as error:
+        storage.listed(model)  # a bucket that does not answer is no reason to start from scratch
         return Start(model, reason=f"version {version}, which is served, cannot be read: {error}")
 
 

@@ -109,7 +109,7 @@ class Flags:
     ] = None
     # ---- models
     model_name: Annotated[str, str, "name of the model in requests; not with --model_config_file"] = "default"
-    model_base_path: Annotated[str, str, "absolute path that holds the version directories"] = ""
+    model_base_path: Annotated[str, str, "absolute path, s3://… or gs://…, that holds the version directories"] = ""
     model_config_file: Annotated[
         Path | None, _path, "ModelServerConfig text proto: several models, policies, labels"
     ] = None

@@ -54,6 +54,8 @@ def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:
     for name, task in spec["root"]["dag"]["tasks"].items():
         if container := spec["deploymentSpec"]["executors"][_label(spec, name)].get("container"):
             container.update(_COMMAND)
+            if environment := config.cluster.pod(name).environment:
+                container["env"] = [{"name": key, "value": value} for key, value in environment.items()]
             if retries := config.cluster.pod(name).retries:
                 task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
     if platform == "vertex":
@@ -174,6 +176,14 @@ def _kubernetes(task: TaskConfig) -> dict[str, Any]:
         ]
     if task.volumes:
         config["pvcMount"] = [{"constant": volume.claim, "mountPath": volume.mount_path} for volume in task.volumes]
+    if task.secrets:
+        config["secretAsEnv"] = [
+            {
+                "secretName": secret.name,
+                "keyToEnv": [{"secretKey": key, "envVar": variable} for variable, key in secret.keys.items()],
+            }
+            for secret in task.secrets
+        ]
     return config
 
 

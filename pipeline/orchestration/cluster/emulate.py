@@ -61,8 +61,10 @@ class EmulatedRun:
 
 
 def placed(config: Config, root: Path) -> Config:
-    """The configuration with the places that outlive runs below `root`, which takes the part of volumes and buckets."""
-    places = {"workdir": str(root / "pipeline"), "serving": str(root / "stemline"), "pipeline_root": ""}
+    """The configuration with the places that outlive runs below `root`, which takes the part of volumes and of the bucket
+    that Kubeflow itself brings; other buckets stay what they are."""
+    here = {"workdir": str(root / "pipeline"), "serving": str(root / "stemline"), "pipeline_root": ""}
+    places = {name: place for name, place in here.items() if not storage.is_remote(getattr(config.cluster, name))}
     return dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **places))
 
 

@@ -33,6 +33,7 @@ from tfx.orchestration.portable import outputs_utils
 from tfx.types import Artifact, standard_artifacts, standard_component_specs
 from tfx.types.channel import BaseChannel
 
+from models import storage
 from pipeline.common import files
 from pipeline.common.process import quiet, sentence
 from pipeline.components import graph
@@ -56,6 +57,9 @@ class ClusterWorkdir(Workdir):
     """The working directory in the pods; all recipes are pushed to the one directory that the servers read."""
 
     served: Path
+
+    def __post_init__(self) -> None:
+        """Absolute as it is."""
 
     def serving(self, name: str) -> Path:
         return self.served
@@ -86,7 +90,7 @@ def run(given: ExecutorInput) -> None:
 
 def workdir(config: Config) -> ClusterWorkdir:
     """Where a run on the cluster keeps what outlives it."""
-    return ClusterWorkdir(Path(config.cluster.workdir), Path(config.cluster.serving))
+    return ClusterWorkdir(storage.path(config.cluster.workdir), storage.path(config.cluster.serving))
 
 
 def properties(node: base_node.BaseNode) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from models import storage
 from serving.server import textproto
 from serving.server.models.versions import Policy, latest
 from serving.wire.status import Code, StatusError
@@ -24,7 +25,7 @@ class ModelConfig:
     """One model of the list."""
 
     name: str
-    base_path: Path
+    base_path: Path  # see `models.storage.path`
     policy: Policy
     labels: Mapping[str, int]  # to version numbers
 
@@ -60,14 +61,14 @@ def models(config: ModelServerConfig, known: Collection[str] = ()) -> dict[str, 
             raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
         found[model.name] = model
     for model in found.values():
-        if not model.base_path.startswith("/"):
+        if not model.base_path.startswith("/") and not storage.is_remote(model.base_path):
             raise _invalid(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
     for model in found.values():
         _check_platform(model, known)
     return {
-        name: ModelConfig(name, Path(model.base_path), _policy(model), dict(model.version_labels))
+        name: ModelConfig(name, storage.path(model.base_path), _policy(model), dict(model.version_labels))
         for name, model in found.items()
     }
 

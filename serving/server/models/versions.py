@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from models import storage
 from serving.wire.status import Code, StatusError
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+GRAPHS = {"saved_model.pb", "saved_model.pbtxt"}  # of a version one, which is written last
 T = TypeVar("T", bound=Closable)
 Policy = Callable[[Collection[int]], set[int]]  # which of the versions on disk to serve
 
@@ -66,18 +69,30 @@ class Version(Generic[T]):
     retry_at: float = 0.0  # time.monotonic()
 
 
-def on_disk(base_path: Path) -> dict[int, Path]:
+def on_disk(base_path: Path, before: Collection[Path] = ()) -> dict[int, Path]:
     """Version directories by number; names that are no int64 (`.tmp-2`) are not versions.
 
+    base_path: see `models.storage.path`. In a bucket a directory without a graph is none either: nobody renames there, so
+    it is one that somebody writes, or wrote until he died. before: those of an earlier look, which are not asked again.
+
     Raises:
-      OSError: the base path is not there.
+      OSError: the base path is not there, or the bucket does not answer.
     """
+    remote = storage.is_remote(base_path)
+    names = storage.listed(base_path) if remote else sorted(os.listdir(base_path))
+    if remote and not names:
+        raise FileNotFoundError(f"{base_path} holds nothing")
     found = {}
-    for entry in sorted(base_path.iterdir()):
-        digits = entry.name.removeprefix("-")
-        if digits.isascii() and digits.isdigit() and -(2**63) <= int(entry.name) < 2**63 and entry.is_dir():
-            found[int(entry.name)] = entry
+    for name in names:
+        digits, entry = name.removeprefix("-"), base_path / name
+        numbered = digits.isascii() and digits.isdigit() and -(2**63) <= int(name) < 2**63
+        if numbered and (entry in before or _has_graph(entry) if remote else entry.is_dir()):
+            found[int(name)] = entry
     return found
+
+
+def _has_graph(directory: Path) -> bool:
+    return not GRAPHS.isdisjoint(storage.listed(directory))
 
 
 class VersionManager(Generic[T]):
@@ -99,6 +114,7 @@ class VersionManager(Generic[T]):
         self._target: tuple[Path | None, Policy] = (None, latest())
         self._polled_target: tuple | None = None
         self._versions: dict[int, Version[T]] = {}
+        self._found: dict[int, Path] = {}
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._awake = threading.Event()
@@ -147,7 +163,7 @@ class VersionManager(Generic[T]):
         """Looks at the disk once and loads and unloads accordingly."""
         base_path, policy = self._target
         try:
-            found = on_disk(base_path) if base_path is not None else {}
+            found = self._found = on_disk(base_path, self._found.values()) if base_path is not None else {}
         except OSError as error:  # a missing mount is no reason to stop serving
             log.warning("cannot list the versions of model %s: %s", self.name, error)
             return
@@ -251,6 +267,8 @@ class VersionManager(Generic[T]):
 
 
 def _files(directory: Path) -> tuple:
-    """Names, sizes and times of a directory's files."""
+    """Names, sizes and times of a directory's files; of one in a bucket, which does not change, the names."""
+    if storage.is_remote(directory):
+        return tuple(storage.files(directory))
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return tuple((str(path.relative_to(directory)), path.stat().st_size, path.stat().st_mtime_ns) for path in files)

@@ -123,6 +123,30 @@ def test_separate_names_what_it_cannot_read(stemline, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out/**/*"))
 
 
+@pytest.mark.parametrize(
+    ("args", "name"),
+    [
+        (["run", "--workdir"], "workdir"),
+        (["runs", "--workdir"], "working directory"),
+        (["serve", "--workdir"], "workdir"),
+        (["kubeflow", "compile", "--output"], "output"),
+        (["evaluate", "--references", "/tmp", "--model"], "model"),
+        (["separate"], "audio"),
+    ],
+)
+def test_a_bucket_where_a_path_is_needed(stemline, args: list[str], name: str) -> None:
+    """It would become a directory `s3:` here."""
+    check(stemline(*args, "s3://bucket/place"), (f"{name} is s3://bucket/place: legal is a ", "of this machine"))
+    assert list(Path().iterdir()) == []
+
+
+def test_separate_takes_a_model_from_a_bucket(stemline, bucket) -> None:
+    check(
+        stemline("separate", "x.wav", "--model", "s3://no-such-bucket/1"), ("s3://no-such-bucket/1 cannot be used", "bucket does not exist")
+    )
+    check(stemline("separate", "x.wav", "--model", f"{bucket.url}/1"), (f"model {bucket.url}/1 cannot be loaded",))
+
+
 def test_serve_without_a_pushed_model(stemline, tmp_path: Path) -> None:
     check(stemline("serve", "--workdir", tmp_path / "runs"), ("no model was pushed", "runs"))
 

@@ -57,6 +57,50 @@ def test_a_bad_override_is_one_sentence_that_names_key_and_value(override: str, 
     assert [word for word in words if word not in message] == []
 
 
+PLACES = "a path that begins with /, or s3://BUCKET/PATH or gs://BUCKET/PATH"
+
+
+@pytest.mark.parametrize(
+    ("override", "legal"),
+    [
+        *(
+            (f"cluster.serving={place}", PLACES)
+            for place in (
+                *("models", "s3://bucket", "gs://bucket/", "s3:/bucket/x", "s3://bucket//x", "S3://bucket/x"),
+                *(
+                    "s3://bucket/../x",
+                    "s3://bucket/a b",
+                    "hdfs://host/x",
+                    "minio://bucket/x",
+                    "s3://b/x",
+                    "s3://bucket/x?y",
+                ),
+            )
+        ),
+        ("cluster.pipeline_root=/models/runs", "empty, or s3://BUCKET/PATH"),
+        ("cluster.pipeline_root=file:///models", "empty, or s3://BUCKET/PATH"),
+        ("cluster.every.environment={AWS_SECRET_ACCESS_KEY: hush}", "AWS_SECRET_ACCESS_KEY, which holds a credential"),
+        ("cluster.every.environment={S3_ENDPOINT: 'http://me:hush@minio'}", "S3_ENDPOINT, which holds a credential"),
+        ("cluster.tasks.Pusher.environment={S3-ENDPOINT: x}", "'S3-ENDPOINT': legal are letters, digits and _"),
+        ("cluster.every.environment={S3_VERIFY_SSL: 0}", "cluster.every.environment.S3_VERIFY_SSL is 0; legal: text"),
+        ("cluster.every.secrets=[{name: minio}]", "cluster.every.secrets.0.keys is missing"),
+    ],
+)
+def test_a_place_or_a_way_there_that_cannot_be(override: str, legal: str) -> None:
+    with pytest.raises(config.ConfigError) as refused:
+        config.load("demo", [override])
+    assert legal in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_places_on_volumes_and_in_buckets() -> None:
+    for place in ("/models/x y", "s3://bucket/stemline", "gs://my_bucket-1.x/a/b.c/"):
+        loaded = config.load("demo", [f"cluster.serving={place}", f"cluster.workdir={place}"]).cluster
+        assert (loaded.serving, loaded.workdir) == (place, place)
+    for root in ("''", "s3://bucket", "gs://bucket/x/y", "minio://mlpipeline/v2/artifacts"):
+        assert config.load("demo", [f"cluster.pipeline_root={root}"]).cluster.pipeline_root == root.strip("'")
+
+
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(config.ConfigError, match="did you mean 'drnn_mir1k'"):
         config.load("drn_mir1k")

@@ -147,6 +147,7 @@ def test_workers_refuse_what_they_cannot_share(monkeypatch: pytest.MonkeyPatch, 
         (["train.batch=6", "cluster.every.gpus=2"], "train.batch is 6 and cluster.workers is 2: legal are multiples of 4"),
         (["cluster.workdir=/data/x"], "cluster.tasks.Trainer must mount the volume that holds it, but mounts /models$"),
         (["cluster.tasks={Trainer: {volumes: [{claim: c, mount_path: /data}]}}", "cluster.workdir=/data/x"], "cluster.every must mount"),
+        (["cluster.workdir=s3://b-1/x"], "cluster.workers is 2 and cluster.workdir s3://b-1/x: several workers share a volume"),
     ],
 )  # fmt: skip
 def test_workers_that_a_configuration_asks_for_are_checked_before_they_are_there(

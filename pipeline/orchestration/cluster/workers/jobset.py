@@ -92,6 +92,7 @@ def _pod(cluster: ClusterConfig, task: TaskConfig, command: list[str]) -> dict[s
         "name": _WORKERS,
         "image": cluster.image,
         "command": command,
+        "env": _environment(task),
         "resources": {"requests": resources, "limits": resources},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
@@ -116,6 +117,13 @@ def _pod(cluster: ClusterConfig, task: TaskConfig, command: list[str]) -> dict[s
     if task.tolerations:
         pod["tolerations"] = [{key: value for key, value in vars(each).items() if value} for each in task.tolerations]
     return pod
+
+
+def _environment(task: TaskConfig) -> list[dict[str, Any]]:
+    plain = [{"name": name, "value": value} for name, value in task.environment.items()]
+    keys = [(name, secret.name, key) for secret in task.secrets for name, key in secret.keys.items()]
+    secret = [{"name": name, "valueFrom": {"secretKeyRef": {"name": of, "key": key}}} for name, of, key in keys]
+    return plain + secret
 
 
 def _resources(task: TaskConfig) -> dict[str, str]:

@@ -18,7 +18,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipeline.components import graph
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.config import from_json, load, to_json
-from pipeline.orchestration.cluster import compiler, executor, package
+from pipeline.orchestration.cluster import compiler, executor, kfp_versions, package
 from pipeline.orchestration.cluster.workers import jobset
 
 TASKS = {
@@ -84,6 +84,36 @@ def test_what_kubeflow_makes_of_it_is_named_as_the_alerts_look_for_it(documents)
     for label, found in named.items():
         [pattern] = set(re.findall(rf'[{{ ]{label}=~\\"(.*?)\\"', text))
         assert all(re.fullmatch(pattern, one) for one in found), label
+
+
+BUCKET = (
+    "cluster.serving=s3://models/stemline",
+    "cluster.workdir=s3://models/pipeline",
+    "cluster.pipeline_root=s3://models/runs",
+    "cluster.every.environment={S3_ENDPOINT: 'http://minio:9000', AWS_REGION: us-east-1}",
+    "cluster.every.secrets=[{name: minio, keys: {AWS_ACCESS_KEY_ID: accesskey, AWS_SECRET_ACCESS_KEY: secretkey}}]",
+)
+
+
+def test_a_pod_gets_the_way_to_a_bucket_and_of_credentials_the_names() -> None:
+    """Compiled without a look at the bucket, which need not be seen from here. The fields are those of
+    kubernetes_platform/proto/kubernetes_executor_config.proto at 2.3.0, see `kfp_versions`."""
+    documents = compiler.compile(load("demo", BUCKET))
+    for version in kfp_versions.VERSIONS.values():
+        kfp_versions.check_platform(version, documents)
+    spec = json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
+    assert containers(spec)["Pusher"]["env"] == [
+        {"name": "S3_ENDPOINT", "value": "http://minio:9000"},
+        {"name": "AWS_REGION", "value": "us-east-1"},
+    ]
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    keys = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+    assert executors["Pusher_executor"]["secretAsEnv"] == [
+        {"secretName": "minio", "keyToEnv": [{"secretKey": key, "envVar": name} for key, name in keys.items()]}
+    ]
+    other = load("demo", [*BUCKET, "cluster.every.environment={}"])
+    with pytest.raises(ValueError, match=r"cluster\.every\.environment\.\w+ '.*needs a recompile"):
+        package.check_compiled(documents, other)
 
 
 def test_no_resolver_no_cache_and_nothing_of_the_configuration_but_one_parameter(documents, spec) -> None:

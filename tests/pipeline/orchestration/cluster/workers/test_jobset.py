@@ -49,6 +49,15 @@ def job(of: dict[str, Any]) -> dict[str, Any]:
     return replicated["template"]["spec"]
 
 
+def test_workers_get_the_way_to_a_bucket_too() -> None:
+    """They look there for the served version, with which a warm start begins."""
+    [container] = job(
+        manifest("cluster.every={environment: {S3_ENDPOINT: 'http://m'}, secrets: [{name: m, keys: {AWS_X: k}}]}")
+    )["template"]["spec"]["containers"]
+    secret = {"name": "AWS_X", "valueFrom": {"secretKeyRef": {"name": "m", "key": "k"}}}
+    assert container["env"] == [{"name": "S3_ENDPOINT", "value": "http://m"}, secret]
+
+
 @pytest.mark.parametrize(
     "overrides", [(), GPU, ("cluster.service_account=''", "cluster.every={volumes: [], cpu: 0.5}")]
 )

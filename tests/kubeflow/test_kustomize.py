@@ -623,6 +623,19 @@ def test_images_are_pinned_as_the_readme_says(build, overlay, tmp_path):
     }
 
 
+def test_the_readmes_recipe_of_a_bucket_fills_what_the_servers_read(build, tmp_path):
+    text = (ROOT / "kubeflow/README.md").read_text()
+    (recipe,) = re.findall(r'```yaml title="gke.yaml"\n(.*?)```', text, re.DOTALL)
+    (tmp_path / "gke.yaml").write_text(recipe)
+    cluster = load(str(tmp_path / "gke.yaml")).cluster
+    assert cluster.serving == base_path(build(ROOT / "kubeflow/overlays/gke"))
+    assert cluster.every.volumes == ()
+    selector = of_kind(build(ROOT / "kubeflow/overlays/gke"), "Deployment")["stemline-serving"]["spec"]["template"][
+        "spec"
+    ]["nodeSelector"]
+    assert cluster.task("Trainer").node_selector == selector
+
+
 def test_the_readme_explains_every_alert(build):
     (rules,) = of_kind(build(ROOT / "kubeflow/base"), "PrometheusRule").values()
     alerts = {rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule}

@@ -142,7 +142,8 @@ def test_a_bucket_where_a_path_is_needed(stemline, args: list[str], name: str) -
 
 def test_separate_takes_a_model_from_a_bucket(stemline, bucket) -> None:
     check(
-        stemline("separate", "x.wav", "--model", "s3://no-such-bucket/1"), ("s3://no-such-bucket/1 cannot be used", "bucket does not exist")
+        stemline("separate", "x.wav", "--model", "s3://no-such-bucket/1"),
+        ("s3://no-such-bucket/1 cannot be used", "bucket does not exist"),
     )
     check(stemline("separate", "x.wav", "--model", f"{bucket.url}/1"), (f"model {bucket.url}/1 cannot be loaded",))
 

@@ -70,6 +70,19 @@ def test_the_commands_of_the_page_run_in_its_order(kubeflow, stemline, tmp_path,
     assert len(kubeflow.recurring) == 1
 
 
+def test_every_recipe_with_a_file_is_submitted(kubeflow, stemline, tmp_path, monkeypatch) -> None:
+    """Nothing of it is refused before it is sent; of the bucket nobody is asked there."""
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path)
+    files = [title for title, _ in RECIPES if title]
+    assert files == ["mine.yaml", "gke.yaml"]
+    for file in files:
+        code, said = stemline("submit", "-r", file, "--host", kubeflow.host)
+        assert code == 0, said
+        assert "note:" not in said
+    assert len(kubeflow.runs) == len(files)
+
+
 def test_what_the_page_says_of_a_profile_is_a_recipe_too(tmp_path) -> None:
     (flow,) = re.findall(r"`cluster: (\{namespace: .*?\})`", TEXT)
     (tmp_path / "it.yaml").write_text(f"extends: demo\nname: it\ncluster: {flow}\n")

@@ -16,7 +16,7 @@ from pipeline.config.cluster import TRAINER, ClusterConfig, TaskConfig, kubernet
 
 GROUP, VERSION, PLURAL = "jobset.x-k8s.io", "v1alpha2", "jobsets"
 DIGEST = "stemline/manifest"  # an annotation: tells a job of other settings from this one
-_PREFIX = "train"  # a service's name begins with a letter
+_PREFIX = "stemline"  # for which the alert on pods that wait looks
 _WORKERS = "worker"
 _ROOM = 63 - len(f"-{_WORKERS}-0-9999-abcde")  # of a DNS label, which the name of a worker's pod has to be
 _PORT = 2222

@@ -109,7 +109,8 @@ def _wait(jobsets: JobSets, name: str, cluster: ClusterConfig, job: JobDirectory
         if kind == "Completed" or (kind == "Failed" and job.finished):
             return
         if kind == "Failed":
-            raise ValueError(f"JobSet {name} failed: {message}")
+            logs = f"kubectl -n {cluster.namespace} logs --prefix -l jobset.sigs.k8s.io/jobset-name={name}"
+            raise ValueError(f"JobSet {name} failed: {message}; what its workers said last: {logs}")
         if running := jobset.all_run(found):
             last_seen = time.monotonic()
         elif cluster.wait_hours and time.monotonic() - last_seen > cluster.wait_hours * 3600:

@@ -24,7 +24,7 @@ COMMAND = [
     "python",
     "-m",
     "pipeline.orchestration.cluster.workers.worker",
-    "/models/pipeline/jobs/train-demo/request.json",
+    "/models/pipeline/jobs/stemline-demo/request.json",
 ]
 GPU = (
     "cluster.image=registry.example.com/stemline@sha256:0123",
@@ -40,7 +40,7 @@ def cluster(*overrides: str) -> ClusterConfig:
 
 
 def manifest(*overrides: str) -> dict[str, Any]:
-    return jobset.manifest("train-demo-0123456789abcdef", cluster(*overrides), COMMAND)
+    return jobset.manifest("stemline-demo-0123456789abcdef", cluster(*overrides), COMMAND)
 
 
 def job(of: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def test_the_name_is_legal_for_the_job_its_pods_and_its_service(recipe: str, dig
     for longest in (name, f"{name}-worker-0", f"{name}-worker-0-9999-abcde"):
         assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", longest)
         assert len(longest) <= 63
-    assert name.endswith(digits)
+    assert re.fullmatch(f"stemline-.*{digits}", name)  # as the alert StemlineRetrainingWaits has it
     assert name == jobset.name(f"{recipe}-{digits}")
 
 
@@ -151,7 +151,7 @@ def test_workers_are_found_by_the_names_that_jobset_gives_them() -> None:
 
 
 def test_a_recipe_is_read_in_the_name() -> None:
-    assert jobset.name("drnn_mir1k-0123456789abcdef") == "train-drnn-mir1k-0123456789abcdef"
+    assert jobset.name("drnn_mir1k-0123456789abcdef") == "stemline-drnn-mir1k-0123456789abcdef"
 
 
 def status(*held: tuple[str, str], ready: int = 0) -> dict[str, Any]:

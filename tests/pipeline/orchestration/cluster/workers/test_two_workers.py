@@ -160,13 +160,13 @@ def test_half_of_the_workers_give_up(nodes, train, tmp_path: Path) -> None:
     nodes.nodes = 1
     config = configured(tmp_path, "cluster.workers=2", "cluster.wait_hours=0.01")
     with pytest.raises(
-        ValueError, match=r"2 workers of JobSet train-demo-\w+ did not all run within cluster.wait_hours, 0.01$"
+        ValueError, match=r"2 workers of JobSet stemline-demo-\w+ did not all run within cluster.wait_hours, 0.01$"
     ):
         train(config)
     assert nodes.jobs == {}
     [[pod]] = nodes.pods.values()
     assert pod.process.poll()
-    assert re.search(r"\nlooks for train-demo-\w+-worker-0-1\.train-demo-\w+\n$", pod.log.read_text())
+    assert re.search(r"\nlooks for stemline-demo-\w+-worker-0-1\.stemline-demo-\w+\n$", pod.log.read_text())
     assert not list(Path(config.cluster.workdir, "jobs").iterdir())
 
 

@@ -116,7 +116,7 @@ def _wait(jobsets: JobSets, name: str, cluster: ClusterConfig, job: JobDirectory
         elif cluster.wait_hours and time.monotonic() - last_seen > cluster.wait_hours * 3600:
             jobsets.delete(name)
             raise ValueError(
-                f"the {cluster.workers} workers of JobSet {name} did not all run within cluster.wait_hours, {cluster.wait_hours:g}"
+                f"JobSet {name}: its workers ({cluster.workers}) did not all run within cluster.wait_hours, {cluster.wait_hours:g}"
             )
         words = "all workers run" if running else message or "waits until all workers run"
         if words != said:

@@ -248,7 +248,7 @@ def test_workers_that_do_not_all_run_are_given_up(quick, fn_args, config, job, s
 
     soon(run_for_a_while)
     with pytest.raises(
-        ValueError, match=r"^the 2 workers of JobSet stemline-demo-\w+ did not all run within cluster.wait_hours"
+        ValueError, match=r"^JobSet stemline-demo-\w+: its workers \(2\) did not all run within cluster.wait_hours"
     ):
         launcher.run_fn(fn_args)
     assert time.monotonic() - stopped[0] > 1.5

@@ -160,7 +160,8 @@ def test_half_of_the_workers_give_up(nodes, train, tmp_path: Path) -> None:
     nodes.nodes = 1
     config = configured(tmp_path, "cluster.workers=2", "cluster.wait_hours=0.01")
     with pytest.raises(
-        ValueError, match=r"2 workers of JobSet stemline-demo-\w+ did not all run within cluster.wait_hours, 0.01$"
+        ValueError,
+        match=r"JobSet stemline-demo-\w+: its workers \(2\) did not all run within cluster.wait_hours, 0.01$",
     ):
         train(config)
     assert nodes.jobs == {}

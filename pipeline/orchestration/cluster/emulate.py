@@ -61,10 +61,9 @@ class EmulatedRun:
 
 
 def placed(config: Config, root: Path) -> Config:
-    """The configuration with the places that outlive runs below `root`, which takes the part of volumes and of the bucket
-    that Kubeflow itself brings; other buckets stay what they are."""
-    here = {"workdir": str(root / "pipeline"), "serving": str(root / "stemline"), "pipeline_root": ""}
-    places = {name: place for name, place in here.items() if not storage.is_remote(getattr(config.cluster, name))}
+    """The configuration with the places that outlive runs below `root`, which takes the part of volumes and buckets: what is
+    tried here is not to be served elsewhere."""
+    places = {"workdir": str(root / "pipeline"), "serving": str(root / "stemline"), "pipeline_root": ""}
     return dataclasses.replace(config, cluster=dataclasses.replace(config.cluster, **places))
 
 

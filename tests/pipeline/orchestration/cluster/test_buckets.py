@@ -34,7 +34,7 @@ def test_two_weeks_in_a_bucket_from_the_wheel(bucket, installed: Path, arrive, t
     pipeline_file = tmp_path / "pipeline.yaml"
     compiler.write(compiler.compile(load("demo", [*compiled, *places])), pipeline_file)
     overrides = [*compiled, *places, *SMALL, f"data.path={tmp_path}/stems/week-{{SPAN}}"]
-    config = emulate.placed(load("demo", overrides), tmp_path)
+    config = load("demo", overrides)
     package.check_compiled(package.read(pipeline_file), config)
     serving = config.cluster.serving
 

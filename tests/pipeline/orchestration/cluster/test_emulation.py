@@ -332,3 +332,10 @@ def test_a_version_tries_again_as_its_own_argo_does(name: str, policy: dict, wor
         return
     with pytest.raises(emulate.TaskError, match=rf"task Producer failed once \({words}\)"):
         emulate.run(file, load("demo"), tmp_path, Path(sys.executable), version=version)
+
+
+def test_what_is_emulated_reaches_no_bucket_of_the_cluster(tmp_path: Path) -> None:
+    names = ("workdir", "serving", "pipeline_root")
+    config = emulate.placed(load("demo", [f"cluster.{name}=s3://production/{name}" for name in names]), tmp_path)
+    places = [getattr(config.cluster, name) for name in names]
+    assert places == [f"{tmp_path}/pipeline", f"{tmp_path}/stemline", ""]

@@ -75,7 +75,7 @@ def test_every_recipe_with_a_file_is_submitted(kubeflow, stemline, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     written(tmp_path)
     files = [title for title, _ in RECIPES if title]
-    assert files == ["mine.yaml", "gke.yaml"]
+    assert files == ["s3.yaml", "mine.yaml", "gke.yaml"]
     for file in files:
         code, said = stemline("submit", "-r", file, "--host", kubeflow.host)
         assert code == 0, said

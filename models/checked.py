@@ -1,17 +1,16 @@
-"""Frozen dataclasses that pydantic checks, and what it finds in one sentence for the user."""
+"""Frozen dataclasses that pydantic checks, and what is wrong, or legal where something else was typed, in one sentence."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import pydantic
 from pydantic import Field
-
-from models.names import nearest
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Whole = Annotated[int, Field(strict=True, ge=0)]
@@ -86,6 +85,17 @@ def in_words(error: pydantic.ValidationError, cls: type, section: str = "") -> s
         return said + nearest(first["input"], typing.get_args(annotation))
     legal = _LEGAL.get(kind) or _told(annotation) or first["msg"].removeprefix("Input should be ")
     return f"{said}legal: {legal}{', or null' if type(None) in typing.get_args(annotation) else ''}"
+
+
+def nearest(name: object, legal: Iterable[str], told: str = "") -> str:
+    """`legal: a, b`, and before it `did you mean 'a'?` where one of them is close to `name`.
+
+    told: the legal ones in words, where they are too many for a list.
+    """
+    legal = list(legal)
+    close = difflib.get_close_matches(name, legal, n=1, cutoff=0.5) if isinstance(name, str) else []
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}legal: {told or ', '.join(each or repr(each) for each in legal) or 'none'}"
 
 
 def _told(annotation: Any) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from models import masking, networks, spectral
-from models.names import nearest
+from models.checked import nearest
 from models.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models import masking, networks, spectral
-from models.names import nearest
+from models.checked import nearest
 from models.spec import PRECISIONS, ModelSpec
 
 # Power below the loudest frame's at which a frame no longer counts for the level: -60 dB.

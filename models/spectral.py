@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import spec
-from models.names import nearest
+from models.checked import nearest
 
 _COSINE_WINDOWS = {"hann": 0.5, "hamming": 0.54}
 

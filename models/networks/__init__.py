@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from models.names import nearest
+from models.checked import nearest
 
 if TYPE_CHECKING:
     from models.layers.network import Network

@@ -14,9 +14,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models import masking
+from models.checked import nearest
 from models.layers.network import Network
 from models.layers.sequences import fold_channels, join_sequences, slice_sequences, unfold_channels
-from models.names import nearest
 
 STRATEGIES = {"GRU-S": 1.7, "GRU-D": 1.7, "GRU-DWF": 2.0}
 

@@ -18,9 +18,8 @@ import yaml
 from pydantic import Field
 
 from models import storage
-from models.checked import ConfigError, Count, Positive, Whole, checked, in_words
+from models.checked import ConfigError, Count, Positive, Whole, checked, in_words, nearest
 from models.directory import ModelDirectory
-from models.names import nearest
 from models.spec import ModelSpec
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gate import GateConfig

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from models.checked import Count, Flag, Name, Positive, Share, Whole, checked
-from models.names import nearest
+from models.checked import Count, Flag, Name, Positive, Share, Whole, checked, nearest
 from models.spec import ModelSpec, Precision
 
 Augmentation = Literal["channel_swap", "circular_shift", "gain", "remix", "speed"]

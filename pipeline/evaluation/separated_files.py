@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from models.names import nearest
+from models.checked import nearest
 from pipeline.data.datasets import audio, musdb18
 from pipeline.data.datasets.track import ACCOMPANIMENT, BadTrackError, Track, TrackRef, mix
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from models.checked import ConfigError
-from models.names import nearest
+from models.checked import ConfigError, nearest
 from models.spec import ModelSpec
 from pipeline.common import files, process
 from pipeline.common.progress import console

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from models.names import nearest
+from models.checked import nearest
 
 if TYPE_CHECKING:
     from pipeline.config.config import BeamConfig

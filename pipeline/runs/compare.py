@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from models.checked import nearest
 from models.directory import ModelDirectory
-from models.names import nearest
 from pipeline.config.gate import PairedConfig
 from pipeline.evaluation.gate import paired
 from pipeline.runs.history import Run

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 
-from models.checked import ConfigError, Count, Name, Positive, Share, checked, in_words
-from models.names import nearest
+from models.checked import ConfigError, Count, Name, Positive, Share, checked, in_words, nearest
 
 
 @checked("outer.parts")

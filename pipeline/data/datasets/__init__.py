@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from models.names import nearest
+from models.checked import nearest
 
 _SHARED = frozenset({"audio", "files", "track"})  # what the readers have in common; everything else here is a format
 

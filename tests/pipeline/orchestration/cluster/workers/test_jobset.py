@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kubeflow_trainer_api import models
 
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.config import load
@@ -113,6 +114,7 @@ def test_one_fault_is_one_restart_of_all_and_a_disruption_none_that_counts() -> 
     assert made["spec"]["failurePolicy"]["maxRestarts"] == 1
     [rule] = made["spec"]["failurePolicy"]["rules"]
     assert rule["action"] == "RestartJobSetAndIgnoreMaxRestarts"
+    assert rule["action"] in str(models.JobsetV1alpha2FailurePolicyRule.model_fields["action"].description)
     assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
     assert re.fullmatch("[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", rule["name"])  # jobset_webhook.go, ruleNameFmt
     assert job(made)["backoffLimit"] == 0
@@ -141,13 +143,18 @@ def test_the_name_is_legal_for_the_job_its_pods_and_its_service(recipe: str, dig
 
 
 def test_workers_are_found_by_the_names_that_jobset_gives_them() -> None:
-    """<JobSet>-<replicated job>-<its index>-<pod>.<subdomain>, by the comment of `EnableDNSHostnames` in JobSet v0.12.0."""
+    """By what JobSet v0.12.0 says of its own fields, in the models that Trainer 2.3 makes of them."""
     made = manifest(*GPU)
     [replicated] = made["spec"]["replicatedJobs"]
-    assert made["spec"]["network"]["enableDNSHostnames"]
-    assert made["spec"]["network"]["publishNotReadyAddresses"]
-    name, each = made["metadata"]["name"], replicated["name"]
-    assert jobset.addresses(name, 2) == [f"{name}-{each}-0-0.{name}:2222", f"{name}-{each}-0-1.{name}:2222"]
+    assert made["spec"]["network"] == {"enableDNSHostnames": True, "publishNotReadyAddresses": True}
+    told = models.JobsetV1alpha2Network.model_fields
+    assert "Defaults to <jobSet.name>" in str(told["subdomain"].description)
+    [pattern] = re.findall(r"<jobSet.name>-\S+", str(told["enable_dns_hostnames"].description))
+    name = made["metadata"]["name"]
+    words = {"jobSet.name": name, "spec.replicatedJob.name": replicated["name"], "job-index": "0", "subdomain": name}
+    for index, address in enumerate(jobset.addresses(name, 3)):
+        host = re.sub("<(.+?)>", lambda word, index=index: {**words, "pod-index": str(index)}[word[1]], pattern)
+        assert address == f"{host}:2222"
 
 
 def test_a_recipe_is_read_in_the_name() -> None:

@@ -636,6 +636,15 @@ def test_the_readmes_recipe_of_a_bucket_fills_what_the_servers_read(build, tmp_p
     assert cluster.task("Trainer").node_selector == selector
 
 
+def test_objects_in_the_readme_are_ones_of_kubernetes():
+    text = (ROOT / "kubeflow/README.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml[^\n]*\n(.*?)```", text, re.DOTALL)]
+    built_in = [block for block in blocks if block.get("apiVersion") == "v1"]
+    assert [item["metadata"]["name"] for item in built_in] == ["kfp-launcher"]
+    for item in built_in:
+        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+
+
 def test_the_readme_explains_every_alert(build):
     (rules,) = of_kind(build(ROOT / "kubeflow/base"), "PrometheusRule").values()
     alerts = {rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"] if "alert" in rule}

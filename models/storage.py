@@ -217,12 +217,17 @@ def copy_file(source: Place, target: Place) -> None:
     given, wanted = path(source), path(target)
     if not is_remote(target):
         wanted.parent.mkdir(parents=True, exist_ok=True)
-    if not is_remote(source) and not is_remote(target):
-        shutil.copyfile(given, wanted)
+        if is_remote(source):
+            wanted.write_bytes(read(source))  # TensorFlow would send a request for every 128 kB
+        else:
+            shutil.copyfile(given, wanted)
         return
     import tensorflow as tf
 
-    with told(target if is_remote(target) else source):
+    with told(target):
+        if is_remote(source) and not state(source).size:
+            wanted.write_bytes(b"")  # which tensorflow-io takes for a directory
+            return
         tf.io.gfile.copy(os.fspath(given), os.fspath(wanted), overwrite=True)
 
 

@@ -36,3 +36,25 @@ def test_a_process_that_used_s3_ends_with_its_own_exit_code(bucket, end: str, co
     root = Path(storage.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root)
     assert (done.returncode, done.stdout) == (code, "False"), done.stderr
+
+
+def test_a_model_goes_to_a_bucket_within_it_and_back(bucket, tmp_path: Path) -> None:
+    """Also an empty file, for which tensorflow-io has no copy within a bucket; the graph comes last, and goes first."""
+    content = {"assets/empty": b"", "saved_model.pb": b"graph", "variables/variables.data": os.urandom(300_000)}
+    for name, data in content.items():
+        file = tmp_path / "model" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    storage.copy(tmp_path / "model", f"{bucket.url}/a")
+    storage.copy(f"{bucket.url}/a", f"{bucket.url}/b/1")
+    assert storage.files(f"{bucket.url}/b/1") == ["assets/empty", "variables/variables.data", "saved_model.pb"]
+    with storage.local(f"{bucket.url}/b/1") as directory:
+        assert {name: (directory / name).read_bytes() for name in content} == content
+    assert not directory.exists()
+    storage.remove(f"{bucket.url}/b")
+    storage.remove(f"{bucket.url}/b")
+    assert bucket.keys == sorted(f"a/{name}" for name in content)
+    with storage.local(tmp_path) as itself:
+        assert itself == tmp_path
+    with pytest.raises(FileNotFoundError, match="nothing-here holds no files"):
+        storage.copy(f"{bucket.url}/nothing-here", tmp_path / "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import multiprocessing
 import os
@@ -22,10 +23,21 @@ CALLS = ("copy", "remove", "GFile")  # of tf.io.gfile, with which objects are ma
 
 @pytest.fixture(scope="module")
 def forked():
-    """Starts processes that have imported TensorFlow already."""
+    """Starts a process that has imported TensorFlow already, and publishes with these arguments."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tensorflow_io", "pipeline.common.publishing"])
-    return context.Process
+    # By its source: it cannot import this module.
+    imports = (
+        "from __future__ import annotations\nimport itertools, os, signal\nfrom pipeline.common import publishing\n"
+    )
+    source = f"{imports}CALLS = {CALLS}\n{inspect.getsource(publish)}{inspect.getsource(_dies)}"
+
+    def start(*arguments: object) -> BaseProcess:
+        process = context.Process(target=exec, args=(f"{source}publish(*{arguments!r})", {}))
+        process.start()
+        return process
+
+    return start
 
 
 def model(root: Path, name: str) -> str:
@@ -75,9 +87,7 @@ def names(version: ModelDirectory) -> set[str]:
 def test_a_version_of_a_bucket_is_whole_and_nothing_else_stays(bucket, forked, tmp_path: Path) -> None:
     base = f"{bucket.url}/served"
     for name in ("one", "two"):
-        process = forked(target=publish, args=(bucket.environment, base, model(tmp_path, name)))
-        process.start()
-        assert end(process) == 0
+        assert end(forked(bucket.environment, base, model(tmp_path, name))) == 0
     assert list(ModelDirectory.versions(base)) == [1, 2]
     assert [names(version) for version in ModelDirectory.versions(base).values()] == [{"one"}, {"two"}]
     assert len(bucket.keys) == 2 * (len(FILES) + 1)
@@ -91,9 +101,7 @@ def test_a_publisher_that_is_killed_at_any_object_is_no_harm(bucket, forked, tmp
     served, died_after_it_was_there, halves = "first", 0, 0
     for die_at in itertools.count(1):
         name = f"attempt-{die_at}"
-        arguments = (bucket.environment, base, model(tmp_path, name), die_at, 0)
-        process = forked(target=publish, args=arguments)
-        process.start()
+        process = forked(bucket.environment, base, model(tmp_path, name), die_at, 0)
         if end(process) == 0:
             break
         assert process.exitcode == -signal.SIGKILL
@@ -115,11 +123,7 @@ def test_a_publisher_that_is_killed_at_any_object_is_no_harm(bucket, forked, tmp
 
 def test_of_many_at_once_each_waits_for_its_turn(bucket, forked, tmp_path: Path) -> None:
     base = f"{bucket.url}/served"
-    processes = [
-        forked(target=publish, args=(bucket.environment, base, model(tmp_path, name))) for name in ("a", "b", "c")
-    ]
-    for process in processes:
-        process.start()
+    processes = [forked(bucket.environment, base, model(tmp_path, name)) for name in ("a", "b", "c")]
     assert [end(process) for process in processes] == [0, 0, 0]
     found = [names(version) for version in ModelDirectory.versions(base).values()]
     assert sorted(found, key=sorted) == [{"a"}, {"b"}, {"c"}]

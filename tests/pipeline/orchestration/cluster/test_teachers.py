@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tfx.types import artifact_utils, standard_artifacts
 
+from models import storage
 from models.directory import ModelDirectory
 from pipeline.config.config import Config, load
 from pipeline.data import ingest
@@ -42,6 +43,21 @@ def found(root: Path, recipe: str = "guide") -> str:
 def listed(place: Path) -> list[str]:
     """What lies there beside the lock."""
     return sorted(path.name for path in place.iterdir() if not path.name.startswith(".push"))
+
+
+def test_models_of_teachers_lie_in_a_bucket_as_well(bucket, tmp_path: Path) -> None:
+    workdir = storage.path(f"{bucket.url}/pipeline")
+    for words, state in (("a", "trained"), ("b", "blessed"), ("c", "trained"), ("d", "trained")):
+        teachers.keep(model(tmp_path, words), workdir, "guide", state)
+    place = teachers.find(workdir, "guide")
+    assert place == f"{bucket.url}/pipeline/models/guide/blessed/1"
+    assert (storage.path(place) / "Format-Serving/saved_model.pb").read_text() == "b"
+    below = "pipeline/models/guide"
+    assert bucket.keys == [
+        f"{below}/{which}/Format-Serving/saved_model.pb" for which in ("blessed/1", "trained/2", "trained/3")
+    ]
+    with pytest.raises(ValueError, match=r"of which s3://.*/pipeline holds no trained model"):
+        teachers.find(workdir, "other")
 
 
 def test_the_newest_blessed_model_comes_before_the_newest(tmp_path: Path) -> None:

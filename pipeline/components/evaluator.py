@@ -88,7 +88,8 @@ def BssEvaluator(
                 judging.load_separator(local).check_fits(*needed)
                 models["baseline"] = local
             except ValueError as error:
-                unfit = f"the last blessed model cannot be judged on these tracks: {error}"
+                reason = str(error).replace(local, baseline)
+                unfit = f"the last blessed model cannot be judged on these tracks: {reason}"
         task = JudgingTask(examples.uri, tracks, models, settings)
         state = storage.path(os.path.join(evaluations, judging.key(task)))
         scores = judging.judge_tracks(beam_pipeline, task, state)

@@ -40,7 +40,8 @@ app = typer.Typer(
 
 Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.")]
 Data = Annotated[
-    str | None, typer.Option("--data", "-d", help="Directory of the stems; may hold {SPAN} and {VERSION}.")
+    str | None,
+    typer.Option("--data", "-d", help="Directory of the stems, or s3://… or gs://…; may hold {SPAN} and {VERSION}."),
 ]
 Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: train.steps=2000.")]

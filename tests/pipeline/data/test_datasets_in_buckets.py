@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
+import json
+import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +29,7 @@ from pipeline.data import datasets, ingest, spans
 from pipeline.data.datasets import files, folder, mir1k, musdb18
 from pipeline.data.datasets.track import SPLITS, BadTrackError, Track, TrackRef
 
+ROOT = Path(__file__).resolve().parents[3]
 STEMLINE = str(Path(sys.executable).with_name("stemline"))
 HOSTILE = (
     "a b",
@@ -169,6 +176,79 @@ def test_a_file_that_ffmpeg_cannot_read_is_named_as_it_is_in_the_bucket(bucket, 
         musdb18.load(near, {})
     assert "A - B.stem.mp4 is no readable stem file" in str(caught.value)
     assert tempfile.gettempdir() not in str(caught.value)
+
+
+# --- gs:// -----------------------------------------------------------------------------------------------------------
+
+# TensorFlow 2.16's own file system of gs:// can be sent nowhere but to Google (tsl/platform/cloud/gcs_file_system.cc). That of
+# tensorflow-io-gcs-filesystem, of the same interface, goes where CLOUD_STORAGE_EMULATOR_ENDPOINT says, and falls over numbers
+# that are not set.
+OTHER_FILE_SYSTEM = {
+    "TF_USE_MODULAR_FILESYSTEM": "1",
+    "GCS_READ_CACHE_BLOCK_SIZE_MB": "1",
+    "GCS_READ_CACHE_MAX_SIZE_MB": "0",
+    "GCS_READ_CACHE_MAX_STALENESS": "0",
+    "GCS_STAT_CACHE_MAX_AGE": "0",
+    "GCS_STAT_CACHE_MAX_ENTRIES": "0",
+}
+READS = """
+import hashlib, json, sys
+from models import storage
+from pipeline.config.config import DataConfig
+from pipeline.data import ingest
+from pipeline.data.datasets import files, folder
+read = []
+for ref in ingest.discover(DataConfig(format="folder", path="gs://stems/my stems/week-{SPAN}")):
+    with files.at_hand(ref) as near:
+        track = folder.load(near, folder.OPTIONS)
+    read.append([ref.name, ref.split, dict(track.metadata), hashlib.sha256(track.mixture.tobytes()).hexdigest()])
+sizes = {str(file): state.size for file, state in storage.walk("gs://stems/my stems")}
+try:
+    said = ingest.discover(DataConfig(format="folder", path="gs://absent/stems"))
+except OSError as error:
+    said = str(error)
+print(json.dumps([read, sizes, said]))
+"""
+
+
+@pytest.fixture
+def google(free_ports, tmp_path: Path) -> Iterator[str]:
+    """The address of an emulator of Google's store with the bucket `stems`, a process of its own."""
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
+    command += ["--in-memory", "--default-bucket=stems"]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            for _ in range(300):
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def test_a_span_in_googles_store(google: str, tmp_path: Path) -> None:
+    stems = corpus(tmp_path / "week-3")
+    song(stems / "train" / "Ärger + 100 %", 77)
+    uploaded = [path for path in stems.rglob("*") if path.is_file()]
+    for file in uploaded:
+        name = urllib.parse.quote(f"my stems/{file.relative_to(tmp_path)}", safe="")
+        url = f"{google}/upload/storage/v1/b/stems/o?uploadType=media&name={name}"
+        request = urllib.request.Request(url, file.read_bytes(), {"Content-Type": "audio/wav"})
+        urllib.request.urlopen(request).close()
+    environment = {**os.environ, **OTHER_FILE_SYSTEM, "CLOUD_STORAGE_EMULATOR_ENDPOINT": google}
+    done = subprocess.run([sys.executable, "-c", READS], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    read, sizes, said = json.loads(done.stdout)
+    tracks = [folder.load(ref, folder.OPTIONS) for ref in folder.discover(str(stems), folder.OPTIONS)]
+    assert read == [
+        [track.name, track.split, dict(track.metadata), hashlib.sha256(track.mixture.tobytes()).hexdigest()]
+        for track in tracks
+    ]
+    assert sizes == {f"gs://stems/my stems/{file.relative_to(tmp_path)}": len(file.read_bytes()) for file in uploaded}
+    assert said.startswith("gs://absent/stems cannot be used: ")
 
 
 # --- copies ----------------------------------------------------------------------------------------------------------

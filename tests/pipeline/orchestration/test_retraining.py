@@ -152,10 +152,10 @@ RECIPE = [
 
 
 def run(
-    stems: Path, workdir: Path, *overrides: str, program: tuple[str, ...] = (STEMLINE,)
+    stems: Path | str, workdir: Path, *overrides: str, program: tuple[str, ...] = (STEMLINE,)
 ) -> subprocess.CompletedProcess:
     settings = [word for override in (*RECIPE, *overrides) for word in ("--set", override)]
-    data = ["--format", "folder", "--data", str(stems / "week-{SPAN}")]
+    data = ["--format", "folder", "--data", f"{stems}/week-{{SPAN}}"]
     return subprocess.run(
         [*program, "run", "--workdir", str(workdir), *data, *settings], capture_output=True, text=True
     )
@@ -229,3 +229,32 @@ def test_week_after_week(arrive, tmp_path: Path) -> None:
     assert "ZeroDivisionError" in done.stderr
     assert served(workdir) == after_second
     assert history.runs(Workdir(workdir))[0].states["Trainer"] == "failed"
+
+
+@pytest.mark.slow
+def test_a_week_in_a_bucket_trains_the_model_that_it_trains_on_this_machine(arrive, bucket, tmp_path: Path) -> None:
+    """Beam's workers are processes of their own, which find the bucket by themselves."""
+    arrive(tmp_path / "stems", 1, SONGS)
+    places = {"here": tmp_path / "stems", "there": bucket.upload(tmp_path / "stems", "my stems")}
+    workers = (
+        "beam.pipeline_args=[--runner=FnApiRunner, --direct_running_mode=multi_processing, --direct_num_workers=2]"
+    )
+    for name, place in places.items():
+        done = run(place, tmp_path / name, workers)
+        assert done.returncode == 0, done.stderr
+    records = [
+        {f"{file.parent.name}/{file.name}": file.read_bytes() for file in (tmp_path / name).rglob("data_tfrecord-*.gz")}
+        for name in places
+    ]
+    assert len(records[0]) == 7
+    assert records[0] == records[1]
+    identities = [
+        json.loads((Path(history.runs(Workdir(tmp_path / name))[0].pushed) / "assets.extra/stemline.json").read_text())
+        for name in places
+    ]
+    assert identities[0]["identity"] == identities[1]["identity"]
+
+    done = run(places["there"], tmp_path / "there", workers)
+    assert done.returncode == 0, done.stderr
+    assert "nothing to train" in done.stdout
+    assert history.runs(Workdir(tmp_path / "there"))[0].states["StemsExampleGen"] == "cached"

@@ -38,7 +38,8 @@ LOCK = ".push.lock"
 CLAIMS = ".push"
 LIMIT_SECONDS, DEAD_SECONDS = 300, 600
 _WAIT_SECONDS = 1.0, 3.0
-_MODEL, _CLAIM, _MARK = "model", "claim", "being_pushed_by."
+# The mark is the first of the names in a version, and so the last that is removed.
+_MODEL, _CLAIM, _MARK = "model", "claim", ".being_pushed_by."
 
 
 class Publisher(Protocol):

@@ -325,4 +325,8 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread that waits for a bucket that does not answer would abort the process as Python ends it

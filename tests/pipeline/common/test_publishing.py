@@ -113,7 +113,7 @@ def test_a_publisher_that_is_killed_at_any_object_is_no_harm(bucket, forked, tmp
         halves += len({key.split("/")[1] for key in bucket.keys}) > len(ModelDirectory.versions(base)) + 1
     assert die_at > 2 * len(FILES)  # it died while it staged and while it copied
     assert halves > len(FILES)
-    assert 0 < died_after_it_was_there < 6
+    assert 0 < died_after_it_was_there < die_at / 2
     newest = ModelDirectory.newest(base)
     assert newest is not None
     assert names(newest) == {name}

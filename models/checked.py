@@ -14,8 +14,12 @@ from pydantic import Field
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Whole = Annotated[int, Field(strict=True, ge=0)]
-# Not strict: YAML 1.1 reads 1e-3 as text.
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Not strict: YAML 1.1 reads 1e-3 as text. But true is no number, whatever Python says.
+Positive = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False),
+    pydantic.BeforeValidator(lambda value: str(value) if isinstance(value, bool) else value),
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
 Flag = pydantic.StrictBool

@@ -102,7 +102,7 @@ def submit(
     ] = False,
 ) -> None:
     """Run the pipeline once."""
-    config = _placed(recipe, set)
+    config = _placed(recipe, set, pipeline)
     cluster = _cluster(host, config)
     _note_unserved(config)
     with _submission(config, pipeline) as submission:
@@ -129,7 +129,7 @@ def schedule(
     ] = None,
 ) -> None:
     """Run the pipeline by `cluster.cron`: creates or changes the one schedule of the recipe, and says what changed."""
-    config = _placed(recipe, set)
+    config = _placed(recipe, set, pipeline)
     cluster = _cluster(host, config)
     from pipeline.orchestration.cluster import schedule
 
@@ -169,12 +169,15 @@ def _config(recipe: str, set: list[str] | None) -> Config:
     return config
 
 
-def _placed(recipe: str, set: list[str] | None) -> Config:
-    """The configuration of a run on the cluster, whose tasks see what they need."""
+def _placed(recipe: str, set: list[str] | None, compiled: Path | None) -> Config:
+    """The configuration of a run on the cluster, whose tasks see what they need, and which fits what was compiled."""
     from pipeline.orchestration import preflight
+    from pipeline.orchestration.cluster import package
 
     config = _config(recipe, set)
     preflight.check_mounts(config)
+    if compiled:
+        package.check_compiled(package.read(compiled), config)
     return config
 
 

@@ -18,6 +18,9 @@ def write_text(path: Path, text: str) -> None:
         with storage.told(path):
             path.write_text(text)
         return
+    if path.exists() and not path.is_file():  # a device or a pipe is no file to put another in the place of
+        path.write_text(text, encoding="utf-8")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = beside(path)
     try:

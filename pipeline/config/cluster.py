@@ -16,15 +16,16 @@ from pipeline.config.login import Login
 
 TRAINER = "Trainer"  # the task that several workers can share
 PUSH_GATE = "PushGate"  # the task that fails where a model is refused
-PodPath = Annotated[str, Field(pattern="^/", description="a path that begins with /")]
+_POD_PATH = r"(/|(/[^/]*[^/.][^/]*)+/?)"
+PodPath = Annotated[str, Field(pattern=f"^{_POD_PATH}$", description="a path that begins with /, without ..")]
 _BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 _NAMES = r"(/[^/\s?#]*[^/\s?#.][^/\s?#]*)"  # of folders, none of which is `..`
 # The root of a bucket is none: nobody can be asked what lies there.
 Place = Annotated[
     str,
     Field(
-        pattern=rf"^(/.*|(s3|gs)://{_BUCKET_NAME}{_NAMES}+/?)$",
-        description="a path that begins with /, or s3://BUCKET/PATH or gs://BUCKET/PATH",
+        pattern=rf"^({_POD_PATH}|(s3|gs)://{_BUCKET_NAME}{_NAMES}+/?)$",
+        description="a path that begins with /, without .., or s3://BUCKET/PATH or gs://BUCKET/PATH",
     ),
 ]
 # What Kubeflow's launcher takes: ParseBucketPathToConfig of backend/src/v2/objectstore, 2.3.0 to 2.17.0.
@@ -87,9 +88,10 @@ class TaskConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what is no variable, and for a credential among what everybody can read."""
-        for name in (*self.environment, *(name for secret in self.secrets for name in secret.keys)):
+        named = {"environment": self.environment, "secrets": [key for secret in self.secrets for key in secret.keys]}
+        for place, name in ((place, name) for place, names in named.items() for name in names):
             if not _VARIABLE.fullmatch(name):
-                raise ValueError(f"environment or secrets name {name!r}: legal are letters, digits and _")
+                raise ValueError(f"{place} names the variable {name!r}: legal are letters, digits and _")
         for name, value in self.environment.items():
             if _CREDENTIAL.search(name) or re.search(r"://[^/]*@", value):
                 raise ValueError(

@@ -212,7 +212,7 @@ class Cluster:
             told = f"it sends the call to {place.geturl()}"
         answer = f"{error.status} {error.reason}: {told}".removesuffix(": ")
         code = _grpc_code(error.body)
-        if code == _PERMISSION_DENIED:
+        if code == _PERMISSION_DENIED and error.status == 403:
             place = f"in the namespace {self._namespace!r} of cluster.namespace" if self._namespace else "there"
             return f"Kubeflow Pipelines at {self.host} knows who calls, who has no right to this {place}: {answer}"
         if error.status == 404 and code is None:

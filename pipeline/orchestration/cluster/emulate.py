@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from models import storage
+from pipeline.common import process
 from pipeline.config.config import Config
 from pipeline.orchestration.cluster import argo, kfp_versions, package
 from pipeline.orchestration.cluster.executor import POD_ROOT
@@ -99,7 +100,8 @@ def run(
     for name in graphlib.TopologicalSorter(needs).static_order():
         show(name, "RUNNING", "")
         try:
-            emulation.run_task(name)
+            with process.sigterm_exits():  # and takes the task with it
+                emulation.run_task(name)
         except TaskError as error:
             show(name, "FAILED", str(error))
             raise

@@ -57,7 +57,7 @@ def test_a_bad_override_is_one_sentence_that_names_key_and_value(override: str, 
     assert [word for word in words if word not in message] == []
 
 
-PLACES = "a path that begins with /, or s3://BUCKET/PATH or gs://BUCKET/PATH"
+PLACES = "a path that begins with /, without .., or s3://BUCKET/PATH or gs://BUCKET/PATH"
 
 
 @pytest.mark.parametrize(

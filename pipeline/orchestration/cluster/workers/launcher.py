@@ -6,15 +6,12 @@ did not end well continues, in a new job, from its checkpoints.
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from pipeline.common import progress
+from pipeline.common import process, progress
 from pipeline.components import trainer
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.config import Config, from_json, to_json
@@ -44,7 +41,7 @@ def run_fn(fn_args: FnArgs) -> None:
     job = JobDirectory(Path(cluster.workdir) / "jobs" / name)
     jobsets = JobSets(cluster.namespace)
     try:
-        with _sigterm_raises():
+        with process.sigterm_exits():
             job.stage(fn_args)
             command = worker.command(job, jobset.addresses(name, cluster.workers or 1))
             _begin(jobsets, jobset.manifest(name, cluster, command), job)
@@ -139,17 +136,3 @@ def _get(jobsets: JobSets, name: str) -> jobset.Manifest | None:
 
 def _say(words: str) -> None:
     progress.console.print(f"  {words}", markup=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """A run that is terminated ends as by `sys.exit`, so that what it has begun can be undone."""
-
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

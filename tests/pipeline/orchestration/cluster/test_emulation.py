@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,22 @@ def test_the_command_tells_of_every_task(tmp_path: Path, failures: int, retries:
     assert ("Producer: succeeded" in said, "Consumer: succeeded" in said) == (code == 0, code == 0)
     assert ("Producer: failed, task Producer failed once (No more retries left), see" in said) == (code == 1)
     assert list((tmp_path / "here/runs").glob("*/Producer/pod-0/log.txt"))
+
+
+def test_an_emulation_that_is_ended_takes_its_task_with_it(tmp_path: Path) -> None:
+    says = "print(os.getpid(), flush=True) or __import__('time').sleep(600)"
+    file = small_graph(tmp_path / "graph.yaml", failures=0, retries=2, says=says)
+    program = Path(sys.executable).with_name("stemline")
+    command = [program, "kubeflow", "emulate", "--pipeline", file, "--workdir", tmp_path / "here"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as emulation:
+        end = time.monotonic() + 120
+        while not (said := "".join(log.read_text() for log in tmp_path.glob("here/runs/*/Producer/pod-0/log.txt"))):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        emulation.terminate()
+        streams = "".join(emulation.communicate(timeout=60))
+    assert (emulation.returncode, "Traceback" in streams) == (143, False), streams
+    assert not Path(f"/proc/{said.splitlines()[-1]}").exists()
 
 
 def test_a_version_that_nobody_knows_is_named_with_those_that_are(tmp_path: Path, stemline) -> None:

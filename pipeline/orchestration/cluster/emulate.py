@@ -84,7 +84,9 @@ def run(
     Raises:
       TaskError: a task failed; later ones did not run.
       ValueError: the file is no compiled graph, see `package.read`, or the version refuses it.
+      OSError: `root` is no directory, or cannot be written.
     """
+    root.mkdir(parents=True, exist_ok=True)
     documents = package.read(pipeline_file)
     kfp_versions.check_platform(version, documents)
     spec = documents[0]

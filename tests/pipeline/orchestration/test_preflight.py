@@ -13,7 +13,7 @@ from pipeline.runs.workdir import Workdir
 
 FOLDER = "data.format=folder"
 STEMS = "cluster.tasks.StemsExampleGen.volumes=[{claim: stems, mount_path: /data}]"
-ELSEWHERE = "cluster.every.volumes=[{claim: work, mount_path: /work}]"
+ELSEWHERE = "cluster.every.volumes=[{claim: work, mount_path: /volume}]"
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ ELSEWHERE = "cluster.every.volumes=[{claim: work, mount_path: /work}]"
             ELSEWHERE,
             "data.path=s3://stems",
             FOLDER,
-            "cluster.serving=/work/served",
-            "cluster.workdir=/work/stemline",
+            "cluster.serving=/volume/served",
+            "cluster.workdir=/volume/stemline",
         ),
     ],
 )

@@ -298,6 +298,12 @@ def test_an_emulation_that_is_ended_takes_its_task_with_it(tmp_path: Path) -> No
     assert not Path(f"/proc/{said.splitlines()[-1]}").exists()
 
 
+def test_a_place_that_is_no_directory_is_named(tmp_path: Path, stemline) -> None:
+    file = small_graph(tmp_path / "graph.yaml", failures=0, retries=0)
+    code, said = stemline("emulate", "--pipeline", str(file), "--workdir", str(file))
+    assert (code, said) == (2, f"stemline: File exists: {file}\n")
+
+
 def test_a_version_that_nobody_knows_is_named_with_those_that_are(tmp_path: Path, stemline) -> None:
     code, said = stemline("emulate", "--kfp", "2.9", "--workdir", str(tmp_path / "here"))
     assert (code, "Traceback" in said) == (2, False)

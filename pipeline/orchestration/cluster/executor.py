@@ -40,15 +40,13 @@ from pipeline.components import graph
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, from_json
 from pipeline.orchestration import beam_runners
-from pipeline.orchestration.cluster import teachers
+from pipeline.orchestration.cluster import kfp_versions, teachers
 from pipeline.orchestration.cluster.package import CONFIG, NODE
 from pipeline.orchestration.cluster.workers import launcher
 from pipeline.runs.workdir import Workdir
 
 Channels = dict[str, list[Artifact]]
-# Where Kubeflow's launcher puts the inputs of a task before it starts, and takes its outputs from when it has ended.
-_MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-# Below which directory these paths lie: in a pod that is the root, in an emulated one its own directory.
+# Below which directory the launcher's paths lie: in a pod that is the root, in an emulated one its own directory.
 POD_ROOT = "STEMLINE_POD_ROOT"
 
 
@@ -105,11 +103,8 @@ def properties(node: base_node.BaseNode) -> dict[str, Any]:
 
 
 def local_path(uri: str) -> str:
-    """The path in a pod at which the launcher keeps an artifact."""
-    for scheme, mount in _MOUNTS.items():
-        if uri.startswith(scheme):
-            return _in_pod(mount + uri.removeprefix(scheme))
-    return uri
+    """Where the launcher puts an input before a task starts, and takes an output from when it has ended; a path stays one."""
+    return _in_pod(kfp_versions.local_path(uri)) if "://" in uri else uri
 
 
 def _parameter(given: ExecutorInput, name: str) -> str:

@@ -136,12 +136,12 @@ def test_a_serving_directory_that_cannot_be_written_and_a_port_that_is_taken(pla
         taken.bind(("localhost", PORT_OF_SERVERS))
         taken.listen()
         with left_alone(place), immutable(base):
-            said = sentence(place.run("train.steps=9"))
+            said = sentence(place.run("train.learning_rate=0.002"))
     assert f"{base} cannot be written" in said
     run = history.runs(place.workdir)[0]
     assert run.infra_blessed
     assert run.states["Pusher"] == "failed"
-    assert place.run("train.steps=9").returncode == 0
+    assert place.run("train.learning_rate=0.002").returncode == 0
     assert history.runs(place.workdir)[0].pushed == str(place.workdir.latest_version("demo"))
 
 

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 from serving.client import Client
 from serving.client.signals import SeparationError, Stems
 from serving.server.models.servable import Servable
-from serving.wire import tensors
+from serving.wire import messages, tensors
 from serving.wire.status import StatusError
 
 T = TypeVar("T")
@@ -42,10 +42,8 @@ class Local:
         return self._servable.signatures
 
     def run(self, inputs: Mapping[str, np.ndarray], signature_name: str) -> Stems:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.signature_name = signature_name
-        for alias, array in inputs.items():
-            request.inputs[alias].CopyFrom(tensors.to_proto(array))
+        message = tensors.predict_request(messages.ModelSpec(signature_name=signature_name), inputs)
+        request = predict_pb2.PredictRequest.FromString(message)
         try:
             return self._servable.predict(request)
         except StatusError as error:

@@ -41,9 +41,14 @@ NEVER = {
     "models": "pipeline serving tfx ml_metadata apache_beam kfp tensorflow_io yaml tests",
     "serving": "pipeline models tfx ml_metadata apache_beam kfp tensorflow_io tests",
     "pipeline": "serving.server serving.wire tests",
+    **dict.fromkeys(("serving.client", "serving.wire"), "tensorflow tensorflow_serving tf_keras keras"),
 }
 # But for these.
-ALLOWED = {("models.storage", "tensorflow_io"), ("serving.server", "models.storage")}
+ALLOWED = {
+    ("models.storage", "tensorflow_io"),
+    ("serving.server", "models.storage"),
+    ("serving.wire.status", "tensorflow"),
+}
 # The frameworks that run pipelines, and the only rooms that know of them.
 FRAMEWORKS = ("tfx", "ml_metadata", "apache_beam", "kfp")
 AMONG_FRAMEWORKS = ("pipeline.components", "pipeline.orchestration", "pipeline.runs")
@@ -99,9 +104,9 @@ def wrong(graph: Imports) -> list[str]:
             if room_below != room and floor_below <= floor:
                 found.append(f"{module} -> {name}: {room_below} does not lie below {room}")
         allowed = any(within(module, place) and name == stranger for place, stranger in ALLOWED)
-        never = any(within(module, place) and within(name, *strangers.split()) for place, strangers in NEVER.items())
-        if never and not allowed:
-            found.append(f"{module} -> {name}: nothing in {module.partition('.')[0]} may import this")
+        borders = [place for place, names in NEVER.items() if within(module, place) and within(name, *names.split())]
+        if borders and not allowed:
+            found.append(f"{module} -> {name}: nothing in {borders[0]} may import this")
         if within(module, "pipeline") and within(name, *FRAMEWORKS) and not within(module, *AMONG_FRAMEWORKS):
             found.append(f"{module} -> {name}: only {', '.join(AMONG_FRAMEWORKS)} may import this")
     return found
@@ -170,6 +175,7 @@ def test_a_planted_arrow_up_is_found(line: str, tmp_path: Path) -> None:
     [
         ("models.plain", "from serving.wire import tensors", "nothing in models may import this"),
         ("serving.local", "import tfx.types", "nothing in serving may import this"),
+        ("serving.client.remote", "from tensorflow_serving.apis import model_pb2", "nothing in serving.client may"),
         ("pipeline.cli.main", "import serving.server", "nothing in pipeline may import this"),
         ("pipeline.data.dofn", "import apache_beam as beam", f"only {', '.join(AMONG_FRAMEWORKS)} may import this"),
         ("pipeline.data.datasets.folder", "from pipeline.common import files", "pipeline.common does not lie below"),
@@ -215,6 +221,16 @@ def test_help_needs_no_tensorflow() -> None:
         "import sys; from typer.testing import CliRunner; from pipeline.cli.main import app; "
         "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0, result.output; "
         "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'museval') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_client_needs_no_tensorflow() -> None:
+    """Whatever it imports imports none either."""
+    code = (
+        "import sys; import serving.client, serving.client.stream, serving.client.live; "
+        "print([name for name in sys.modules if name.startswith(('tensorflow', 'keras', 'tf_keras', 'scipy'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,15 +7,14 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
-from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
 from serving.client.connection import Connection, connect, passes, wait_seconds
 from serving.client.signals import SeparationError, Stems
-from serving.wire import tensors
+from serving.wire import messages, tensors
 
 SERVICE = "/tensorflow.serving.PredictionService"
 SPEAKS_AFTER = 5  # failures in a row, about a second: a full queue is no news
@@ -110,21 +109,19 @@ class Remote:
         try:
             outputs, spec = tensors.from_response(answer)
         except ValueError as error:
-            raise SeparationError(f"server {self._address} answered with no PredictResponse: {error}") from error
+            raise SeparationError(f"server {self._address} answered with what cannot be read: {error}") from error
         if self.version is not None and spec.version.value != self.version:
             answered = f"answered with version {spec.version.value}"
             raise SeparationError(f"server {self._address} {answered} when asked for version {self.version}")
         return outputs
 
-    def _metadata(self) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=self._spec(), metadata_field=["signature_def"]
-        )
+    def _metadata(self) -> Any:
+        request = messages.GetModelMetadataRequest(model_spec=self._spec(), metadata_field=["signature_def"])
         answer = self._call("GetModelMetadata", request.SerializeToString())
-        return get_model_metadata_pb2.GetModelMetadataResponse.FromString(answer)
+        return messages.GetModelMetadataResponse.FromString(answer)
 
-    def _spec(self, signature_name: str = "") -> model_pb2.ModelSpec:
-        spec = model_pb2.ModelSpec(name=self._connection.model_name, signature_name=signature_name)
+    def _spec(self, signature_name: str = "") -> Any:
+        spec = messages.ModelSpec(name=self._connection.model_name, signature_name=signature_name)
         if self.version is not None:
             spec.version.value = self.version
         return spec
@@ -177,8 +174,8 @@ class Remote:
         return SeparationError(f"server {self._address} did not finish within total_seconds={total:g}")
 
 
-def _signatures(metadata: get_model_metadata_pb2.GetModelMetadataResponse) -> dict:
-    signatures = get_model_metadata_pb2.SignatureDefMap()
+def _signatures(metadata: Any) -> dict:
+    signatures = messages.SignatureDefMap()
     metadata.metadata["signature_def"].Unpack(signatures)
     return dict(signatures.signature_def)
 

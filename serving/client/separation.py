@@ -17,13 +17,13 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import soundfile
-import tensorflow as tf
 
 from serving.client import chunking
 from serving.client.chunking import OverlapAdder
 from serving.client.connection import Connection
 from serving.client.remote import Remote
 from serving.client.signals import Resampler, SeparationError, Stems, check_stems, fit, fold, level, resampled, unfold
+from serving.wire import tensors
 
 Progress = Callable[[float], None]  # takes the finished fraction, up to 1.0
 Source = Callable[[], Iterable[np.ndarray]]  # blocks [samples, channels] of a signal, from its beginning at every call
@@ -328,8 +328,8 @@ def shape(info: Any) -> tuple[int | None, ...]:
 def placeholder(info: Any) -> np.ndarray:
     """The smallest value of a signature's input: 1 for every open dimension; zeros or an empty string."""
     shape = [max(dim.size, 1) for dim in info.tensor_shape.dim]
-    dtype = tf.as_dtype(info.dtype)
-    return np.full(shape, b"", object) if dtype == tf.string else np.zeros(shape, dtype.as_numpy_dtype)
+    dtype = tensors.dtype_of(info.dtype)
+    return np.full(shape, b"", object) if dtype.kind == "O" else np.zeros(shape, dtype)
 
 
 # ---- files

@@ -10,25 +10,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import text_format, wrappers_pb2
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
+
+from serving.wire.messages import Schema, declare
 
 M = TypeVar("M", bound=Message)
 
 _PACKAGE = "tensorflow.serving"
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {"string": _FIELD.TYPE_STRING, "bool": _FIELD.TYPE_BOOL, "int64": _FIELD.TYPE_INT64}
-_INT64, _BOOL, _STRING = (f".google.protobuf.{name}Value" for name in ("Int64", "Bool", "String"))
+_INT64, _BOOL, _STRING = (f"google.protobuf.{name}Value" for name in ("Int64", "Bool", "String"))
 
-# message -> field -> (number, type), a leading * for repeated ones
-_SCHEMA = {
+_SCHEMA: Schema = {
     "BatchingParameters": {
         "max_batch_size": (1, _INT64),
         "batch_timeout_micros": (2, _INT64),
         "max_enqueued_batches": (3, _INT64),
         "num_batch_threads": (4, _INT64),
         "thread_pool_name": (5, _STRING),
-        "allowed_batch_sizes": (6, "*int64"),
+        "allowed_batch_sizes": (6, "repeated int64"),
         "pad_variable_length_inputs": (7, "bool"),
         "enable_large_batch_splitting": (8, _BOOL),
         "max_execution_batch_size": (9, _INT64),
@@ -40,29 +40,13 @@ _SCHEMA = {
         "client_verify": (4, "bool"),
     },
     "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
-    "MonitoringConfig": {"prometheus_config": (1, f".{_PACKAGE}.PrometheusConfig")},
+    "MonitoringConfig": {"prometheus_config": (1, f"{_PACKAGE}.PrometheusConfig")},
 }
 
 
-def _messages() -> dict[str, type[Message]]:
-    file = descriptor_pb2.FileDescriptorProto(name="stemline_serving.proto", package=_PACKAGE, syntax="proto3")
-    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
-    for name, fields in _SCHEMA.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            label = _FIELD.LABEL_REPEATED if kind.startswith("*") else _FIELD.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
-            if scalar := _SCALARS.get(kind.lstrip("*")):
-                added.type = scalar
-            else:
-                added.type, added.type_name = _FIELD.TYPE_MESSAGE, kind
-    pool = descriptor_pool.DescriptorPool()  # of its own: another package may have registered the same names
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _SCHEMA}
-
-
-_MESSAGES = _messages()
+_POOL = DescriptorPool()
+_POOL.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+_MESSAGES = declare(_POOL, _PACKAGE, _SCHEMA, [wrappers_pb2.DESCRIPTOR.name])
 
 
 def message(name: str) -> Message:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError, Message
-from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
-from tensorflow_serving.apis import model_pb2
+
+from serving.wire.messages import DATA_TYPES, ModelSpec, TensorProto
 
 Buffer = bytes | memoryview
 M = TypeVar("M", bound=Message)
@@ -29,38 +28,51 @@ _PACKED_NUMBER = {np.dtype("float32"): 5, np.dtype("float64"): 6}
 
 _CONTENT = 4  # field tensor_content
 
+# of numpy, by the number of a DataType; names that are not the same in both
+_OTHERWISE = {"FLOAT": "float32", "DOUBLE": "float64", "HALF": "float16", "STRING": "object"}
+_NAMES = {number: _OTHERWISE.get(name[3:], name[3:].lower()) for name, number in DATA_TYPES.items()}
+_NUMBERS = {name: number for number, name in _NAMES.items()}
+_STRING = _NUMBERS["object"]
+
 # tensor.proto: the field with a dtype's values, and their type in it
 _FIELDS: dict[int, tuple[str, type]] = {
-    types_pb2.DT_FLOAT: ("float_val", np.float32),
-    types_pb2.DT_DOUBLE: ("double_val", np.float64),
-    **dict.fromkeys((types_pb2.DT_INT32, types_pb2.DT_INT16, types_pb2.DT_INT8), ("int_val", np.int32)),
-    **dict.fromkeys((types_pb2.DT_UINT16, types_pb2.DT_UINT8), ("int_val", np.int32)),
-    types_pb2.DT_INT64: ("int64_val", np.int64),
-    types_pb2.DT_UINT32: ("uint32_val", np.uint32),
-    types_pb2.DT_UINT64: ("uint64_val", np.uint64),
-    types_pb2.DT_BOOL: ("bool_val", np.bool_),
-    **dict.fromkeys((types_pb2.DT_HALF, types_pb2.DT_BFLOAT16), ("half_val", np.uint16)),
-    types_pb2.DT_COMPLEX64: ("scomplex_val", np.float32),
-    types_pb2.DT_COMPLEX128: ("dcomplex_val", np.float64),
+    _NUMBERS[name]: (field, kind)
+    for names, field, kind in (
+        ("float32", "float_val", np.float32),
+        ("float64", "double_val", np.float64),
+        ("int32 int16 int8 uint16 uint8", "int_val", np.int32),
+        ("int64", "int64_val", np.int64),
+        ("uint32", "uint32_val", np.uint32),
+        ("uint64", "uint64_val", np.uint64),
+        ("bool", "bool_val", np.bool_),
+        ("float16 bfloat16", "half_val", np.uint16),
+        ("complex64", "scomplex_val", np.float32),
+        ("complex128", "dcomplex_val", np.float64),
+    )
+    for name in names.split()
 }
-# whose values are in the field bit by bit
-_BITWISE = {types_pb2.DT_HALF, types_pb2.DT_BFLOAT16, types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128}
+_LEGAL = [_NAMES[number] for number in _FIELDS]
+_BITWISE = {"half_val", "scomplex_val", "dcomplex_val"}  # the values are in the field bit by bit
 
 
 # ---- writing
 
 
-def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """A request's tensor: numbers as `tensor_content`, strings (object or bytes arrays) as `string_val`."""
+def to_proto(array: np.ndarray) -> Any:
+    """A request's TensorProto: numbers as `tensor_content`, strings (arrays of objects, bytes or text) as `string_val`.
+
+    Raises:
+      ValueError: an array of what no tensor holds.
+    """
     proto = _header(array)
-    if proto.dtype == types_pb2.DT_STRING:
-        proto.string_val.extend(array.ravel().tolist())
+    if proto.dtype == _STRING:
+        proto.string_val.extend(item.encode() if isinstance(item, str) else item for item in array.ravel().tolist())
     else:
-        proto.tensor_content = array.tobytes()
+        proto.tensor_content = _little_endian(array).tobytes()
     return proto
 
 
-def predict_request(spec: model_pb2.ModelSpec, inputs: Mapping[str, np.ndarray]) -> bytes:
+def predict_request(spec: Message, inputs: Mapping[str, np.ndarray]) -> bytes:
     """A serialized PredictRequest; numbers as `tensor_content`, copied once."""
     parts: list[Buffer] = _nested(1, [spec.SerializeToString()])
     for alias, array in inputs.items():
@@ -71,7 +83,7 @@ def predict_request(spec: model_pb2.ModelSpec, inputs: Mapping[str, np.ndarray])
     return b"".join(parts)
 
 
-def predict_response(spec: model_pb2.ModelSpec, outputs: Mapping[str, np.ndarray]) -> bytes:
+def predict_response(spec: Message, outputs: Mapping[str, np.ndarray]) -> bytes:
     """A serialized PredictResponse whose tensors use the typed fields, as TensorFlow Serving's do."""
     parts: list[Buffer] = []
     for alias, array in outputs.items():
@@ -80,11 +92,12 @@ def predict_response(spec: model_pb2.ModelSpec, outputs: Mapping[str, np.ndarray
     return b"".join([*parts, *_nested(2, [spec.SerializeToString()])])
 
 
-def _header(array: np.ndarray) -> tensor_pb2.TensorProto:
-    dims = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in array.shape]
-    return tensor_pb2.TensorProto(
-        dtype=tf.as_dtype(array.dtype).as_datatype_enum, tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=dims)
-    )
+def _header(array: np.ndarray) -> Any:
+    names = array.dtype.names or (array.dtype.name,)  # a quantized number of TensorFlow is a structure of one
+    name = "object" if array.dtype.kind in "OSU" else names[0]
+    if name not in _NUMBERS:
+        raise ValueError(f"an array of {array.dtype} is no tensor; legal are strings, {', '.join(_LEGAL)}")
+    return TensorProto(dtype=_NUMBERS[name], tensor_shape={"dim": [{"size": size} for size in array.shape]})
 
 
 def _encode(array: np.ndarray) -> list[Buffer]:
@@ -95,16 +108,19 @@ def _encode(array: np.ndarray) -> list[Buffer]:
     if proto.dtype in _FIELDS:
         name, kind = _FIELDS[proto.dtype]
         flat = np.ascontiguousarray(array).ravel()
-        getattr(proto, name).extend((flat.view(kind) if proto.dtype in _BITWISE else flat).tolist())
+        getattr(proto, name).extend((flat.view(kind) if name in _BITWISE else flat).tolist())
         return [proto.SerializeToString()]
     return [to_proto(array).SerializeToString()]
 
 
 def _packed(number: int, array: np.ndarray) -> list[Buffer]:
     """Field `number` with the array's bytes, little-endian; nothing when there are none."""
-    little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    samples = little_endian.reshape(-1).view(np.uint8).data
+    samples = _little_endian(array).reshape(-1).view(np.uint8).data
     return _nested(number, [samples]) if samples.nbytes else []
+
+
+def _little_endian(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
 def _nested(number: int, parts: Sequence[Buffer]) -> list[Buffer]:
@@ -124,23 +140,23 @@ def _varint(value: int) -> bytes:
 # ---- reading
 
 
-def from_response(message: bytes) -> tuple[dict[str, np.ndarray], model_pb2.ModelSpec]:
+def from_response(message: bytes) -> tuple[dict[str, np.ndarray], Any]:
     """Outputs by alias and the model spec of a serialized PredictResponse.
 
     Raises:
       ValueError: it is not one, or a tensor in it is refused as `from_proto` refuses it.
     """
-    outputs, spec = {}, model_pb2.ModelSpec()
+    outputs, spec = {}, ModelSpec()
     for number, field, _ in _fields(memoryview(message)):
         if number == 1:
             entry = {key: value for key, value, _ in _fields(field)}
             outputs[bytes(entry.get(1, b"")).decode()] = _decode(entry.get(2, memoryview(b"")))
         elif number == 2:
-            spec.MergeFrom(_parse(model_pb2.ModelSpec, bytes(field)))
+            spec.MergeFrom(_parse(ModelSpec, bytes(field)))
     return outputs, spec
 
 
-def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
+def from_proto(proto: Any) -> np.ndarray:
     """The array of a request's tensor, by TensorFlow's own rules (Tensor::FromProto).
 
     No values are zeros, too few repeat the last one, surplus ones are ignored.
@@ -153,12 +169,26 @@ def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     return _array(proto, packed)
 
 
+def dtype_of(number: int) -> np.dtype:
+    """Of the arrays of a DataType; object for strings.
+
+    Raises:
+      ValueError: one that is unknown or that no request carries, or bfloat16 where nothing has imported ml_dtypes.
+    """
+    if number not in _FIELDS and number != _STRING:
+        raise ValueError(f"tensor dtype {number} is unknown, or none that requests can carry")
+    try:
+        return np.dtype(_NAMES[number])
+    except TypeError as error:  # TensorFlow imports it
+        raise ValueError(f"numpy does not know {_NAMES[number]} before the package ml_dtypes is imported") from error
+
+
 def _decode(message: Buffer) -> np.ndarray:
     """Packed floats are lifted out of the message; what is left is small and goes through the real TensorProto."""
     rest, packed = _lift(message)
-    proto = _parse(tensor_pb2.TensorProto, rest)
+    proto = _parse(TensorProto, rest)
     if proto.float_val or proto.double_val:  # not packed: legal, but no one sends them so
-        return from_proto(_parse(tensor_pb2.TensorProto, bytes(message)))
+        return from_proto(_parse(TensorProto, bytes(message)))
     return _array(proto, packed)
 
 
@@ -181,42 +211,36 @@ def _parse(kind: type[M], message: bytes) -> M:
         raise ValueError(f"the message holds no {kind.DESCRIPTOR.name}") from error
 
 
-def _array(proto: tensor_pb2.TensorProto, packed: Mapping[int, Sequence[memoryview]]) -> np.ndarray:
-    dtype, shape = _dtype(proto.dtype), _shape(proto.tensor_shape)
+def _array(proto: Any, packed: Mapping[int, Sequence[memoryview]]) -> np.ndarray:
+    dtype, shape = dtype_of(proto.dtype), _shape(proto.tensor_shape)
     content = proto.tensor_content
-    if dtype == tf.string:
+    if proto.dtype == _STRING:
         flat = np.empty(len(proto.string_val), object)
         flat[:] = proto.string_val
         return _fill(_strings(content, math.prod(shape)) if content else flat, shape)
     if content:  # a view: reshape refuses any other size
-        return np.frombuffer(content, dtype.as_numpy_dtype).reshape(shape)
+        return np.frombuffer(content, dtype).reshape(shape)
     return _fill(_values(proto, dtype, packed), shape)
 
 
-def _dtype(number: int) -> tf.DType:
-    if number not in _FIELDS and number != types_pb2.DT_STRING:
-        raise ValueError(f"tensor dtype {number} is unknown, or none that requests can carry")
-    return tf.as_dtype(number)
-
-
-def _shape(proto: tensor_shape_pb2.TensorShapeProto) -> tuple[int, ...]:
+def _shape(proto: Any) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.dim)
     if proto.unknown_rank or min(shape, default=0) < 0:
         raise ValueError("the tensor's shape is not fully defined")
     return shape
 
 
-def _values(proto: tensor_pb2.TensorProto, dtype: tf.DType, packed: Mapping[int, Sequence[memoryview]]) -> np.ndarray:
+def _values(proto: Any, dtype: np.dtype, packed: Mapping[int, Sequence[memoryview]]) -> np.ndarray:
     """What was sent, flat."""
-    name, kind = _FIELDS[dtype.as_datatype_enum]
-    pieces = packed.get(_PACKED_NUMBER.get(np.dtype(dtype.as_numpy_dtype), 0), ())
+    name, kind = _FIELDS[proto.dtype]
+    pieces = packed.get(_PACKED_NUMBER.get(dtype, 0), ())
     if pieces:
         values = [np.frombuffer(piece, kind) for piece in pieces]
         return values[0] if len(values) == 1 else np.concatenate(values)
     sent = getattr(proto, name)
     wide = np.int64 if name in ("int_val", "half_val") else kind  # integers wrap around, as in C++
     flat = np.fromiter(sent, wide, len(sent)).astype(kind)
-    return flat.view(dtype.as_numpy_dtype) if proto.dtype in _BITWISE else flat.astype(dtype.as_numpy_dtype)
+    return flat.view(dtype) if name in _BITWISE else flat.astype(dtype)
 
 
 def _strings(content: bytes, count: int) -> np.ndarray:

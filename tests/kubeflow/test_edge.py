@@ -59,13 +59,11 @@ def placed(objects, pods, mounted, saved_model, overlay: str, directory: Path) -
 def request(samples: int = 3, signature: str = "", value: float = 1.0):
     from tensorflow_serving.apis import predict_pb2
 
-    from serving.wire import tensors
+    from serving.wire import messages, tensors
 
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = "stemline"
-    message.model_spec.signature_name = signature
-    message.inputs["mixture"].CopyFrom(tensors.to_proto(np.full([1, samples], value, np.float32)))
-    return message
+    spec = messages.ModelSpec(name="stemline", signature_name=signature)
+    mixture = np.full([1, samples], value, np.float32)
+    return predict_pb2.PredictRequest.FromString(tensors.predict_request(spec, {"mixture": mixture}))
 
 
 def stub(channel):

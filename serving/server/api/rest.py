@@ -7,6 +7,7 @@ https://www.tensorflow.org/tfx/serving/api_rest.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import re
@@ -59,7 +60,12 @@ _HTTP_CODES = {
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }  # every other one is 500
-_FORMAT: dict[str, Any] = {"including_default_value_fields": True, "preserving_proto_field_name": True}
+# protobuf 5 renamed it
+_DEFAULTS = {"including_default_value_fields", "always_print_fields_with_no_presence"}
+_FORMAT: dict[str, Any] = {
+    "preserving_proto_field_name": True,
+    **dict.fromkeys(_DEFAULTS & inspect.signature(json_format.MessageToDict).parameters.keys(), True),
+}
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET",
@@ -141,7 +147,6 @@ class RestApi:
     def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
         document = json_tensors.parse(body)
         spec.signature_name = json_tensors.signature_name(document)
-        request = predict_pb2.PredictRequest(model_spec=spec)
         name = spec.signature_name or DEFAULT_SIGNATURE
         with self._core.acquire(spec) as (_, servable):
             if name not in servable.signatures:
@@ -150,8 +155,7 @@ class RestApi:
             wanted = servable.signatures[name].inputs
             dtypes = {alias: tf.as_dtype(info.dtype) for alias, info in wanted.items()}
             arrays, rows = json_tensors.inputs(document, dtypes)
-            for alias, array in arrays.items():
-                request.inputs[alias].CopyFrom(tensors.to_proto(array))
+            request = predict_pb2.PredictRequest.FromString(tensors.predict_request(spec, arrays))
             outputs = servable.predict(request, self._timeout_seconds)
         return json_tensors.outputs(outputs, rows)
 

@@ -29,6 +29,10 @@ ARRAYS = [
     np.array([1, 2**64 - 1], np.uint64),
     np.array([-1, 5], np.int16),
     np.array([1.5, np.inf], np.float16),
+    np.array([1.5, np.inf], tf.bfloat16.as_numpy_dtype),
+    np.array([1, 200], np.uint16),
+    np.array([-3, 5], np.int8),
+    np.array([1 + 2j, -1j], np.complex128),
     np.array([1 + 2j, -1j], np.complex64),
     np.array([True, False]),
     np.array([b"", b"\x00\xff", b"stem"], object),
@@ -50,7 +54,7 @@ def test_responses_are_those_of_the_real_proto_and_come_back(array):
     if array.size:
         np.testing.assert_array_equal(tf.make_ndarray(response.outputs["vocals"]), array)
     outputs, spec = tensors.from_response(message)
-    assert spec == response.model_spec
+    assert spec.SerializeToString() == response.model_spec.SerializeToString()
     assert outputs["a"].dtype == array.dtype
     np.testing.assert_array_equal(outputs["a"], array)
 
@@ -65,7 +69,20 @@ def test_requests_written_on_the_wire_are_those_of_the_real_proto(array):
     spec = model_pb2.ModelSpec(name="m", signature_name="s")
     request = predict_pb2.PredictRequest.FromString(tensors.predict_request(spec, {"a": array, "b": array}))
     assert request.model_spec == spec
-    assert request.inputs["a"] == request.inputs["b"] == tensors.to_proto(array)
+    assert request.inputs["a"] == request.inputs["b"]
+    assert request.inputs["a"] == tensor_pb2.TensorProto.FromString(tensors.to_proto(array).SerializeToString())
+    np.testing.assert_array_equal(tf.make_ndarray(request.inputs["a"]), array)
+
+
+def test_big_endian_numbers_and_text_are_sent_as_tensorflow_reads_them():
+    for array, sent in ((np.array([1, 2], ">f4"), [1, 2]), (np.array(["a", "é"]), [b"a", "é".encode()])):
+        request = predict_pb2.PredictRequest.FromString(tensors.predict_request(model_pb2.ModelSpec(), {"a": array}))
+        assert tf.make_ndarray(request.inputs["a"]).tolist() == sent
+
+
+def test_an_array_that_is_no_tensor_is_named():
+    with pytest.raises(ValueError, match=r"an array of datetime64\[s\] is no tensor; legal are strings, float32, "):
+        tensors.to_proto(np.zeros(1, "datetime64[s]"))
 
 
 def test_tensor_content_in_a_response_is_read():

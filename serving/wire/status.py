@@ -26,11 +26,15 @@ class StatusError(Exception):
         self.message = message
 
     @classmethod
-    def from_tensorflow(cls, error: tf.errors.OpError) -> StatusError:
-        """The runtime's own words: the session's Python wrapper adds a traceback of the exporting program to them."""
+    def from_tensorflow(cls, error: tf.errors.OpError, code: grpc.StatusCode | None = None) -> StatusError:
+        """The runtime's own words: the session's Python wrapper adds a traceback of the exporting program to them.
+
+        Args:
+          code: in place of the error's own.
+        """
         original: Any = error.__context__
         source = original if type(original) is type(error) else error
-        return cls(_BY_NUMBER.get(error.error_code, Code.UNKNOWN), source.message)
+        return cls(code or _BY_NUMBER.get(error.error_code, Code.UNKNOWN), source.message)
 
     def __str__(self) -> str:
         """As absl::Status::ToString."""

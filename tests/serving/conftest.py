@@ -35,6 +35,18 @@ def louder_model(tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def half_plus_two(tmp_path_factory) -> Path:
+    """Base path of version 123 of TensorFlow Serving's example, y = x / 2 + 2.
+
+    Names, shapes and values are those of servables/tensorflow/testdata/saved_model_half_plus_two.py at 2.16.1: what
+    `serving_default` feeds, x:0, has the static shape [None, 1], and README.md and the tests send it a shape of [3].
+    """
+    base = tmp_path_factory.mktemp("half_plus_two")
+    _export_half_plus_two(base / "00000123")
+    return base
+
+
 @pytest.fixture(scope="module")
 def base_path(saved_model, tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("base") / "stemline"
@@ -156,6 +168,35 @@ def _export(directory: Path, gain: float) -> None:
     module.functions = [signature(mixture_spec)(split), two_seconds, *names.values()]
     signatures = {"serving_default": module.functions[0], "two_seconds": two_seconds, **names}
     tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+def _export_half_plus_two(directory: Path) -> None:
+    import tensorflow as tf
+    from tensorflow.compat import v1
+
+    with v1.Session(graph=tf.Graph()) as session:
+        serialized = v1.placeholder(tf.string, [None], "tf_example")
+        parsed = tf.io.parse_example(serialized, {"x": tf.io.FixedLenFeature([1], tf.float32)})
+        x = tf.identity(parsed["x"], "x")
+        half, two = (v1.Variable(value, name=name, use_resource=False) for name, value in {"a": 0.5, "b": 2.0}.items())
+        y = tf.add(half * x, two, name="y")
+
+        def signature(method: str, inputs: Mapping, outputs: Mapping):
+            infos = [
+                {alias: v1.saved_model.build_tensor_info(one) for alias, one in all_.items()}
+                for all_ in (inputs, outputs)
+            ]
+            return v1.saved_model.build_signature_def(*infos, f"tensorflow/serving/{method}")
+
+        signatures = {
+            "serving_default": signature("predict", {"x": x}, {"y": y}),
+            "regress_x_to_y": signature("regress", {"inputs": serialized}, {"outputs": y}),
+            "classify_x_to_y": signature("classify", {"inputs": serialized}, {"scores": y}),
+        }
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(directory))
+        builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures)
+        builder.save()
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """One version of a SavedModel, loaded the way TensorFlow Serving loads it: a graph and a session of its own.
 
 A session (not `tf.saved_model.load`) because it is what the real server runs: the feeds and fetches of a SignatureDef,
-only the asked outputs computed, a time limit for every run, and all memory given back on close.
+only the asked outputs computed, a time limit for every run, and all memory given back on close. See
+serving.server.models.session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from serving.server import monitoring
 from serving.server.limits import NO_LIMITS, Limits
 from serving.server.models.batching import BatchingParameters, Scheduler
+from serving.server.models.session import Session
 from serving.wire import tensors
 from serving.wire.status import Code, StatusError
 
@@ -54,11 +55,11 @@ class Servable:
         if not is_complete(directory):
             message = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {directory}"
             raise StatusError(Code.NOT_FOUND, message)
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=options.session)
-        self._scheduler = Scheduler(self._run, options.batching) if options.batching is not None else None
+        with monitoring.loading(str(directory)):
+            self._session = Session(directory, options.tags, options.session)
+        self.signatures = self._session.signatures
+        self._scheduler = Scheduler(self._session.run, options.batching) if options.batching is not None else None
         try:
-            with monitoring.loading(str(directory)):
-                self.signatures = _restore(self._session, directory, options.tags)
             self._warm_up(directory)
         except BaseException:
             self.close()
@@ -77,9 +78,8 @@ class Servable:
             raise StatusError(Code.INTERNAL, f"{message}Was: {signature.method_name}")
         feeds = _feeds(signature, request)
         outputs = _outputs(signature, request.output_filter)
-        _check_dtypes(signature, feeds)
         self._options.limits.check({alias: feeds[info.name].shape for alias, info in signature.inputs.items()})
-        run = self._run if self._scheduler is None else self._scheduler.predict
+        run = self._session.run if self._scheduler is None else self._scheduler.predict
         with monitoring.runtime(request.model_spec.name, "Predict"):
             return run(feeds, outputs, timeout_seconds)
 
@@ -88,20 +88,6 @@ class Servable:
         if self._scheduler is not None:
             self._scheduler.close(CLOSE_SECONDS)
         self._session.close()
-
-    def _run(self, feeds: Mapping, fetches: Mapping, timeout_seconds: float | None) -> dict[str, np.ndarray]:
-        if timeout_seconds is not None and timeout_seconds <= 0:
-            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
-        milliseconds = 0 if timeout_seconds is None else min(max(1, int(timeout_seconds * 1000)), 2**62)
-        options = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds)
-        try:
-            return self._session.run(fetches, feeds, options=options)
-        except tf.errors.OpError as error:
-            raise StatusError.from_tensorflow(error) from error
-        except ValueError as error:  # the shape does not fit the signature's
-            raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
-        except RuntimeError as error:  # closed while the request was on its way
-            raise StatusError(Code.UNAVAILABLE, str(error)) from error
 
     def _warm_up(self, directory: Path) -> None:
         """Replays the version's TFRecord of PredictionLog, if there is one, each request `warmup_iterations` times.
@@ -133,17 +119,6 @@ def is_complete(directory: Path) -> bool:
     return (directory / "saved_model.pb").is_file() or (directory / "saved_model.pbtxt").is_file()
 
 
-def _restore(session: tf.compat.v1.Session, directory: Path, tags: Sequence[str]) -> dict:
-    try:
-        with session.graph.as_default():
-            loaded = tf.compat.v1.saved_model.load(session, list(tags), str(directory))
-    except tf.errors.OpError as error:
-        raise StatusError.from_tensorflow(error) from error
-    except Exception as error:  # a damaged file fails anywhere in TensorFlow's Python; the version ends with the reason
-        raise StatusError(Code.UNKNOWN, f"{type(error).__name__}: {error}") from error
-    return dict(loaded.signature_def)
-
-
 def _warm_up_request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
     try:
         log = prediction_log_pb2.PredictionLog.FromString(record)
@@ -156,7 +131,8 @@ def _warm_up_request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
     return log.predict_log.request
 
 
-# ---- TensorFlow Serving's checks of a request against a signature (predict_util.cc, PreProcessPrediction)
+# ---- the checks of a request against a signature: PreProcessPrediction (TensorFlow Serving 2.16.1's predict_util.cc) and
+# GetInputValues (TensorFlow's cc/saved_model/util.cc)
 
 
 def _braces(names) -> str:
@@ -164,8 +140,9 @@ def _braces(names) -> str:
 
 
 def _feeds(signature, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
-    sent, wanted = set(request.inputs), set(signature.inputs)
-    if len(sent) != len(wanted):
+    """By tensor name; an input that was not sent has the signature's default value, if there is one."""
+    sent, wanted, defaults = set(request.inputs), set(signature.inputs), set(signature.defaults)
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
         raise StatusError(
             Code.INVALID_ARGUMENT,
             f"input size does not match signature: {len(sent)}!={len(wanted)} "
@@ -173,17 +150,23 @@ def _feeds(signature, request: predict_pb2.PredictRequest) -> dict[str, np.ndarr
             f"Missing but required: {_braces(wanted - sent)}.",
         )
     feeds = {}
-    for alias in sorted(sent):
-        if alias not in wanted:
+    for alias in sorted(wanted):
+        name = signature.inputs[alias].name
+        if alias not in sent | defaults:
             raise StatusError(
                 Code.INVALID_ARGUMENT,
-                f"input tensor alias not found in signature: {alias}. "
-                f"Inputs expected to be in the set {_braces(wanted)}.",
+                f"Signature input alias: {alias}(feed name: {name}) not found in request and no default value provided. "
+                f"Inputs expected to be in the request {_braces(sent)}, or default input alias set: "
+                f"{','.join(sorted(defaults))}",
             )
         try:
-            feeds[signature.inputs[alias].name] = tensors.from_proto(request.inputs[alias])
+            feeds[name] = tensors.from_proto((request.inputs if alias in sent else signature.defaults)[alias])
         except ValueError as error:
             raise StatusError(Code.INVALID_ARGUMENT, f"tensor parsing error: {alias}") from error
+    if sent - wanted:
+        used, names = ",".join(sorted(sent & wanted)), ",".join(sorted(sent))
+        message = f"Inputs contains invalid name. Used request inputs: {used}, request input: {names}"
+        raise StatusError(Code.INVALID_ARGUMENT, message)
     return feeds
 
 
@@ -200,17 +183,3 @@ def _outputs(signature, output_filter) -> dict[str, str]:
             raise StatusError(Code.INVALID_ARGUMENT, f"duplicate output tensor alias: {alias}")
         chosen[alias] = signature.outputs[alias].name
     return chosen or {alias: info.name for alias, info in signature.outputs.items()}
-
-
-def _check_dtypes(signature, feeds: Mapping[str, np.ndarray]) -> None:
-    """The session would cast in silence where the real one refuses; arguments are numbered by tensor name."""
-    wanted = {info.name: tf.as_dtype(info.dtype) for info in signature.inputs.values()}
-    for index, name in enumerate(sorted(feeds)):
-        provided = tf.as_dtype(feeds[name].dtype)
-        if provided != wanted[name]:
-            message = f"Expects arg[{index}] to be {_name(wanted[name])} but {_name(provided)} is provided"
-            raise StatusError(Code.INVALID_ARGUMENT, message)
-
-
-def _name(dtype: tf.DType) -> str:
-    return {"float32": "float", "float64": "double"}.get(dtype.name, dtype.name)

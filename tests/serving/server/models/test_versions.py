@@ -194,7 +194,13 @@ def test_a_broken_version_never_serves(server, louder_model, version, damage, tm
 @pytest.mark.parametrize(
     ("version", "record", "times", "code", "words"),
     [
-        (51, warm_up_record("x"), 1, 3, "input tensor alias not found in signature: x"),
+        (
+            51,
+            warm_up_record("x"),
+            1,
+            3,
+            "Signature input alias: mixture(feed name: serving_default_mixture:0) not found",
+        ),
         (52, b"no PredictionLog", 1, 3, "Failed to parse warmup record"),
         (53, prediction_log_pb2.PredictionLog(session_run_log={}).SerializeToString(), 1, 12, "session_run_log"),
         (54, prediction_log_pb2.PredictionLog(classify_log={}).SerializeToString(), 1, 12, "classify_log"),

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from pipeline.config.config import Config
     from serving.client import Client
 
-# TFX's own imports must see the Keras that the models are built with; the rest keeps native start-up noise off the screen.
+# TFX's own imports must see the Keras that the models are built with; no process that is started here may run what lies in
+# the current directory; the rest keeps native start-up noise off the screen.
 ENVIRONMENT = {
     "TF_USE_LEGACY_KERAS": "1",
+    "PYTHONSAFEPATH": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "GRPC_VERBOSITY": "NONE",
     "GLOG_minloglevel": "3",

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,7 +52,7 @@ class Refused(ValueError):
 def validate(
     model: Path, examples: Mapping[str, bytes], sample_rate_hz: int, chunk_samples: int, tolerance: float
 ) -> dict:
-    """Serves the SavedModel `model` from a staging copy and compares every answer with the model in this process.
+    """Serves the SavedModel `model` and compares every answer with the model in this process.
 
     Args:
       model: directory of saved_model.pb.
@@ -69,11 +68,9 @@ def validate(
       Refused: it does not load, does not answer, or answers something else than in this process.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="stemline-serving-") as staging, local_client(model) as local:
-            base_path = Path(staging, MODEL_NAME)
-            shutil.copytree(model, base_path / "1")
+        with local_client(model) as local:
             requests = dict(_requests(local, examples, sample_rate_hz, chunk_samples))
-            with process.running(base_path, MODEL_NAME) as address, Client(address, model_name=MODEL_NAME) as client:
+            with process.running_model(model, MODEL_NAME) as address, Client(address, model_name=MODEL_NAME) as client:
                 report = {name: _compare(name, cases, local, client, tolerance) for name, cases in requests.items()}
                 if STREAM_SIGNATURE in report:
                     report[STREAM_SIGNATURE]["as the whole mixture"] = _compare_stream(local, client, tolerance)

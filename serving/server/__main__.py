@@ -2,7 +2,7 @@
 
     python -m serving.server --port=8500 --rest_api_port=8501 --model_name=stemline --model_base_path=/models/stemline
 
-Prints `Running gRPC ModelServer at 0.0.0.0:8500 ...` once every model is loaded and the ports are open, so also which
+Prints `Running gRPC ModelServer at 127.0.0.1:8500 ...` once every model is loaded and the ports are open, so also which
 port was chosen for --port=0. SIGTERM and SIGINT finish the requests under way and exit 0. Exit codes: 1 a model cannot
 be loaded, 2 a flag, a config or a port cannot be used. The flags are in serving/server/flags.py.
 """
@@ -20,11 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import grpc
 
+from serving.server import logs
 from serving.server.flags import Flags, parse
+from serving.wire.status import printable
 
 if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HOST = "0.0.0.0"
 DRAIN_SECONDS = 30.0
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
@@ -68,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     try:
         for flag in ("port", "rest_api_port", "stemline_model_service_port"):
-            _check_port(flag, getattr(flags, flag) or 0)
+            _check_port(flag, flags.stemline_host, getattr(flags, flag) or 0)
         start(flags, stopping)
     except StartError as error:
-        print(f"Failed to start server. Error: {error}".replace("\n", " "), file=sys.stderr, flush=True)
+        print(printable(f"Failed to start server. Error: {error}".replace("\n", " ")), file=sys.stderr, flush=True)
         return error.exit_code
     return 0
 
@@ -215,9 +216,9 @@ def _answer(core: ServerCore, flags: Flags, ports: Ports, stopping: threading.Ev
     if flags.grpc_socket_path:
         _bind(servers[0], "grpc_socket_path", f"unix:{flags.grpc_socket_path}", ports.credentials)
     if flags.port or not flags.grpc_socket_path:
-        port = _bind(servers[0], "port", f"{HOST}:{flags.port}", ports.credentials)
+        port = _bind(servers[0], "port", _address(flags, flags.port), ports.credentials)
     if flags.stemline_model_service_port:
-        address = f"{HOST}:{flags.stemline_model_service_port}"
+        address = _address(flags, flags.stemline_model_service_port)
         _bind(servers[1], "stemline_model_service_port", address, ports.credentials)
     rest = _rest_server(core, flags, ports.metrics_path)
     for server in servers:
@@ -275,7 +276,7 @@ def _rest_server(core: ServerCore, flags: Flags, metrics_path: str) -> RestServe
 
     server = RestServer(core, flags, metrics_path, DRAIN_SECONDS)
     try:
-        server.start(HOST, flags.rest_api_port)
+        server.start(flags.stemline_host, flags.rest_api_port)
     except OSError as error:
         raise _address_error("rest_api_port", flags.rest_api_port, error.strerror or str(error)) from error
     return server
@@ -293,19 +294,24 @@ def _metrics_path(flags: Flags) -> str:
 
 def _announce(flags: Flags, port: int) -> None:
     if port:
-        print(f"Running gRPC ModelServer at {HOST}:{port} ...", flush=True)
+        print(f"Running gRPC ModelServer at {_address(flags, port)} ...", flush=True)
     if flags.grpc_socket_path:
         print(f"Running gRPC ModelServer at UNIX socket {flags.grpc_socket_path} ...", flush=True)
     if flags.rest_api_port:
         print(f"Exporting HTTP/REST API at:localhost:{flags.rest_api_port} ...", flush=True)
 
 
-def _check_port(flag: str, port: int) -> None:
+def _address(flags: Flags, port: int) -> str:
+    host = flags.stemline_host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_port(flag: str, host: str, port: int) -> None:
     """Says that the port is taken before seconds go into loading; binding it has the last word."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise _address_error(flag, port, error.strerror or str(error)) from error
 
@@ -319,14 +325,21 @@ def _address_error(flag: str, where: int | str, reason: str) -> StartError:
 def _quiet() -> None:
     """Leaves what an operator needs in the log; only this process's, before TensorFlow is first imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logs.Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(logs.Flood())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # it quotes what it cannot read, and payloads stay out
 
 
-if __name__ == "__main__":
-    code = main()
+def leave(code: int) -> NoReturn:
+    """Ends the process at once: a thread that waits for a bucket that does not answer would abort it as Python ends it."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a thread that waits for a bucket that does not answer would abort the process as Python ends it
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main())

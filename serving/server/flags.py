@@ -9,6 +9,7 @@ https://github.com/tensorflow/serving/blob/2.16.1/tensorflow_serving/model_serve
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -64,6 +65,15 @@ def _boolean(text: str) -> bool:
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is no boolean; legal is true or false")
     return text == "true"
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no IP address; legal is one of this machine's, as 127.0.0.1, or 0.0.0.0 for all of them"
+        ) from None
 
 
 def _path(text: str) -> Path | None:
@@ -137,6 +147,9 @@ class Flags:
     tensorflow_session_config_file: Annotated[Path | None, _path, "ConfigProto text proto of every session"] = None
     per_process_gpu_memory_fraction: Annotated[float, _fraction, "of a GPU's memory; 0: automatic"] = 0.0
     # ---- this server's own: tensorflow_model_server does not know them
+    stemline_host: Annotated[
+        str, _address, "ours: the address whose ports are opened; 0.0.0.0: every one of this machine, so for others"
+    ] = "127.0.0.1"
     stemline_model_service_port: Annotated[
         int | None,
         _port,

@@ -43,10 +43,18 @@ class StatusError(Exception):
     @property
     def wire_message(self) -> str:
         """The message as it is sent: cut as the real server cuts it."""
-        encoded = self.message.encode()
+        start = self.message[: MAX_MESSAGE_LENGTH + 1]  # of megabytes that somebody sent no more is looked at
+        encoded = start.encode(errors="replace")
         if len(encoded) <= MAX_MESSAGE_LENGTH:
-            return self.message
+            return encoded.decode()
         return encoded[:MAX_MESSAGE_LENGTH].decode(errors="ignore") + "...TRUNCATED"
+
+
+def printable(text: str) -> str:
+    """The text with what is no printable character (a line's end, an escape sequence) written out, as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def hidden(log: logging.Logger, what: str, error: Exception) -> StatusError:

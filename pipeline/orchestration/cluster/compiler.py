@@ -37,7 +37,7 @@ ResourceSpec = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec.
 # (backend/src/v2/compiler/argocompiler/container.go, addParameterDefault).
 _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "2592000s"}
 # What the container of a task runs; the launcher puts the ExecutorInput in the place of the last word.
-_COMMAND = {"command": ["python", "-m", executor.__name__], "args": ["{{$}}"]}
+_COMMAND = {"command": ["python", "-P", "-m", executor.__name__], "args": ["{{$}}"]}
 
 
 def compile(config: Config, platform: Platform = "kfp") -> list[dict[str, Any]]:

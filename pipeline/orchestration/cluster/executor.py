@@ -1,4 +1,4 @@
-"""What the container of every task runs: `python -m pipeline.orchestration.cluster.executor EXECUTOR_INPUT`.
+"""What the container of every task runs: `python -P -m pipeline.orchestration.cluster.executor EXECUTOR_INPUT`.
 
 It runs the executor of one node, in the graph that the run's configuration gives: the compiled tasks carry no values of
 their own but the name of their node, so that whatever a configuration changes in the graph of one machine, it changes in

@@ -15,7 +15,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from models import storage
 from serving.server import textproto
 from serving.server.models.versions import Policy, latest
-from serving.wire.status import Code, StatusError
+from serving.wire.status import Code, StatusError, printable
 
 PLATFORM = "tensorflow"
 
@@ -53,7 +53,8 @@ def models(config: ModelServerConfig, known: Collection[str] = ()) -> dict[str, 
       known: names of the models served so far, all of platform "tensorflow".
 
     Raises:
-      StatusError: INVALID_ARGUMENT, a name twice, a relative base path, or a platform that is not served.
+      StatusError: INVALID_ARGUMENT, a name twice, a relative base path, a platform that is not served, or control
+        characters in a name.
     """
     found: dict[str, model_server_config_pb2.ModelConfig] = {}
     for model in config.model_config_list.config:
@@ -61,6 +62,10 @@ def models(config: ModelServerConfig, known: Collection[str] = ()) -> dict[str, 
             raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
         found[model.name] = model
     for model in found.values():
+        check_name("model name", model.name)
+        check_name("base path", model.base_path)
+        for label in model.version_labels:
+            check_name("version label", label)
         if not model.base_path.startswith("/") and not storage.is_remote(model.base_path):
             raise _invalid(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
@@ -71,6 +76,12 @@ def models(config: ModelServerConfig, known: Collection[str] = ()) -> dict[str, 
         name: ModelConfig(name, storage.path(model.base_path), _policy(model), dict(model.version_labels))
         for name, model in found.items()
     }
+
+
+def check_name(what: str, name: str) -> None:
+    """StatusError INVALID_ARGUMENT for a name that would forge a line of a log, or steer who reads it."""
+    if not name.isprintable():
+        raise _invalid(f'The {what} "{printable(name[:100])}" has control characters; legal is printable text')
 
 
 def _policy(model: model_server_config_pb2.ModelConfig) -> Policy:

@@ -70,7 +70,14 @@ class ServerCore(Generic[T]):
             yield acquired
 
     def version(self, spec: model_pb2.ModelSpec) -> int | None:
-        """The version a spec asks for by number or by label; None for the latest."""
+        """The version a spec asks for by number or by label; None for the latest.
+
+        Raises:
+          StatusError: INVALID_ARGUMENT, an unknown label, or a name with control characters.
+        """
+        names = {"model name": spec.name, "version label": spec.version_label, "signature name": spec.signature_name}
+        for what, name in names.items():
+            model_config.check_name(what, name)
         if spec.HasField("version_label"):
             labels = self._labels.get(spec.name, {})
             if spec.version_label not in labels:

@@ -143,7 +143,7 @@ def server(workdir: Path) -> Iterator[str]:
     """`stemline serve` as a process; gives its address."""
     process = subprocess.Popen([STEMLINE, "serve", "-w", str(workdir), "-p", "0"], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
-    yield "localhost:" + line.split("0.0.0.0:")[1].split()[0]
+    yield "localhost:" + line.split("127.0.0.1:")[1].split()[0]
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
 

@@ -41,7 +41,7 @@ CLIENT_BYTES, SERVER_BYTES = 1500 * MEGABYTE, 3000 * MEGABYTE
 
 def server_of(address: str) -> psutil.Process:
     """The server among this process's children."""
-    found = [child for child in psutil.Process().children() if "serving.server" in " ".join(child.cmdline())]
+    found = [child for child in psutil.Process().children() if "serving.process" in child.cmdline()]
     assert len(found) == 1, (address, found)
     return found[0]
 

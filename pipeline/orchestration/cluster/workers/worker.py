@@ -1,4 +1,4 @@
-"""What every pod of a JobSet runs, its part of a training: `python -m pipeline.orchestration.cluster.workers.worker`.
+"""What every pod of a JobSet runs for its training: `python -P -m pipeline.orchestration.cluster.workers.worker`.
 
 Its arguments are `<job>/request.json` and the addresses of all workers, of which it is the one that JOB_COMPLETION_INDEX says.
 """
@@ -24,7 +24,7 @@ _POLL_SECONDS = 2.0
 
 def command(job: JobDirectory, addresses: Sequence[str]) -> list[str]:
     """The command of a worker's container."""
-    return ["python", "-m", __name__, str(job.request), *addresses]
+    return ["python", "-P", "-m", __name__, str(job.request), *addresses]
 
 
 def meet(addresses: Sequence[str]) -> None:

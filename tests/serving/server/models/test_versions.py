@@ -361,7 +361,7 @@ def program(*flags: str) -> Iterator[subprocess.Popen]:
 
 def test_a_port_in_use_is_one_line_and_exit_code_2(base_path):
     with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         started = time.monotonic()
@@ -419,7 +419,7 @@ def test_it_waits_for_a_first_version_and_sigterm_drains(tmp_path, saved_model):
         assert server.poll() is None  # a copy under way is waited for
         shutil.copy(saved_model / "saved_model.pb", base_path / "1")
         reading.join(120)
-        port = re.fullmatch(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+) \.\.\.\n", lines[0])[1]
+        port = re.fullmatch(r"Running gRPC ModelServer at 127\.0\.0\.1:(\d+) \.\.\.\n", lines[0])[1]
 
         send_secrets(port)
         client, answers = Server(base_path, f"localhost:{port}"), []

@@ -23,6 +23,7 @@ with warnings.catch_warnings():
 
 COMMAND = [
     "python",
+    "-P",
     "-m",
     "pipeline.orchestration.cluster.workers.worker",
     "/models/pipeline/jobs/stemline-demo/request.json",

@@ -9,6 +9,7 @@ be loaded, 2 a flag, a config or a port cannot be used. The flags are in serving
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -89,6 +90,7 @@ def start(flags: Flags, stopping: threading.Event) -> None:
     credentials = None if flags.ssl_config_file is None else _read(server_credentials, flags.ssl_config_file)
     ports, config = Ports(credentials, _metrics_path(flags)), _model_config(flags)
     core = _core(flags)  # TensorFlow takes seconds to import: what can be checked without it is checked before
+    gc.freeze()  # what is imported stays: looking for the garbage of a model that goes takes 4 ms instead of 200
     try:
         _load_models(core, config, flags, stopping)
         if not stopping.is_set():

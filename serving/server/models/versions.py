@@ -6,6 +6,7 @@ As TensorFlow Serving's FileSystemStoragePathSource, AspiredVersionsManager and 
 from __future__ import annotations
 
 import enum
+import gc
 import logging
 import os
 import threading
@@ -227,21 +228,24 @@ class VersionManager(Generic[T]):
             servable = self._load(directory)
         except StatusError as error:
             log.error("model %s version %d failed to load: %s", self.name, version.number, error.message)
-            return self._failed(version, error)
+            failure = StatusError(error.code, error.message)  # without the traceback, which holds what was loaded
         except Exception as error:
             log.exception("model %s version %d failed to load", self.name, version.number)
-            return self._failed(version, StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}"))
-        version.attempts = 0
-        self._set(version, State.AVAILABLE, servable=servable)
-        log.info("model %s version %d is available", self.name, version.number)
-        return True
+            failure = StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        else:
+            version.attempts = 0
+            self._set(version, State.AVAILABLE, servable=servable)
+            log.info("model %s version %d is available", self.name, version.number)
+            return True
+        self._failed(version, failure)
+        return False
 
-    def _failed(self, version: Version[T], error: StatusError) -> bool:
+    def _failed(self, version: Version[T], error: StatusError) -> None:
         version.attempts += 1
         version.retry_at = time.monotonic() + self._retries.wait_seconds
         given_up = version.attempts > self._retries.count
         self._set(version, State.END if given_up else State.LOADING, error=error)
-        return False
+        gc.collect()
 
     def _next_retry_seconds(self) -> float | None:
         """Until the next attempt is due; None when no version waits for one."""
@@ -255,6 +259,8 @@ class VersionManager(Generic[T]):
             servable, version.servable = version.servable, None
         if servable is not None:
             servable.close()
+            del servable
+            gc.collect()  # a graph is full of cycles, and Python seldom looks for them by itself
         self._set(version, State.END)
         log.info("model %s version %d is unloaded", self.name, version.number)
 

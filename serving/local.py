@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tensorflow_serving.apis import predict_pb2
 
 from serving.client import Client
 from serving.client.signals import SeparationError, Stems
-from serving.server.models.servable import Servable
 from serving.wire import messages, tensors
 from serving.wire.status import StatusError
 
@@ -31,9 +29,11 @@ class Local:
     """The SavedModel in `directory`, a `serving.client.separation.Transport`: there is one version, the one loaded."""
 
     def __init__(self, directory: Path) -> None:
+        from serving.server.models.servable import Options, Servable  # TensorFlow takes seconds to import
+
         self.label = f"model {directory}"
-        try:
-            self._servable = Servable(directory)
+        try:  # nobody waits for a first request that is replayed only for the time it takes
+            self._servable = Servable(directory, Options(warmup_iterations=0))
         except StatusError as error:
             raise SeparationError(f"{self.label} cannot be loaded: {error.message}") from error
 
@@ -42,6 +42,8 @@ class Local:
         return self._servable.signatures
 
     def run(self, inputs: Mapping[str, np.ndarray], signature_name: str) -> Stems:
+        from tensorflow_serving.apis import predict_pb2
+
         message = tensors.predict_request(messages.ModelSpec(signature_name=signature_name), inputs)
         request = predict_pb2.PredictRequest.FromString(message)
         try:

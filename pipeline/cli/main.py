@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import sys
@@ -110,6 +111,7 @@ RUN_OPTIONS = frozenset({"data", "format", "workdir"})
 SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks"})
 WORKDIR = Path("runs")
 MODEL_NAME = "stemline"
+OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model server that say what it serves
 
 
 @app.command()
@@ -234,8 +236,14 @@ def separate(
 ) -> None:
     """Separate files into stems with the last pushed model, in this process or over gRPC."""
     from pipeline.common.progress import file_progress
+    from serving.client.separation import check_file
     from serving.client.stream import stream_file
 
+    folders: dict[Path, Path] = {}
+    for path in audio:
+        check_file(path, output / path.stem)
+        if (other := folders.setdefault(output / path.stem, path)) is not path:
+            raise ValueError(f"{other} and {path} would both become {output / path.stem}: separate one after the other")
     with _separation(server, (ca, cert, key), model, recipe, model_name, workdir) as source:
         separate_file = partial(stream_file, source) if stream else source.separate_file
         for path in audio:
@@ -287,12 +295,20 @@ def serve(
     """Serve the pushed models over TF Serving's gRPC protocol; new versions are picked up as they are pushed.
 
     stemline serve --recipe demo -- --rest_api_port=8501 --enable_batching
+    stemline serve -- --model_name=mine --model_base_path=/models/mine
     """
-    from pipeline.runs.workdir import Workdir
     from serving import process
 
-    base = Workdir(workdir).latest_version(recipe).parent.resolve()
-    own = (f"--port={port}", f"--model_name={model_name}", f"--model_base_path={base}")
+    own = [f"--port={port}"]
+    named = next((name for name in OF_MODELS for flag in flags or () if flag.partition("=")[0] == name), None)
+    if named is None:
+        from pipeline.runs.workdir import Workdir
+
+        own.append(f"--model_base_path={Workdir(workdir).latest_version(recipe).parent.resolve()}")
+    elif recipe is not None:
+        raise ValueError(f"--recipe and {named} both say what to serve; legal is one of them")
+    if named != "--model_config_file":
+        own.append(f"--model_name={model_name}")
     command = process.command(*own, *(flags or ()))
     os.execv(command[0], command)
 
@@ -426,17 +442,21 @@ def _separation(
     if server:
         from serving.client import Client
 
-        return Client(server, model_name=model_name, ca=ca, certificate=certificate, key=key)
+        client = Client(server, model_name=model_name, ca=ca, certificate=certificate, key=key)
+        logging.getLogger("serving.client").setLevel(logging.WARNING)  # says that it waits for a server
+        typer.echo(f"asking {client.label}", err=True)
+        return client
     if any(pems):
         raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
     from models import storage
     from pipeline.runs.workdir import Workdir
     from serving.local import local_client
 
-    if model is None:
-        return local_client(Workdir(workdir).latest_version(recipe))
-    storage.listed(model)  # tells of a bucket that does not answer what is wrong
-    return local_client(storage.path(model))
+    directory = Workdir(workdir).latest_version(recipe) if model is None else storage.path(model)
+    if not {"saved_model.pb", "saved_model.pbtxt"} & {*storage.listed(directory)}:
+        raise ValueError(f"{directory} is no SavedModel; legal is a directory with saved_model.pb")
+    typer.echo(f"loading {directory}", err=True)
+    return local_client(directory)
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:

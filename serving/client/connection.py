@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,10 @@ import grpc
 from serving.client.signals import SeparationError
 
 Pem = Path | bytes  # a file, or what is in it
+
+# Without a scheme gRPC takes what has no port for one that listens on 443.
+_HOST_PORT = re.compile(r"(?:\[[^\]\s]+\]|[^\s:/\[\]]+):(\d{1,5})")
+_SCHEME = re.compile(r"(?:dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):\S+")
 
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 2.0
@@ -61,9 +66,12 @@ def connect(address: str, connection: Connection) -> grpc.Channel:
     """A channel; it connects with the first request.
 
     Raises:
-      SeparationError: what is no PEM, or a certificate without its key.
+      SeparationError: what is no address or no PEM, or a certificate without its key.
       OSError: a file cannot be read.
     """
+    found = _HOST_PORT.fullmatch(address)
+    if not ((found and 0 < int(found[1]) < 2**16) or _SCHEME.fullmatch(address)):
+        raise SeparationError(f"server is {address!r}; legal is host:port, as localhost:8500")
     if (connection.certificate is None) != (connection.key is None):
         missing = "key" if connection.key is None else "certificate"
         raise SeparationError(f"{missing} is missing; a client's certificate and its key come together")

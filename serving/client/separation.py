@@ -251,7 +251,8 @@ class Client:
         subtype: str = "FLOAT",
     ) -> dict[str, Path]:
         """Like `separate_file`, by any method, made for this client kept to one version."""
-        with _open(path) as source:  # a file that is no audio is said to be none before a server is asked
+        check_file(path, out_dir)
+        with _open(path) as source:
             channels, rate_hz, samples = source.channels, source.samplerate, source.frames
 
         def work(transport: Transport) -> dict[str, Path]:
@@ -335,9 +336,22 @@ def placeholder(info: Any) -> np.ndarray:
 # ---- files
 
 
+def check_file(path: Path, out_dir: Path) -> None:
+    """Raises what `separate_file` would for the file or the folder of its stems, before a model is loaded or asked."""
+    _open(path).close()
+    there = next(folder for folder in (out_dir, *out_dir.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"stems cannot be written to {out_dir}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"stems cannot be written to {out_dir}: {there} is not writable")
+
+
 def _open(path: Path) -> soundfile.SoundFile:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"audio file {path} is not there")
+    if not path.is_file():
+        raise SeparationError(f"{path} is no file; legal are WAV, FLAC, OGG and MP3")
+    path.open("rb").close()  # says why it cannot be read, which libsndfile does not
     try:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:

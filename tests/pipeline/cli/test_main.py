@@ -110,17 +110,63 @@ def test_a_bad_track_stops_the_run_with_its_reason(stemline, corpus: Path, tmp_p
     assert [path for path in workdir.rglob("*") if path.name.endswith((".gz", ".partial"))] == []
 
 
-def test_separate_names_what_it_cannot_read(stemline, tmp_path: Path) -> None:
-    text = tmp_path / "song.wav"
-    text.write_text("words")
-    check(stemline("separate", text, "--workdir", tmp_path / "runs"), ("no model was pushed", "runs"))
-    check(stemline("separate", text, "--model", tmp_path, "-o", tmp_path / "out"), (str(tmp_path),))
-    soundfile.write(text, noise(100), RATE_HZ)
-    check(
-        stemline("separate", text, "--server", "localhost:1", "-o", tmp_path / "out"),
-        ("localhost:1", "no model server"),
-    )
-    assert not list(tmp_path.glob("out/**/*"))
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "song.wav", noise(100), RATE_HZ)
+    return tmp_path / "song.wav"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["none.wav"], ("none.wav is not there",)),
+        (["folder"], ("folder is no file", "WAV, FLAC, OGG and MP3")),
+        (["text.wav"], ("text.wav is no audio file", "WAV, FLAC, OGG and MP3")),
+        (["empty.wav"], ("empty.wav is no audio file",)),
+        (["song.wav", "none.wav"], ("none.wav is not there",)),
+        (["song.wav", "folder/song.wav"], ("song.wav and folder/song.wav", "separated/song")),
+        (["song.wav", "-o", "text.wav"], ("text.wav is no folder",)),
+        (["song.wav", "-o", "text.wav/out"], ("text.wav is no folder",)),
+        (["song.wav"], ("no model was pushed", "runs")),
+        (["song.wav", "--recipe", "drnn"], ("no version of 'drnn' was pushed",)),
+        (["song.wav", "--model", "folder"], ("folder is no SavedModel", "saved_model.pb")),
+        (["song.wav", "--model", "none"], ("none is no SavedModel",)),
+        (["song.wav", "--model", "song.wav"], ("song.wav is no SavedModel",)),
+        (["song.wav", "--ca", "text.wav"], ("--ca", "--server")),
+        *(
+            (["song.wav", "--server", server], (f"server is '{server}'", "host:port"))
+            for server in (
+                "localhost",
+                "localhost:",
+                ":8500",
+                "http://localhost:8500",
+                "localhost:0",
+                "a:b:1",
+                "h:65536",
+            )
+        ),
+        (["song.wav", "--server", "localhost:1", "--ca", "none.pem"], ("none.pem",)),
+        (["song.wav", "--server", "localhost:1", "--ca", "text.wav"], ("text.wav", "no PEM")),
+        (["song.wav", "--server", "localhost:1", "--cert", "text.wav"], ("key is missing",)),
+    ],
+)
+def test_separate_says_what_it_cannot_do_before_a_model_is_loaded(stemline, song: Path, args, words) -> None:
+    (song.parent / "text.wav").write_text("words")
+    (song.parent / "empty.wav").touch()
+    (song.parent / "folder").mkdir()
+    (song.parent / "folder" / "song.wav").write_bytes(song.read_bytes())
+    outcome = stemline("separate", *args)
+    check(outcome, words)
+    assert len(outcome.err.splitlines()) == 1, outcome.err
+    assert not (song.parent / "separated").exists()
+
+
+def test_separate_where_no_server_is(stemline, song: Path, caplog) -> None:
+    outcome = stemline("separate", song, "--server", "localhost:1")
+    check(outcome, ("localhost:1", "no model server"))
+    assert outcome.err.startswith("asking model 'stemline' at localhost:1\n")
+    assert "waiting up to 60 s for server localhost:1" in caplog.text
+    assert not (song.parent / "separated").exists()
 
 
 @pytest.mark.parametrize(
@@ -140,28 +186,48 @@ def test_a_bucket_where_a_path_is_needed(stemline, args: list[str], name: str) -
     assert list(Path().iterdir()) == []
 
 
-def test_separate_takes_a_model_from_a_bucket(stemline, bucket) -> None:
+def test_separate_takes_a_model_from_a_bucket(stemline, song: Path, bucket) -> None:
     check(
-        stemline("separate", "x.wav", "--model", "s3://no-such-bucket/1"),
+        stemline("separate", song, "--model", "s3://no-such-bucket/1"),
         ("s3://no-such-bucket/1 cannot be used", "bucket does not exist"),
     )
-    check(stemline("separate", "x.wav", "--model", f"{bucket.url}/1"), (f"model {bucket.url}/1 cannot be loaded",))
+    check(stemline("separate", song, "--model", f"{bucket.url}/1"), (f"{bucket.url}/1 is no SavedModel",))
 
 
 def test_serve_without_a_pushed_model(stemline, tmp_path: Path) -> None:
     check(stemline("serve", "--workdir", tmp_path / "runs"), ("no model was pushed", "runs"))
 
 
-def test_serve_hands_flags_on_to_the_server(tmp_path: Path) -> None:
-    """In a process of its own, which the server takes over: it refuses a flag by name before it loads anything."""
-    version = tmp_path / "serving" / "demo" / "1"
-    version.mkdir(parents=True)
-    (version / "saved_model.pb").touch()
-    command = [sys.executable, "-m", "pipeline.cli.main", "serve", "-w", str(tmp_path), "--", "--rest_api_prot=8501"]
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--rest_api_prot=8501"], "rest_api_prot"),
+        (
+            ["--model_name=m", "--model_base_path=x"],
+            "Expected model m to have an absolute path or URI; got base_path()=x",
+        ),
+        (["--model_base_path=x"], "Expected model stemline to have an absolute path"),
+        (["--model_config_file=none"], "none cannot be read"),
+    ],
+)
+def test_serve_hands_flags_on_to_the_server(tmp_path: Path, flags: list[str], words: str) -> None:
+    """In a process of its own, which the server takes over: it refuses them before it loads anything.
+
+    Only without those that name models a pushed one is asked for.
+    """
+    if "model" not in flags[0]:
+        (tmp_path / "serving" / "demo" / "1").mkdir(parents=True)
+        (tmp_path / "serving" / "demo" / "1" / "saved_model.pb").touch()
+    command = [sys.executable, "-m", "pipeline.cli.main", "serve", "-p", "0", "-w", str(tmp_path), "--", *flags]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert outcome.returncode == 2
-    assert "rest_api_prot" in outcome.stderr
+    assert outcome.returncode == 2, outcome
+    assert words in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+def test_serve_takes_models_from_one_place(stemline) -> None:
+    outcome = stemline("serve", "--recipe", "demo", "--", "--model_base_path=/models/m")
+    check(outcome, ("--recipe and --model_base_path",))
 
 
 def test_a_second_run_on_the_same_workdir_is_refused_at_once(stemline, tmp_path: Path) -> None:

@@ -243,11 +243,17 @@ def _grpc_servers(core: ServerCore, flags: Flags) -> list[grpc.Server]:
     if flags.enable_grpc_healthcheck_service:
         grpc_api.add_health_service(main_server)
     own_port = flags.stemline_model_service_port
+    if own_port is None:
+        grpc_api.add_model_service(main_server, core)
+        grpc_api.add_reflection(main_server, [grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE])
+        return [main_server]
+    grpc_api.add_reflection(main_server, [grpc_api.PREDICTION_SERVICE])
     if own_port == 0:
         return [main_server]
-    model_server = main_server if own_port is None else _grpc_server(flags)
+    model_server = _grpc_server(flags)
     grpc_api.add_model_service(model_server, core)
-    return [main_server] if own_port is None else [main_server, model_server]
+    grpc_api.add_reflection(model_server, [grpc_api.MODEL_SERVICE])
+    return [main_server, model_server]
 
 
 def _grpc_server(flags: Flags) -> grpc.Server:

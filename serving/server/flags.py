@@ -164,7 +164,6 @@ WITHOUT_EFFECT: dict[str, tuple[Callable[[str], Any], str]] = {  # name -> (what
     "flush_filesystem_caches": (_boolean, "the operating system keeps and drops what it has read"),
     "remove_unused_fields_from_bundle_metagraph": (_boolean, "TensorFlow's Python runtime keeps the graph it needs"),
     "xla_cpu_compilation_enabled": (_boolean, "TensorFlow's Python runtime decides what is compiled"),
-    "xla_gpu_compilation_enabled": (_boolean, "TensorFlow's Python runtime decides what is compiled"),
     "skip_initialize_tpu": (_boolean, "no TPU is used"),
     "enable_profiler": (_boolean, "there is no profiler"),
     "num_tflite_pools": (_count, "TensorFlow Lite models are not served"),
@@ -178,7 +177,6 @@ REFUSED: dict[str, tuple[str, str]] = {  # name -> (the value that asks for noth
     "thread_pool_factory_config_file": ("", "thread pools cannot be plugged in"),
     "mixed_precision": ("", "it would change the answers"),
     "enable_per_model_batching_parameters": ("false", "all models share the parameters of --batching_parameters_file"),
-    "enable_serialization_as_tensor_content": ("false", "answers are float_val, as the real server's by default"),
 }
 
 

@@ -72,4 +72,5 @@ def read(path: Path, into: M, secret: bool = False) -> M:
         raise ValueError(f"{path} is no text; legal is a text file with a {kind}") from None
     except text_format.ParseError as error:
         place = f"line {error.GetLine()}" if secret else str(error)
-        raise ValueError(f"{path} is no {kind}: {place}") from (None if secret else error)
+        words = f"Error parsing text-format {into.DESCRIPTOR.full_name}: {place}"  # as protobuf in C++ says it
+        raise ValueError(f"{path} is no {kind}: {words}") from (None if secret else error)

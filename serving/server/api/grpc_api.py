@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -22,7 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import monitoring
-from serving.server.models.registry import ServerCore
+from serving.server.models.registry import ServerCore, check_names
 from serving.server.models.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.models.versions import State, Version
 from serving.wire import tensors
@@ -65,11 +66,16 @@ def add_model_service(server: grpc.Server, core: Core) -> None:
 
 
 def add_health_service(server: grpc.Server) -> None:
-    """Registers grpc.health.v1: SERVING for "" and both services, as the real server says it, whatever is loaded."""
+    """Registers grpc.health.v1: SERVING for "" and the two names that the real server sets, whatever is loaded."""
     servicer = health.HealthServicer()
-    for name in ("", PREDICTION_SERVICE, MODEL_SERVICE):
+    for name in ("", "ModelService", "PredictionService"):
         servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+
+
+def add_reflection(server: grpc.Server, services: Sequence[str]) -> None:
+    """Registers grpc.reflection: the real server is linked with it, and has no flag for it."""
+    reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
 
 
 class PredictionService:
@@ -117,9 +123,10 @@ class ModelService:
         self, request: get_model_status_pb2.GetModelStatusRequest, _: grpc.ServicerContext | None = None
     ) -> get_model_status_pb2.GetModelStatusResponse:
         require_spec(request)
-        name, number = request.model_spec.name, self._core.version(request.model_spec)
+        check_names(request.model_spec)
+        name, number = request.model_spec.name, request.model_spec.version.value
         versions = self._core.states(name)
-        if number is not None:
+        if request.model_spec.HasField("version"):  # a label is not looked at: get_model_status_impl.cc
             versions = [version for version in versions if version.number == number]
             if not versions:
                 raise StatusError(Code.NOT_FOUND, f"Could not find version {number} of model {name}")

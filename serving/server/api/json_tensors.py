@@ -1,4 +1,4 @@
-"""JSON of the REST API to tensors and back, as tensorflow_serving/util/json_tensor.cc reads and writes it.
+"""JSON of the REST API to tensors and back, as tensorflow_serving/util/json_tensor.cc reads and writes it at 2.16.1.
 
 Rows (`{"instances": [...]}` -> `{"predictions": [...]}`) and columns (`{"inputs": ...}` -> `{"outputs": ...}`); bytes are
 `{"b64": "..."}`. Bodies are bytes on the wire and latin-1 text in here: the real server writes the bytes of a string
@@ -11,6 +11,7 @@ import base64
 import binascii
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,23 @@ _INTEGERS = {
     tf.uint32: (0, 2**32 - 1),
     tf.uint64: (0, 2**64 - 1),
 }
-_REALS = {tf.float32: "float", tf.float64: "double"}
+_NAMES = {tf.float16: "half", tf.float32: "float", tf.float64: "double"}  # others are called the same in C++
+
+_MAX_RANK = 31  # numpy 1 has 32 axes, one of which may be the batch; the runtime has 254
+_MAX_TEXT = 1024  # of a value in an error's words
+
+# what json says, and RapidJSON (error/en.h of 1.1.0)
+_PARSE_ERRORS = {
+    "Expecting value": "Invalid value.",
+    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Extra data": "The document root must not be followed by other values.",
+    "Unterminated string starting at": "Missing a closing quotation mark in string.",
+    "Invalid control character at": "Invalid encoding in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
+}
+_HALF_A_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -40,14 +57,20 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
       StatusError: INVALID_ARGUMENT, it is none.
     """
-    if not body:
-        raise _invalid("JSON Parse error: The document is empty")
+    if not body.strip(b" \t\r\n"):
+        raise _parse_error("The document is empty")
+    if b"\\u" in body and (half := _HALF_A_PAIR.search(body)):
+        raise _parse_error(f"The surrogate pair in string is invalid. at offset: {half.start()}")
     try:
-        document = json.loads(body)
+        document = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_first_of_each)
     except json.JSONDecodeError as error:
-        raise _invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, a number too long, or nested too deeply
-        raise _invalid(f"JSON Parse error: {type(error).__name__}") from error
+        raise _parse_error(f"{_PARSE_ERRORS.get(error.msg, error.msg)} at offset: {error.pos}") from error
+    except UnicodeDecodeError as error:
+        raise _parse_error(f"Invalid encoding in string. at offset: {error.start}") from None
+    except ValueError as error:  # more digits than Python reads
+        raise _parse_error("Number too big to be stored in double.") from error
+    except RecursionError as error:
+        raise _parse_error("The document is nested too deeply") from error
     if not isinstance(document, dict):
         raise _invalid(f"JSON Value: {_text(document)} Is not object")
     return document
@@ -72,6 +95,8 @@ def inputs(document: Mapping[str, Any], dtypes: Mapping[str, tf.DType]) -> tuple
     Raises:
       StatusError: INVALID_ARGUMENT in the real server's words.
     """
+    if not dtypes:
+        raise _invalid(f"Failed to get input map for signature: {signature_name(document) or 'DEFAULT'}")
     if "instances" in document and "inputs" in document:
         raise _invalid(
             f"JSON Value: {_text(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
@@ -80,7 +105,7 @@ def inputs(document: Mapping[str, Any], dtypes: Mapping[str, tf.DType]) -> tuple
     if "instances" in document:
         rows = document["instances"]
         if not isinstance(rows, list):
-            raise _invalid(f"JSON Value: {_text(document)} Excepting 'instances' to be an list/array")
+            raise _invalid(f"JSON Value: {_text(document)} Expecting 'instances' to be an list/array")
         if not rows:
             raise _invalid(f"JSON Value: {_text(document)} No values in 'instances' array")
         return _from_rows(rows, dtypes), True
@@ -127,6 +152,12 @@ def decimals(array: np.ndarray) -> list[str]:
 # ---- reading
 
 
+def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which a key was written twice has its first value, which is what RapidJSON finds."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else dict(reversed(pairs))
+
+
 def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> Arrays:
     if not isinstance(value, dict) or _is_base64(value):
         if len(dtypes) > 1:
@@ -163,7 +194,7 @@ def _from_rows(rows: list, dtypes: Mapping[str, tf.DType]) -> Arrays:
                 f"Failed to process element: {index} of 'instances' list. JSON object: {_text(row)} "
                 f"keys must be equal to: {','.join(sorted(dtypes))}"
             )
-    return {alias: np.stack(column) for alias, column in columns.items()}
+    return {alias: np.stack(column) for alias, column in columns.items() if column}
 
 
 def _add_row(columns: dict[str, list], alias: str, value: Any, dtypes: Mapping, index: int, named: bool) -> None:
@@ -189,6 +220,8 @@ def _array(value: Any, dtype: tf.DType) -> np.ndarray:
     while isinstance(probe, list):
         shape.append(len(probe))
         probe = probe[0] if probe else None
+    if len(shape) > _MAX_RANK:
+        raise _invalid(f"JSON Value: {_text(value)} is nested {len(shape)} deep; legal is up to {_MAX_RANK}")
     flat = [value]
     for level, size in enumerate(shape):
         for item in flat:
@@ -209,7 +242,7 @@ def _array(value: Any, dtype: tf.DType) -> np.ndarray:
 
 def _leaves(values: list, dtype: tf.DType) -> np.ndarray:
     kinds = set(map(type, values))
-    if dtype in _REALS:
+    if dtype in (tf.float32, tf.float64):
         if not kinds <= {int, float}:
             raise _type_error(next(value for value in values if type(value) not in (int, float)), dtype)
         return _reals(values, dtype)
@@ -228,17 +261,17 @@ def _leaves(values: list, dtype: tf.DType) -> np.ndarray:
         flat = np.empty(len(values), object)
         flat[:] = [_bytes(value) for value in values]
         return flat
-    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {_text(values[:1])} to type: {dtype.name}")
+    raise StatusError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {_text(values[:1])} to type: {_name(dtype)}")
 
 
 def _reals(values: list, dtype: tf.DType) -> np.ndarray:
-    """Whole numbers beyond the mantissa, and numbers beyond the range, are refused: they would lose precision."""
-    info = np.finfo(dtype.name)
-    largest, whole = float(info.max), 2 ** (info.nmant + 1) - 1
-    for value in values:
-        if (type(value) is int and abs(value) > whole) or (type(value) is float and largest < abs(value) < np.inf):
-            raise _invalid(f"Cannot convert JSON value: {_text(value)} to {_REALS[dtype]} without loss of precision.")
-    return np.array(values, dtype.as_numpy_dtype)
+    """Through double, as RapidJSON reads numbers: what is beyond a float's range is infinite or zero, and none is refused."""
+    try:
+        doubles = np.array(values, np.float64)
+    except OverflowError:  # a whole number of more than 308 digits
+        raise _parse_error("Number too big to be stored in double.") from None
+    with np.errstate(over="ignore", under="ignore"):
+        return doubles.astype(dtype.as_numpy_dtype)
 
 
 def _bytes(value: Any) -> bytes:
@@ -248,7 +281,7 @@ def _bytes(value: Any) -> bytes:
         raise _type_error(value, tf.string)
     if not _is_base64(value):
         raise _invalid(f"JSON Value: {_text(value)} not formatted correctly for base64 data")
-    text = value["b64"].rstrip("=")  # its padding may be there or not
+    text = "".join(value["b64"].split()).rstrip("=")  # lines and padding may be there or not
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as failure:
@@ -279,13 +312,13 @@ def _written(alias: str, value: Any) -> str:
         texts = decimals(array)
     elif array.dtype.kind == "b":
         texts = ["true" if item else "false" for item in array.ravel().tolist()]
-    elif array.dtype.kind in "iu":
+    elif array.dtype.kind in "iu" and array.dtype != np.uint16:
         texts = list(map(str, array.ravel().tolist()))
     elif array.dtype == object:
         as_bytes = alias.endswith(BYTES_SUFFIX)
         texts = [_base64(item) if as_bytes else _string(item) for item in array.ravel().tolist()]
     else:
-        raise _invalid(f"Failed to write JSON value for tensor type: {tf.as_dtype(array.dtype).name}")
+        raise _invalid(f"Failed to write JSON value for tensor type: {_name(tf.as_dtype(array.dtype))}")
     for size in reversed(array.shape):
         starts = range(0, len(texts), size) if size else range(0)
         texts = ["[" + ", ".join(texts[start : start + size]) + "]" for start in starts] or ["[]"]
@@ -321,20 +354,31 @@ def _document(key: str, text: str) -> bytes:
 
 
 def _text(value: Any) -> str:
-    """A value in an error's words; cut, a message is at most that long anyway."""
-    return json.dumps(value, indent=4)[:1024]
+    """A value in an error's words; the rest of a long one is not even formatted."""
+    text = ""
+    for piece in json.JSONEncoder(indent=4, ensure_ascii=False).iterencode(value):
+        text += piece
+        if len(text) >= _MAX_TEXT:
+            break
+    return text[:_MAX_TEXT]
+
+
+def _name(dtype: tf.DType) -> str:
+    return _NAMES.get(dtype, dtype.name)
 
 
 def _type_error(value: Any, dtype: tf.DType) -> StatusError:
     kinds = {type(None): "Null", bool: str(value), dict: "Object", list: "Array", str: "String"}
-    name = _REALS.get(dtype, dtype.name)
-    return _invalid(
-        f"JSON Value: {_text(value)} Type: {kinds.get(type(value), 'Number')} is not of expected type: {name}"
-    )
+    kind = kinds.get(type(value), "Number")
+    return _invalid(f"JSON Value: {_text(value)} Type: {kind} is not of expected type: {_name(dtype)}")
 
 
 def _shape(array: np.ndarray) -> str:
     return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _parse_error(message: str) -> StatusError:
+    return _invalid(f"JSON Parse error: {message}")
 
 
 def _invalid(message: str) -> StatusError:

@@ -1,6 +1,6 @@
 """The REST API on top of the services: paths, methods, bodies and HTTP codes as the real server's.
 
-tensorflow_serving/model_servers/http_rest_api_handler.cc, http_rest_api_util.cc and http_server.cc;
+tensorflow_serving/model_servers/http_rest_api_handler.cc, http_rest_api_util.cc and http_server.cc at 2.16.1;
 https://www.tensorflow.org/tfx/serving/api_rest.
 """
 
@@ -40,9 +40,11 @@ from serving.wire.status import Code, StatusError, hidden
 log = logging.getLogger(__name__)
 
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
-_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _POST = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.IGNORECASE)
 _GET = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<resource>metadata))?", re.IGNORECASE)
+
+_LONGEST_VERSION = len(str(2**63))
 
 _HTTP_CODES = {
     Code.OK: 200,
@@ -82,6 +84,10 @@ class Answer:
     content_type: str = "application/json"
 
 
+_ORIGIN = re.compile("https?://")
+_NO_ORIGIN = Answer(400, json_tensors.error("Origin header is missing in CORS preflight"))
+
+
 class RestApi:
     """The answers, independent of the HTTP server.
 
@@ -97,12 +103,18 @@ class RestApi:
         self._timeout_seconds = timeout_seconds
         self._metrics_path = metrics_path
 
-    def answer(self, http_method: str, path: str, body: bytes) -> Answer:
-        """The answer to one request; never raises."""
+    def answer(self, http_method: str, path: str, body: bytes, origin: str = "") -> Answer:
+        """The answer to one request; never raises.
+
+        Args:
+          origin: the header of that name, which a browser sends with the question that comes before its request.
+        """
         if self._metrics_path and path == self._metrics_path:
             return Answer(200, monitoring.page().encode(), monitoring.CONTENT_TYPE)
         if not _API.fullmatch(path):
             return Answer(404, b"Not Found", "text/plain")
+        if http_method == "OPTIONS":
+            return Answer(200, b"") if _ORIGIN.search(origin) else _NO_ORIGIN
         started = time.perf_counter()
         found = {"POST": _POST, "GET": _GET}.get(http_method, _API).fullmatch(path)
         groups = found.groupdict() if found else {}
@@ -204,7 +216,8 @@ class RestServer:
         except web.HTTPRequestEntityTooLarge:
             answer = Answer(413, json_tensors.error(f"the request is larger than {self._max_bytes} bytes"))
         else:
-            work = (self._api.answer, request.method, request.rel_url.raw_path, body)
+            origin = request.headers.get("Origin", "")
+            work = (self._api.answer, request.method, request.rel_url.raw_path, body, origin)
             answer = await self._loop.run_in_executor(self._workers, *work)
         return web.Response(
             body=answer.body, status=answer.code, content_type=answer.content_type, headers=self._headers
@@ -214,10 +227,11 @@ class RestServer:
 def _spec(groups: dict) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=unquote(groups["name"]))
     if groups["version"]:
-        if int(groups["version"]) >= 2**63:
+        digits = groups["version"].lstrip("0")
+        if len(digits) > _LONGEST_VERSION or int(digits or "0") >= 2**63:
             message = f"Failed to convert version: {groups['version']} to numeric."
             raise StatusError(Code.INVALID_ARGUMENT, message)
-        spec.version.value = int(groups["version"])
+        spec.version.value = int(digits or "0")
     if groups["label"]:
         spec.version_label = unquote(groups["label"])
     return spec

@@ -35,6 +35,13 @@ class Polling:
     allow_version_labels_for_unavailable_models: bool = False
 
 
+def check_names(spec: model_pb2.ModelSpec) -> None:
+    """StatusError INVALID_ARGUMENT for a spec of whose names one has control characters."""
+    names = {"model name": spec.name, "version label": spec.version_label, "signature name": spec.signature_name}
+    for what, name in names.items():
+        model_config.check_name(what, name)
+
+
 class ServerCore(Generic[T]):
     """Serves the models of one config after another, each polled and loaded in a thread of its own.
 
@@ -75,9 +82,7 @@ class ServerCore(Generic[T]):
         Raises:
           StatusError: INVALID_ARGUMENT, an unknown label, or a name with control characters.
         """
-        names = {"model name": spec.name, "version label": spec.version_label, "signature name": spec.signature_name}
-        for what, name in names.items():
-            model_config.check_name(what, name)
+        check_names(spec)
         if spec.HasField("version_label"):
             labels = self._labels.get(spec.name, {})
             if spec.version_label not in labels:

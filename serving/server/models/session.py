@@ -59,6 +59,8 @@ class Session:
         except tf.errors.OpError as error:
             code = Code.UNAVAILABLE if self._closed else None  # it was cut short, or came too late
             raise StatusError.from_tensorflow(error, code) from error
+        except UnicodeDecodeError as error:  # the runtime's words quote the request's bytes
+            raise StatusError(Code.INVALID_ARGUMENT, error.object.decode(errors="replace")) from error
         return dict(zip(fetches, values, strict=True))
 
     def close(self) -> None:

@@ -169,6 +169,13 @@ class VersionManager(Generic[T]):
             log.warning("cannot list the versions of model %s: %s", self.name, error)
             return
         aspired = {number: found[number] for number in policy(found)}
+        if base_path is not None and not aspired:
+            log.warning(
+                "No versions of servable %s found under base path %s. Did you forget to name your leaf directory as a "
+                "number (eg. '/1/')?",
+                self.name,
+                base_path,
+            )
         with self._changed:
             self._versions = {**{number: Version(number) for number in aspired}, **self._versions}
         if not aspired:

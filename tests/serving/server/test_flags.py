@@ -9,7 +9,7 @@ from serving.server import flags
 
 BASE = "--model_base_path=/models/m"
 
-# main.cc of 2.16.1, in its order
+# every tensorflow::Flag in model_servers/main.cc of 2.16.1, in its order
 NAMES = """
 port grpc_socket_path rest_api_port rest_api_num_threads rest_api_timeout_in_ms rest_api_enable_cors_support
 enable_batching allow_version_labels_for_unavailable_models batching_parameters_file
@@ -21,8 +21,7 @@ use_alts_credentials ssl_config_file platform_config_file per_process_gpu_memory
 grpc_channel_arguments grpc_max_threads enable_model_warmup num_request_iterations_for_warmup version
 monitoring_config_file remove_unused_fields_from_bundle_metagraph prefer_tflite_model num_tflite_pools
 num_tflite_interpreters_per_pool enable_signature_method_name_check xla_cpu_compilation_enabled
-xla_gpu_compilation_enabled enable_profiler thread_pool_factory_config_file mixed_precision skip_initialize_tpu
-enable_grpc_healthcheck_service enable_serialization_as_tensor_content
+enable_profiler thread_pool_factory_config_file mixed_precision skip_initialize_tpu enable_grpc_healthcheck_service
 """
 REAL = set(NAMES.split())
 
@@ -83,6 +82,7 @@ def test_values_become_what_they_mean():
     ("argv", "words"),
     [
         (["--no_such_flag=1"], "unknown argument: --no_such_flag=1"),
+        (["--enable_serialization_as_tensor_content=false"], "unknown argument: --enable_serialization_as_tensor_content=false"),  # from 2.19
         (["--por=1"], "unknown argument: --por=1"),
         (["--port", "8500"], "unknown argument: 8500; flags are given as --flag=value"),
         (["--port=65536"], "argument --port: '65536' is not legal; legal is a whole number, 0 to 65535"),

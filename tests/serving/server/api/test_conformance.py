@@ -517,11 +517,20 @@ def test_rest_paths(batching, path, code, words):
 # ---- health
 
 
-@pytest.mark.parametrize("service", ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"])
+@pytest.mark.parametrize("service", ["", "PredictionService", "ModelService"])
 def test_health_is_serving(channel, service):
+    """The names of server.cc, which are not those of the services."""
     stub = health_pb2_grpc.HealthStub(channel)
     answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_knows_no_other_name(channel):
+    with pytest.raises(grpc.RpcError) as caught:
+        health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service="tensorflow.serving.ModelService"), timeout=20
+        )
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_health_is_served_only_where_the_flag_says_so(batching):

@@ -69,6 +69,18 @@ def test_the_time_limit_is_the_calls_own(saved_model, seconds):
     session.close()
 
 
+def test_words_that_quote_bytes_of_the_request_are_told_as_far_as_they_are_text(saved_model):
+    session = opened(saved_model)
+    wav = session.signatures["wav"]
+    with pytest.raises(StatusError) as caught:
+        session.run(
+            {wav.inputs["audio"].name: np.array([b"RIF\xff" * 20], object)}, {"vocals": wav.outputs["vocals"].name}
+        )
+    session.close()
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert "Header mismatch: Expected RIFF but found RIF\ufffd" in caught.value.message
+
+
 def test_closing_cuts_short_what_runs_and_refuses_what_comes(saved_model):
     session = opened(saved_model)
     slow = session.signatures["slow"]

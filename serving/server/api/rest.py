@@ -13,6 +13,8 @@ import logging
 import re
 import threading
 import time
+import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +87,9 @@ class Answer:
 
 
 _ORIGIN = re.compile("https?://")
+_NO_GZIP = Answer(
+    400, json_tensors.error("the body is not what Content-Encoding says: gzip, whole and nothing after it")
+)
 _NO_ORIGIN = Answer(400, json_tensors.error("Origin header is missing in CORS preflight"))
 
 
@@ -206,7 +211,8 @@ class RestServer:
     async def _open(self, host: str, port: int) -> None:
         app = web.Application(client_max_size=self._max_bytes)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=self._drain_seconds)
+        options = {"access_log": None, "auto_decompress": False, "shutdown_timeout": self._drain_seconds}
+        self._runner = web.AppRunner(app, **options)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
 
@@ -214,14 +220,37 @@ class RestServer:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            answer = Answer(413, json_tensors.error(f"the request is larger than {self._max_bytes} bytes"))
+            answer = _too_large(self._max_bytes)
         else:
-            origin = request.headers.get("Origin", "")
-            work = (self._api.answer, request.method, request.rel_url.raw_path, body, origin)
+            work = (self._answer, request.method, request.rel_url.raw_path, body, request.headers)
             answer = await self._loop.run_in_executor(self._workers, *work)
         return web.Response(
             body=answer.body, status=answer.code, content_type=answer.content_type, headers=self._headers
         )
+
+    def _answer(self, http_method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        if "gzip" in headers.get("Content-Encoding", ""):
+            unpacked = _unpacked(body, self._max_bytes)
+            if isinstance(unpacked, Answer):
+                return unpacked
+            body = unpacked
+        return self._api.answer(http_method, path, body, headers.get("Origin", ""))
+
+
+def _unpacked(body: bytes, largest: int) -> bytes | Answer:
+    """What was packed with gzip, or the answer to a body that is no gzip or unpacks to more than `largest` bytes."""
+    reader = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        unpacked = reader.decompress(body, largest + 1)
+    except zlib.error:
+        return _NO_GZIP
+    if len(unpacked) > largest:
+        return _too_large(largest)
+    return unpacked if reader.eof and not reader.unused_data else _NO_GZIP
+
+
+def _too_large(largest: int) -> Answer:
+    return Answer(413, json_tensors.error(f"the request is larger than {largest} bytes"))
 
 
 def _spec(groups: dict) -> model_pb2.ModelSpec:

@@ -1,6 +1,7 @@
 """The REST API over real HTTP: paths, rows and columns, bytes, errors and their codes."""
 
 import base64
+import gzip
 import http.client
 import json
 import shutil
@@ -265,6 +266,31 @@ def test_garbage_is_answered_in_words(rest, method, path, body, code, words):
     assert json.loads(answer)["error"].startswith(words)
 
 
+PLAIN = json.dumps({"instances": [[1.0]]}).encode()
+PACKED = gzip.compress(PLAIN)
+NO_GZIP = "the body is not what Content-Encoding says: gzip, whole and nothing after it"
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (PACKED, "gzip", 200),
+        (PACKED, "x-gzip", 200),
+        (PLAIN, "deflate", 200),  # evhttp_request.cc looks for "gzip" alone
+        (PLAIN, "gzip", 400),
+        (b"", "gzip", 400),
+        (PACKED[:-9], "gzip", 400),
+        (PACKED + b"x", "gzip", 400),
+        (PACKED * 2, "gzip", 400),
+    ],
+)
+def test_a_body_may_be_gzip_and_has_to_be_where_it_says_so(rest, body, encoding, status):
+    found, answer, headers = rest.raw("POST", f"{STEMS}:predict", body, **{"Content-Encoding": encoding})
+    assert (found, headers["Content-Type"]) == (status, "application/json")
+    if status == 400:
+        assert json.loads(answer) == {"error": NO_GZIP}
+
+
 def test_what_is_no_api_path_is_not_found(rest):
     assert rest.raw("GET", "/")[:2] == (404, b"Not Found")
     assert rest.raw("GET", "/monitoring/prometheus/metrics")[0] == 404  # no monitoring config
@@ -295,8 +321,9 @@ def test_requests_under_way_are_finished_and_the_body_is_limited(serve, base):
     answers = []
     with serve(f"--model_base_path={base}/stems", "--stemline_max_message_bytes=1000") as ports:
         rest = Rest(ports.rest)
-        status, answer, _ = rest.raw("POST", "/v1/models/default:predict", b"x" * 1001)
-        assert (status, json.loads(answer)) == (413, {"error": "the request is larger than 1000 bytes"})
+        for body, headers in ((b"x" * 1001, {}), (gzip.compress(b"x" * 1001), {"Content-Encoding": "gzip"})):
+            status, answer, _ = rest.raw("POST", "/v1/models/default:predict", body, **headers)
+            assert (status, json.loads(answer)) == (413, {"error": "the request is larger than 1000 bytes"})
         document = {"signature_name": "two_seconds", "instances": ROW}
         asking = threading.Thread(target=lambda: answers.append(rest.post("/v1/models/default:predict", document)))
         asking.start()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.extras import PipelineCommand, need
 from pipeline.cli.kubeflow import app as kubeflow_app
 from pipeline.cli.paths import LocalPaths
 from pipeline.common.process import quiet, sentence
@@ -297,6 +298,7 @@ def serve(
     stemline serve --recipe demo -- --rest_api_port=8501 --enable_batching
     stemline serve -- --model_name=mine --model_base_path=/models/mine
     """
+    need("server", "stemline serve")
     from serving import process
 
     own = [f"--port={port}"]
@@ -366,6 +368,7 @@ def runs(ctx: typer.Context, workdir: Work = WORKDIR) -> None:
     """What ran, what was blessed and pushed, with scores: read from the metadata."""
     if ctx.invoked_subcommand is not None:
         return
+    need("pipeline", "stemline runs")
     from pipeline.cli import tables
     from pipeline.runs.workdir import Workdir
 
@@ -389,7 +392,7 @@ def diff(
 
 for each in (app, kubeflow_app, runs_app):
     for command in each.registered_commands:
-        command.cls = LocalPaths
+        command.cls = LocalPaths if command.callback in (separate, live, serve) else PipelineCommand
 
 
 def main() -> None:
@@ -448,6 +451,7 @@ def _separation(
         return client
     if any(pems):
         raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
+    need("server", "separating without --server")
     from models import storage
     from pipeline.runs.workdir import Workdir
     from serving.local import local_client

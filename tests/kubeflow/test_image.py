@@ -75,7 +75,7 @@ def test_the_image_runs_python_of_the_environment_as_nobody_in_particular(text):
 def test_the_environment_is_the_locked_one(text):
     runs = arguments(text, "RUN")
     (sync,) = [rest for rest in runs if "uv sync" in rest]
-    assert "uv sync --frozen --no-dev --no-install-project" in sync
+    assert "uv sync --frozen --no-dev --no-install-project --extra pipeline" in sync
     for rest in (rest for rest in runs if "uv pip install" in rest):
         assert "--no-deps" in rest
         assert "--require-hashes" in rest
@@ -246,4 +246,4 @@ print(len(names))
 def test_the_wheel_brings_the_command(installed):
     assert (installed / "bin/stemline").exists()
     (metadata,) = installed.glob("stemline-*.dist-info/METADATA")
-    assert "Requires-Dist: tfx==1.16.0" in metadata.read_text()
+    assert "Requires-Dist: tfx==1.16.0; extra == 'pipeline'" in metadata.read_text()

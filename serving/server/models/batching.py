@@ -95,7 +95,7 @@ def read_parameters(path: Path) -> BatchingParameters:
     message = textproto.read(path, textproto.message("BatchingParameters"))
     values = {}
     for descriptor, value in message.ListFields():
-        if descriptor.label == descriptor.LABEL_REPEATED:
+        if descriptor.name == "allowed_batch_sizes":
             values[descriptor.name] = tuple(value)
         elif descriptor.name != "thread_pool_name":  # a name in the real server's traces
             values[descriptor.name] = value if isinstance(value, bool) else value.value

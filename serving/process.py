@@ -82,7 +82,7 @@ def _child(folder: str, model: str, flags: Sequence[str], timeout_seconds: float
     # Who starts a server to try a model wants to hear at once that it does not load.
     line += ["--max_num_load_retries=0", *flags]
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=_environment())
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment())
         try:
             yield f"localhost:{_wait(process, output, errors, timeout_seconds)}"
         finally:
@@ -99,7 +99,7 @@ def stop(process: subprocess.Popen, timeout_seconds: float = STOP_SECONDS) -> in
         return process.wait()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's, with the folder that holds the package first among the places to import from."""
     package_root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH", "")]))

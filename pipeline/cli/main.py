@@ -312,7 +312,7 @@ def serve(
     if named != "--model_config_file":
         own.append(f"--model_name={model_name}")
     command = process.command(*own, *(flags or ()))
-    os.execv(command[0], command)
+    os.execve(command[0], command, process.environment())
 
 
 @app.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,7 +33,7 @@ from serving.wire.status import printable
 if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-    from serving.server.api.rest import RestServer
+    from serving.server.api.http_server import RestServer
     from serving.server.models.batching import BatchingParameters
     from serving.server.models.registry import ServerCore
     from serving.server.models.servable import Servable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 30.0
+MOST_FILES = 2**16
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # two servers on one port would share its requests in silence
@@ -85,6 +87,7 @@ def start(flags: Flags, stopping: threading.Event) -> None:
       StartError: a model does not load, a config is wrong, or a port is taken.
     """
     _quiet()
+    _take_files()
     from serving.server.tls import server_credentials
 
     credentials = None if flags.ssl_config_file is None else _read(server_credentials, flags.ssl_config_file)
@@ -225,6 +228,7 @@ def _answer(core: ServerCore, flags: Flags, ports: Ports, stopping: threading.Ev
     rest = _rest_server(core, flags, ports.metrics_path)
     for server in servers:
         server.start()
+    log.info("limits that TensorFlow Serving does not have (0 lifts one): %s", flags.limits)
     _announce(flags, port)
     stopping.wait()
     drained = [server.stop(DRAIN_SECONDS) for server in servers]
@@ -280,7 +284,7 @@ def _rest_server(core: ServerCore, flags: Flags, metrics_path: str) -> RestServe
     """Started; None without --rest_api_port."""
     if not flags.rest_api_port:
         return None
-    from serving.server.api.rest import RestServer
+    from serving.server.api.http_server import RestServer
 
     server = RestServer(core, flags, metrics_path, DRAIN_SECONDS)
     try:
@@ -339,6 +343,14 @@ def _quiet() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # it quotes what it cannot read, and payloads stay out
+
+
+def _take_files() -> None:
+    """As many open files as the system allows: a connection is one, and 1024, a usual limit, are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def leave(code: int) -> NoReturn:

@@ -5,8 +5,10 @@ well-behaved client comes near one. 0 lifts a limit.
 
 | flag | what is over it is answered |
 |---|---|
-| `--stemline_max_message_bytes` | RESOURCE_EXHAUSTED, by gRPC, before the message is read |
-| `--stemline_max_concurrent_requests` | RESOURCE_EXHAUSTED, by gRPC, at once |
+| `--stemline_max_message_bytes` | RESOURCE_EXHAUSTED (413 over REST, unpacked), before the message is read |
+| `--stemline_max_concurrent_requests` | RESOURCE_EXHAUSTED (429 over REST), at once, of each API by itself |
+| `--stemline_max_connections` | REST: the connection that has waited longest for a request is closed for the new one |
+| `--stemline_max_request_seconds` | REST: 408; a connection that does not even send its headers is closed after 15 s |
 | `--stemline_max_batch_size` | INVALID_ARGUMENT, before anything runs |
 | `--stemline_max_request_values` | INVALID_ARGUMENT, before anything runs |
 """
@@ -26,6 +28,8 @@ LARGEST_MESSAGE = 2**31 - 1  # what the real server sets, and gRPC's own bound
 _HELP = {
     "message_bytes": "largest request in bytes",
     "concurrent_requests": "requests under way or waiting for a thread",
+    "connections": "open connections of the REST API",
+    "request_seconds": "that a REST request may take to arrive, and its answer to be taken",
     "batch_size": "largest first dimension of an input",
     "request_values": "numbers, or strings, in all inputs of a request: for audio its duration",
 }
@@ -37,6 +41,8 @@ class Limits:
 
     message_bytes: int = 256 * 2**20
     concurrent_requests: int = 256
+    connections: int = 1000
+    request_seconds: int = 60
     batch_size: int = 1024
     request_values: int = 2**26  # 25 minutes of one 44.1 kHz channel, 256 MiB of float32
 
@@ -52,6 +58,10 @@ class Limits:
         values = sum(math.prod(shape) for shape in shapes.values())
         if self.request_values and values > self.request_values:
             raise _refused(f"the inputs have {values} values", "request_values", self.request_values)
+
+    def __str__(self) -> str:
+        """As flags."""
+        return " ".join(f"--{PREFIX}{field.name}={getattr(self, field.name)}" for field in fields(self))
 
     @property
     def channel_options(self) -> list[tuple[str, int]]:

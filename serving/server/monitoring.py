@@ -17,8 +17,6 @@ from prometheus_client.samples import Sample
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = "text/plain"
-MAX_NAMES = 1000  # requests for models that do not exist must not fill the memory with their names
-OTHER = "(other)"
 
 MICROSECONDS = 1_000_000
 _LATENCY_BUCKETS = [10 * 1.8**power for power in range(33)]  # monitoring::Buckets::Exponential(10, 1.8, 33)
@@ -57,14 +55,13 @@ _load_latency = Counter(
 )
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_names: set[str] = set()
 
 
 def request(name: str, api: str, entrypoint: str, code: grpc.StatusCode, started: float) -> None:
-    """Counts a request that began at `time.perf_counter()` = `started`; only answers with OK have a latency."""
-    if name not in _names and len(_names) >= MAX_NAMES:
-        name = OTHER
-    _names.add(name)
+    """Counts a request that began at `time.perf_counter()` = `started`; only answers with OK have a latency.
+
+    name: of a model that is or was served; what requests call models would be labels without end.
+    """
     _request_count.labels(name, code.name).inc()
     if code is grpc.StatusCode.OK:
         _request_latency.labels(name, api, entrypoint).observe(_since(started))

@@ -42,9 +42,9 @@ def add_prediction_service(server: grpc.Server, core: Core) -> None:
     """Registers Predict and GetModelMetadata, and what refuses the other methods."""
     service = PredictionService(core)
     methods = {
-        "Predict": _counted("Predict", service.predict, predict_pb2.PredictRequest),
+        "Predict": _counted(core, "Predict", service.predict, predict_pb2.PredictRequest),
         "GetModelMetadata": _counted(
-            "GetModelMetadata", service.metadata, get_model_metadata_pb2.GetModelMetadataRequest
+            core, "GetModelMetadata", service.metadata, get_model_metadata_pb2.GetModelMetadataRequest
         ),
     }
     for name in UNSERVED:
@@ -162,7 +162,7 @@ def require_spec(request) -> None:
         raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
 
 
-def _counted(api: str, answer: Callable, request_type) -> grpc.RpcMethodHandler:
+def _counted(core: Core, api: str, answer: Callable, request_type) -> grpc.RpcMethodHandler:
     """A handler of PredictionService: it has the client's deadline, and is counted under the model's name."""
 
     @functools.wraps(answer)
@@ -176,7 +176,7 @@ def _counted(api: str, answer: Callable, request_type) -> grpc.RpcMethodHandler:
             code = error.code
             raise
         finally:
-            monitoring.request(request.model_spec.name, api, "GRPC", code, started)
+            monitoring.request(core.label(request.model_spec.name), api, "GRPC", code, started)
 
     return _unary(timed, request_type)
 

@@ -6,22 +6,16 @@ https://www.tensorflow.org/tfx/serving/api_rest.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
 import re
-import threading
 import time
-import zlib
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 import tensorflow as tf
-from aiohttp import web
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -33,8 +27,6 @@ from tensorflow_serving.apis import (
 from serving.server import monitoring
 from serving.server.api import json_tensors
 from serving.server.api.grpc_api import Core, ModelService, PredictionService, unserved
-from serving.server.flags import Flags
-from serving.server.limits import LARGEST_MESSAGE
 from serving.server.models.servable import DEFAULT_SIGNATURE
 from serving.wire import tensors
 from serving.wire.status import Code, StatusError, hidden
@@ -70,7 +62,7 @@ _FORMAT: dict[str, Any] = {
     "preserving_proto_field_name": True,
     **dict.fromkeys(_DEFAULTS & inspect.signature(json_format.MessageToDict).parameters.keys(), True),
 }
-_CORS = {
+CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
@@ -87,9 +79,6 @@ class Answer:
 
 
 _ORIGIN = re.compile("https?://")
-_NO_GZIP = Answer(
-    400, json_tensors.error("the body is not what Content-Encoding says: gzip, whole and nothing after it")
-)
 _NO_ORIGIN = Answer(400, json_tensors.error("Origin header is missing in CORS preflight"))
 
 
@@ -117,7 +106,7 @@ class RestApi:
         if self._metrics_path and path == self._metrics_path:
             return Answer(200, monitoring.page().encode(), monitoring.CONTENT_TYPE)
         if not _API.fullmatch(path):
-            return Answer(404, b"Not Found", "text/plain")
+            return Answer(404, json_tensors.error("Not Found"))
         if http_method == "OPTIONS":
             return Answer(200, b"") if _ORIGIN.search(origin) else _NO_ORIGIN
         started = time.perf_counter()
@@ -126,7 +115,7 @@ class RestApi:
         code, text = self._outcome(http_method, path, groups, body)
         if groups.get("method"):
             name, method = unquote(groups["name"]), groups["method"].lower()
-            monitoring.request(name, method, "REST", code, started)
+            monitoring.request(self._core.label(name), method, "REST", code, started)
         return Answer(_HTTP_CODES.get(code, 500), text)
 
     def _outcome(self, http_method: str, path: str, groups: dict, body: bytes) -> tuple[Code, bytes]:
@@ -175,82 +164,6 @@ class RestApi:
             request = predict_pb2.PredictRequest.FromString(tensors.predict_request(spec, arrays))
             outputs = servable.predict(request, self._timeout_seconds)
         return json_tensors.outputs(outputs, rows)
-
-
-class RestServer:
-    """Serves a RestApi over HTTP/1.1 from an event loop in a thread of its own; the work is done by a thread pool."""
-
-    def __init__(self, core: Core, flags: Flags, metrics_path: str, drain_seconds: float) -> None:
-        milliseconds = flags.rest_api_timeout_in_ms
-        self._api = RestApi(core, milliseconds / 1000 if milliseconds > 0 else None, metrics_path)
-        self._headers = _CORS if flags.rest_api_enable_cors_support else {}
-        self._workers = ThreadPoolExecutor(flags.rest_api_num_threads, "httprestserver")
-        self._drain_seconds = drain_seconds
-        self._max_bytes = flags.limits.message_bytes or LARGEST_MESSAGE
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
-        self._runner: web.AppRunner | None = None
-
-    def start(self, host: str, port: int) -> None:
-        """Opens the port.
-
-        Raises:
-          OSError: it cannot be opened.
-        """
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._open(host, port), self._loop).result()
-
-    def stop(self) -> None:
-        """Takes no more requests, lets those under way finish for `drain_seconds`, and closes."""
-        assert self._runner is not None
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._workers.shutdown(wait=False)
-
-    async def _open(self, host: str, port: int) -> None:
-        app = web.Application(client_max_size=self._max_bytes)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        options = {"access_log": None, "auto_decompress": False, "shutdown_timeout": self._drain_seconds}
-        self._runner = web.AppRunner(app, **options)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-
-    async def _handle(self, request: web.Request) -> web.Response:
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            answer = _too_large(self._max_bytes)
-        else:
-            work = (self._answer, request.method, request.rel_url.raw_path, body, request.headers)
-            answer = await self._loop.run_in_executor(self._workers, *work)
-        return web.Response(
-            body=answer.body, status=answer.code, content_type=answer.content_type, headers=self._headers
-        )
-
-    def _answer(self, http_method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        if "gzip" in headers.get("Content-Encoding", ""):
-            unpacked = _unpacked(body, self._max_bytes)
-            if isinstance(unpacked, Answer):
-                return unpacked
-            body = unpacked
-        return self._api.answer(http_method, path, body, headers.get("Origin", ""))
-
-
-def _unpacked(body: bytes, largest: int) -> bytes | Answer:
-    """What was packed with gzip, or the answer to a body that is no gzip or unpacks to more than `largest` bytes."""
-    reader = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        unpacked = reader.decompress(body, largest + 1)
-    except zlib.error:
-        return _NO_GZIP
-    if len(unpacked) > largest:
-        return _too_large(largest)
-    return unpacked if reader.eof and not reader.unused_data else _NO_GZIP
-
-
-def _too_large(largest: int) -> Answer:
-    return Answer(413, json_tensors.error(f"the request is larger than {largest} bytes"))
 
 
 def _spec(groups: dict) -> model_pb2.ModelSpec:

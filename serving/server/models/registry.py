@@ -21,6 +21,7 @@ from serving.wire.status import Code, StatusError
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.05
+OTHER = "(other)"
 
 T = TypeVar("T", bound=Closable)
 Labels = Mapping[str, Mapping[str, int]]  # model -> label -> version
@@ -90,6 +91,10 @@ class ServerCore(Generic[T]):
                 raise StatusError(Code.INVALID_ARGUMENT, message)
             return labels[spec.version_label]
         return spec.version.value if spec.HasField("version") else None
+
+    def label(self, name: str) -> str:
+        """The name in a metric: of a model that no config ever named it is OTHER, whatever a request says."""
+        return name if name in self._managers else OTHER
 
     def states(self, name: str) -> list[Version[T]]:
         """Every version of a model ever seen, newest first; empty for an unknown model."""

@@ -10,8 +10,6 @@ import tensorflow as tf
 from prometheus_client.parser import text_string_to_metric_families
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.server import monitoring
-
 PATH = "/monitoring/prometheus/metrics"
 
 
@@ -86,7 +84,7 @@ def test_requests_are_counted_by_status(scraper, stub):
     assert counted == {
         ("model_name=stems", "status=OK"): 2,
         ("model_name=stems", "status=INVALID_ARGUMENT"): 2,
-        ("model_name=nobody", "status=NOT_FOUND"): 1,
+        ("model_name=(other)", "status=NOT_FOUND"): 1,
     }
 
 
@@ -137,9 +135,11 @@ def test_the_pages_text_is_the_real_servers(scraper, stub):
     assert not [line for line in page if "_created" in line]
 
 
-def test_names_that_do_not_exist_do_not_fill_the_memory():
-    before = monitoring.page().count("\n")
-    for number in range(3 * monitoring.MAX_NAMES):
-        monitoring.request(f"nobody {number}", "Predict", "GRPC", grpc.StatusCode.NOT_FOUND, 0.0)
-    assert monitoring.page().count("\n") - before <= monitoring.MAX_NAMES + 1
-    assert f'model_name="{monitoring.OTHER}",status="NOT_FOUND"' in monitoring.page()
+def test_names_that_do_not_exist_are_no_labels(scraper, stub):
+    for name in ("nobody", "", "line\nfeed", 'quote"'):
+        with pytest.raises(grpc.RpcError):
+            predict(stub, name)
+    assert scraper.get("/v1/models/someone:predict", "POST", "{}")[0] == 404
+    assert scraper.get("/v1/models/line%0Afeed:predict", "POST", "{}")[0] == 400
+    labels = {part for key in scraper.samples() for part in key[1:] if part.startswith("model_name=")}
+    assert labels <= {"model_name=m", "model_name=stems", "model_name=(other)"}

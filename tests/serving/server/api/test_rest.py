@@ -292,7 +292,7 @@ def test_a_body_may_be_gzip_and_has_to_be_where_it_says_so(rest, body, encoding,
 
 
 def test_what_is_no_api_path_is_not_found(rest):
-    assert rest.raw("GET", "/")[:2] == (404, b"Not Found")
+    assert rest.get("/") == (404, {"error": "Not Found"})
     assert rest.raw("GET", "/monitoring/prometheus/metrics")[0] == 404  # no monitoring config
 
 
@@ -323,7 +323,8 @@ def test_requests_under_way_are_finished_and_the_body_is_limited(serve, base):
         rest = Rest(ports.rest)
         for body, headers in ((b"x" * 1001, {}), (gzip.compress(b"x" * 1001), {"Content-Encoding": "gzip"})):
             status, answer, _ = rest.raw("POST", "/v1/models/default:predict", body, **headers)
-            assert (status, json.loads(answer)) == (413, {"error": "the request is larger than 1000 bytes"})
+            words = "the request is larger than 1000 bytes (--stemline_max_message_bytes)"
+            assert (status, json.loads(answer)) == (413, {"error": words})
         document = {"signature_name": "two_seconds", "instances": ROW}
         asking = threading.Thread(target=lambda: answers.append(rest.post("/v1/models/default:predict", document)))
         asking.start()

@@ -241,6 +241,7 @@ def _answer(core: ServerCore, flags: Flags, ports: Ports, stopping: threading.Ev
 def _grpc_servers(core: ServerCore, flags: Flags) -> list[grpc.Server]:
     """The main server, and one of ModelService alone where it has a port of its own."""
     from serving.server.api import grpc_api
+    from serving.server.api.reflection import add_reflection
 
     main_server = _grpc_server(flags)
     grpc_api.add_prediction_service(main_server, core)
@@ -249,14 +250,14 @@ def _grpc_servers(core: ServerCore, flags: Flags) -> list[grpc.Server]:
     own_port = flags.stemline_model_service_port
     if own_port is None:
         grpc_api.add_model_service(main_server, core)
-        grpc_api.add_reflection(main_server, [grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE])
+        add_reflection(main_server, [grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE])
         return [main_server]
-    grpc_api.add_reflection(main_server, [grpc_api.PREDICTION_SERVICE])
+    add_reflection(main_server, [grpc_api.PREDICTION_SERVICE])
     if own_port == 0:
         return [main_server]
     model_server = _grpc_server(flags)
     grpc_api.add_model_service(model_server, core)
-    grpc_api.add_reflection(model_server, [grpc_api.MODEL_SERVICE])
+    add_reflection(model_server, [grpc_api.MODEL_SERVICE])
     return [main_server, model_server]
 
 

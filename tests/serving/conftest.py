@@ -43,7 +43,15 @@ def half_plus_two(tmp_path_factory) -> Path:
     `serving_default` feeds, x:0, has the static shape [None, 1], and README.md and the tests send it a shape of [3].
     """
     base = tmp_path_factory.mktemp("half_plus_two")
-    _export_half_plus_two(base / "00000123")
+    _export_half_plus(base / "00000123", 2.0)
+    return base
+
+
+@pytest.fixture(scope="session")
+def half_plus_three(tmp_path_factory) -> Path:
+    """The same with y = x / 2 + 3."""
+    base = tmp_path_factory.mktemp("half_plus_three")
+    _export_half_plus(base / "00000123", 3.0)
     return base
 
 
@@ -170,7 +178,7 @@ def _export(directory: Path, gain: float) -> None:
     tf.saved_model.save(module, str(directory), signatures=signatures)
 
 
-def _export_half_plus_two(directory: Path) -> None:
+def _export_half_plus(directory: Path, addend: float) -> None:
     import tensorflow as tf
     from tensorflow.compat import v1
 
@@ -178,8 +186,8 @@ def _export_half_plus_two(directory: Path) -> None:
         serialized = v1.placeholder(tf.string, [None], "tf_example")
         parsed = tf.io.parse_example(serialized, {"x": tf.io.FixedLenFeature([1], tf.float32)})
         x = tf.identity(parsed["x"], "x")
-        half, two = (v1.Variable(value, name=name, use_resource=False) for name, value in {"a": 0.5, "b": 2.0}.items())
-        y = tf.add(half * x, two, name="y")
+        half = v1.Variable(0.5, name="a", use_resource=False)
+        y = tf.add(half * x, v1.Variable(addend, name="b", use_resource=False), name="y")
 
         def signature(method: str, inputs: Mapping, outputs: Mapping):
             infos = [

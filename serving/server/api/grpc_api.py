@@ -8,12 +8,11 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -71,11 +70,6 @@ def add_health_service(server: grpc.Server) -> None:
     for name in ("", "ModelService", "PredictionService"):
         servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-
-
-def add_reflection(server: grpc.Server, services: Sequence[str]) -> None:
-    """Registers grpc.reflection: the real server is linked with it, and has no flag for it."""
-    reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server)
 
 
 class PredictionService:

@@ -337,6 +337,26 @@ def test_a_unix_socket_serves(serve, saved_model, tmp_path):
         assert Server(tmp_path, f"unix:{tmp_path}/s").predict() == (1, 0.25)
 
 
+@pytest.mark.parametrize("inner", ["", "7", "saved_model.pb/../7"], ids=["nothing", "a version", "by a detour"])
+def test_a_base_path_without_versions_is_told_at_every_poll(tmp_path, caplog, inner):
+    """PollFileSystemForServable of file_system_storage_path_source.cc at 2.16.1; a version itself is such a path."""
+    (tmp_path / "saved_model.pb" / "variables").mkdir(parents=True)
+    (tmp_path / "7" / "variables").mkdir(parents=True)
+    (tmp_path / "7" / "saved_model.pb").touch()
+    base = tmp_path / (inner or "saved_model.pb")
+    manager = versions.VersionManager("m", lambda _: pytest.fail("nothing is to be loaded"))
+    manager.configure(base)
+    for _ in range(3):
+        manager.poll()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"No versions of servable m found under base path {base}. Did you forget to name your leaf directory as a number "
+        "(eg. '/1/')?"
+    ] * 3
+    manager.configure(None)
+    manager.poll()
+    assert len(caplog.records) == 3
+
+
 def test_directories_that_are_no_int64_are_no_versions(tmp_path):
     for name in ("3", "-7", "007", ".tmp-2", "latest", "1.5", "9223372036854775808", "1 ", "²"):
         (tmp_path / name).mkdir()

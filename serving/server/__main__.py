@@ -58,10 +58,12 @@ class StartError(ValueError):
 
 @dataclass(frozen=True)
 class Ports:
-    """What the flags' files say of the ports: TLS (None: plain text), where Prometheus reads (empty: nowhere)."""
+    """What flags and their files say of the ports: TLS (None: plain text), where Prometheus reads (empty: nowhere), in
+    which places a reload may name models."""
 
     credentials: grpc.ServerCredentials | None
     metrics_path: str
+    reload_roots: tuple[str, ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +93,9 @@ def start(flags: Flags, stopping: threading.Event) -> None:
     from serving.server.tls import server_credentials
 
     credentials = None if flags.ssl_config_file is None else _read(server_credentials, flags.ssl_config_file)
-    ports, config = Ports(credentials, _metrics_path(flags)), _model_config(flags)
+    config = _model_config(flags)
+    roots = flags.stemline_reload_roots or tuple(model.base_path for model in config.model_config_list.config)
+    ports = Ports(credentials, _metrics_path(flags), roots)
     core = _core(flags)  # TensorFlow takes seconds to import: what can be checked without it is checked before
     gc.freeze()  # what is imported stays: looking for the garbage of a model that goes takes 4 ms instead of 200
     try:
@@ -216,7 +220,7 @@ def _poll_config(core: ServerCore, path: Path, wait_seconds: float, stopping: th
 
 
 def _answer(core: ServerCore, flags: Flags, ports: Ports, stopping: threading.Event) -> None:
-    servers = _grpc_servers(core, flags)
+    servers = _grpc_servers(core, flags, ports.reload_roots)
     port = 0
     if flags.grpc_socket_path:
         _bind(servers[0], "grpc_socket_path", f"unix:{flags.grpc_socket_path}", ports.credentials)
@@ -238,7 +242,7 @@ def _answer(core: ServerCore, flags: Flags, ports: Ports, stopping: threading.Ev
         done.wait()
 
 
-def _grpc_servers(core: ServerCore, flags: Flags) -> list[grpc.Server]:
+def _grpc_servers(core: ServerCore, flags: Flags, reload_roots: tuple[str, ...]) -> list[grpc.Server]:
     """The main server, and one of ModelService alone where it has a port of its own."""
     from serving.server.api import grpc_api
     from serving.server.api.reflection import add_reflection
@@ -249,14 +253,14 @@ def _grpc_servers(core: ServerCore, flags: Flags) -> list[grpc.Server]:
         grpc_api.add_health_service(main_server)
     own_port = flags.stemline_model_service_port
     if own_port is None:
-        grpc_api.add_model_service(main_server, core)
+        grpc_api.add_model_service(main_server, core, reload_roots)
         add_reflection(main_server, [grpc_api.PREDICTION_SERVICE, grpc_api.MODEL_SERVICE])
         return [main_server]
     add_reflection(main_server, [grpc_api.PREDICTION_SERVICE])
     if own_port == 0:
         return [main_server]
     model_server = _grpc_server(flags)
-    grpc_api.add_model_service(model_server, core)
+    grpc_api.add_model_service(model_server, core, reload_roots)
     add_reflection(model_server, [grpc_api.MODEL_SERVICE])
     return [main_server, model_server]
 

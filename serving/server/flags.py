@@ -88,6 +88,13 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
     return tuple((key, int(value) if value.lstrip("-").isdecimal() else value) for key, value in pairs)
 
 
+def _places(text: str) -> tuple[str, ...]:
+    places = tuple(filter(None, text.split(",")))
+    if any(not place.startswith("/") and "://" not in place for place in places):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of places; legal is /a,/b or s3://bucket/a")
+    return places
+
+
 _port = _integer(0, 65535)
 _count = _integer(0)
 _positive = _integer(1)
@@ -155,6 +162,12 @@ class Flags:
         _port,
         "ours: port of ModelService alone, so that --port can be exposed without it; 0: no ModelService",
     ] = None
+    stemline_reload_roots: Annotated[
+        tuple[str, ...],
+        _places,
+        "ours: directories, between commas, below which HandleReloadConfigRequest may name base paths; without it the base "
+        "paths that were configured at the start",
+    ] = ()
     limits: Limits = field(default_factory=Limits)
 
 

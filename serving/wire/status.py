@@ -36,6 +36,11 @@ class StatusError(Exception):
         source = original if type(original) is type(error) else error
         return cls(code or _BY_NUMBER.get(error.error_code, Code.UNKNOWN), source.message)
 
+    @property
+    def told(self) -> StatusError:
+        """The same without traceback and cause: who keeps an error in the function that caught it keeps the request."""
+        return StatusError(self.code, self.message)
+
     def __str__(self) -> str:
         """As absl::Status::ToString."""
         return f"{self.code.name}: {self.message}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -54,9 +54,9 @@ def add_prediction_service(server: grpc.Server, core: Core) -> None:
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(PREDICTION_SERVICE, methods)])
 
 
-def add_model_service(server: grpc.Server, core: Core) -> None:
-    """Registers GetModelStatus and HandleReloadConfigRequest."""
-    service = ModelService(core)
+def add_model_service(server: grpc.Server, core: Core, roots: Collection[str]) -> None:
+    """Registers GetModelStatus and HandleReloadConfigRequest, which takes base paths in `roots` alone."""
+    service = ModelService(core, roots)
     methods = {
         "GetModelStatus": _unary(service.status, get_model_status_pb2.GetModelStatusRequest),
         "HandleReloadConfigRequest": _unary(service.reload, model_management_pb2.ReloadConfigRequest),
@@ -110,8 +110,9 @@ class PredictionService:
 class ModelService:
     """What is served, and changing it."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, roots: Collection[str] = ()) -> None:
         self._core = core
+        self._roots = roots
 
     def status(
         self, request: get_model_status_pb2.GetModelStatusRequest, _: grpc.ServicerContext | None = None
@@ -138,7 +139,7 @@ class ModelService:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported",
             )
-        self._core.reload(request.config, context.is_active)
+        self._core.reload(request.config, context.is_active, self._roots)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
@@ -183,7 +184,7 @@ def _unary(answer: Callable, request_type) -> grpc.RpcMethodHandler:
         try:
             return answer(_parsed(request_type, message), context)
         except StatusError as error:
-            failure = error
+            failure = error.told
         except Exception as error:
             failure = hidden(log, answer.__name__, error)
         context.abort(failure.code, failure.wire_message)

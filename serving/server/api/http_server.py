@@ -17,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
 
 from serving.server.api import json_tensors
 from serving.server.api.grpc_api import Core
@@ -197,7 +199,7 @@ class _Door(web.Server):
 
     def __init__(self, handle: Any, headers: dict[str, str], limits: Limits) -> None:
         times: dict[str, Any] = {"keepalive_timeout": IDLE_SECONDS, "lingering_time": LINGER_SECONDS}
-        super().__init__(handle, access_log=None, auto_decompress=False, **times)
+        super().__init__(handle, request_factory=self._request, access_log=None, auto_decompress=False, **times)
         self._headers = headers
         self._limits = limits
         # In the order in which they go when there are too many.
@@ -207,6 +209,19 @@ class _Door(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, headers=self._headers, **self._kwargs)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        """aiohttp would answer HTTP/2.0 and HTTP/0.9, of which its parser knows, under their name."""
+        if message.version not in (HttpVersion10, HttpVersion11):
+            message = message._replace(version=HttpVersion11)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)

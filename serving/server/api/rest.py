@@ -128,7 +128,7 @@ class RestApi:
                 return Code.OK, self._describe(groups)
             failure = StatusError(Code.INVALID_ARGUMENT, f"Malformed request: {http_method} {path}")
         except StatusError as error:
-            failure = error
+            failure = error.told
         except Exception as error:
             failure = hidden(log, "a REST request", error)
         return failure.code, json_tensors.error(failure.wire_message)

@@ -5,7 +5,8 @@ Checks and words as in tensorflow_serving/model_servers/server_core.cc.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,29 @@ def models(config: ModelServerConfig, known: Collection[str] = ()) -> dict[str, 
         name: ModelConfig(name, storage.path(model.base_path), _policy(model), dict(model.version_labels))
         for name, model in found.items()
     }
+
+
+def check_places(models: Iterable[ModelConfig], roots: Collection[str]) -> None:
+    """StatusError PERMISSION_DENIED for a base path that does not lie in one of `roots`, wherever links and `..` lead."""
+    for model in models:
+        if not any(_lies_in(os.fspath(model.base_path), root) for root in roots):
+            raise StatusError(
+                Code.PERMISSION_DENIED,
+                f"The base path {model.base_path} of model {model.name} lies in no directory that a reload may name; "
+                "legal are those of --stemline_reload_roots, without it those of the models at the start",
+            )
+
+
+def _lies_in(place: str, root: str) -> bool:
+    try:
+        within, above = (_resolved(each) for each in (place, root))
+    except ValueError:
+        return False
+    return within == above or within.startswith(above.rstrip("/") + "/")
+
+
+def _resolved(place: str) -> str:
+    return storage.absolute(place) if storage.is_remote(place) else os.path.realpath(place)
 
 
 def check_name(what: str, name: str) -> None:

@@ -103,7 +103,12 @@ class ServerCore(Generic[T]):
 
     # -- the config
 
-    def reload(self, config: ModelServerConfig, keep_waiting: Callable[[], bool] = lambda: True) -> None:
+    def reload(
+        self,
+        config: ModelServerConfig,
+        keep_waiting: Callable[[], bool] = lambda: True,
+        roots: Collection[str] | None = None,
+    ) -> None:
         """Replaces the list of models, and waits until those that are new in it are available.
 
         Versions that a model already had keep serving until their successors are loaded. A config that is refused
@@ -112,9 +117,10 @@ class ServerCore(Generic[T]):
         Args:
           keep_waiting: asked while another reload goes on, after which False means that this one never begins, and
             while new models load, which they do also behind a caller who has stopped waiting.
+          roots: in which base paths have to lie; None for anywhere.
 
         Raises:
-          StatusError: INVALID_ARGUMENT or FAILED_PRECONDITION, the config is refused; UNKNOWN, a new model did not
+          StatusError: INVALID_ARGUMENT, FAILED_PRECONDITION or PERMISSION_DENIED, the config is refused; UNKNOWN, a new model did not
             become available.
         """
         with self._turn(keep_waiting) as mine:
@@ -130,6 +136,8 @@ class ServerCore(Generic[T]):
                 log.info("taking no action for empty config")
                 return
             models = model_config.models(config, self._served or ())
+            if roots is not None:
+                model_config.check_places(models.values(), roots)
             self._labels = self._checked_labels(models)
             new = set(models) - set(self._served or ())
             self._apply(models)

@@ -18,6 +18,10 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.server.models import model_config
+from serving.server.models.versions import latest
+from serving.wire.status import StatusError
+
 INVALID, PRECONDITION = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
 LOADING, AVAILABLE, END = 20, 30, 50
 GAINS = {1: 0.25, 2: 0.5, 3: 0.25}
@@ -78,6 +82,9 @@ class Client:
             assert time.monotonic() < deadline, (name, self.states(name))
             time.sleep(0.02)
 
+    def ask(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
+        return self._prediction.Predict(request, timeout=20)
+
     def predict(self, name: str = "a", **version: object) -> tuple[int, float]:
         """(version that answered, gain)."""
         request = predict_pb2.PredictRequest()
@@ -87,7 +94,7 @@ class Client:
         if "number" in version:
             request.model_spec.version.value = version["number"]
         request.inputs["mixture"].CopyFrom(tf.make_tensor_proto([[1.0]]))
-        response = self._prediction.Predict(request, timeout=20)
+        response = self.ask(request)
         return response.model_spec.version.value, response.outputs["vocals"].float_val[0]
 
 
@@ -95,7 +102,7 @@ class Client:
 def running(serve, models, tmp_path_factory):
     path = tmp_path_factory.mktemp("config") / "models.config"
     path.write_text(config(models, a="", b=""))
-    with serve(f"--model_config_file={path}") as ports:
+    with serve(f"--model_config_file={path}", f"--stemline_reload_roots={path.parents[1]}") as ports:
         yield Client(ports.grpc)
 
 
@@ -279,7 +286,7 @@ def test_model_service_can_be_switched_off(serve, models):
 def test_the_model_list_may_be_empty_until_it_is_not(serve, models, tmp_path):
     path = tmp_path / "models.config"
     path.write_text("")
-    with serve(f"--model_config_file={path}") as ports:
+    with serve(f"--model_config_file={path}", f"--stemline_reload_roots={models}") as ports:
         client = Client(ports.grpc)
         with pytest.raises(grpc.RpcError) as caught:
             client.states("a")
@@ -291,3 +298,71 @@ def test_the_model_list_may_be_empty_until_it_is_not(serve, models, tmp_path):
 def test_a_config_is_a_model_server_config(models):
     parsed = text_format.Parse(config(models, a="", b=""), model_server_config_pb2.ModelServerConfig())
     assert [model.name for model in parsed.model_config_list.config] == ["a", "b"]
+
+
+@pytest.fixture(scope="module")
+def closed(serve, models):
+    """A server of `a` alone, with no flag that opens more."""
+    with serve(f"--model_base_path={models / 'a'}", "--model_name=a") as ports:
+        yield Client(ports.grpc)
+
+
+def test_a_reload_names_what_was_configured_at_the_start(closed, models):
+    closed.reload(config(models, a="model_version_policy { specific { versions: 1 } }"))
+    closed.wait_for([1])
+    closed.reload(config(models, a="").replace(str(models), f"{models}/b/.."))
+    closed.wait_for([3])
+
+
+@pytest.mark.parametrize(
+    "place", ["{models}/b", "{models}", "{models}/a/../b", "{models}/ab", "{links}/out", "/", "/proc", "s3://bucket/a"]
+)
+def test_a_reload_names_nothing_else(closed, models, tmp_path, place):
+    (tmp_path / "out").symlink_to(models / "b")
+    base = place.format(models=models, links=tmp_path)
+    text = f'model_config_list {{ config {{ name: "x" base_path: "{base}" model_platform: "tensorflow" }} }}'
+    code, words = closed.refusal(text)
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert words.startswith(f"The base path {base} of model x lies in no directory that a reload may name; ")
+    assert closed.predict("a")[0] in (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("place", "root", "lies"),
+    [
+        ("/a", "/a", True), ("/a/b", "/a/", True), ("/a/b/..", "/a", True), ("/ab", "/a", False), ("/a/../b", "/a", False),
+        ("/a", "/a/b", False), ("/a", "/", True), ("s3://b/m", "s3://b", True), ("s3://b/m/n", "s3://b/m/", True),
+        ("s3://b/mn", "s3://b/m", False), ("s3://b/m/../n", "s3://b/m", False), ("gs://b/m", "s3://b", False),
+        ("s3://b/m", "/", False), ("/a", "s3://b", False), ("s3://b/m", "s3://b/../..", False),
+    ],
+)  # fmt: skip
+def test_what_lies_in_a_root(place, root, lies):
+    model = model_config.ModelConfig("m", Path(place), latest(), {})
+    object.__setattr__(model, "base_path", place)  # a Path would shorten s3://
+    if lies:
+        model_config.check_places([model], ["/nowhere", root])
+    else:
+        with pytest.raises(StatusError, match="lies in no directory"):
+            model_config.check_places([model], ["/nowhere", root])
+
+
+@pytest.mark.parametrize("change", [('"a"', r'"a\nb"'), ('/a" model', r'/a\x1b[2J" model')])
+def test_names_with_control_characters_are_refused(closed, models, change):
+    code, words = closed.refusal(config(models, a="").replace(*change))
+    assert code is INVALID
+    assert words.endswith('" has control characters; legal is printable text')
+    assert words.isprintable()
+
+
+@pytest.mark.parametrize("part", ["name", "label", "signature"])
+def test_so_are_those_that_a_request_asks_for(closed, part):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "a\n" if part == "name" else "a"
+    if part == "label":
+        request.model_spec.version_label = "\x1b[2J"
+    if part == "signature":
+        request.model_spec.signature_name = "a\u2028"
+    with pytest.raises(grpc.RpcError) as caught:
+        closed.ask(request)
+    assert caught.value.code() is INVALID
+    assert caught.value.details().endswith('" has control characters; legal is printable text')

@@ -1,29 +1,29 @@
 """Dynamic batching with TensorFlow Serving's parameters: requests that come about the same time share one run.
 
-Semantics and messages are those of `SharedBatchScheduler` (tensorflow/core/kernels/batching_util) under
-`BatchingSession` (tensorflow_serving/batching) in 2.16.1, with two differences that no well-formed request sees:
+The queues, the batch threads and their words are TensorFlow's own `SharedBatchScheduler`, the real server's, behind the
+op `BatchFunction`. What goes through the op are the numbers of requests' rows alone; what becomes of a batch is decided here, as
+`BatchingSession` (tensorflow_serving/batching, 2.16.1) decides it, with one difference that no well-formed request sees:
+only inputs of equal shapes are put in one run. The real server fails a batch with FAILED_PRECONDITION when the lengths in
+it differ and `pad_variable_length_inputs` is off; here those of another length have a run of their own in the same turn.
 
-- Only inputs of equal shapes are put in one batch. The real server forms a batch of what comes, and when the lengths
-  differ and `pad_variable_length_inputs` is off it fails the whole batch with FAILED_PRECONDITION; here requests of
-  another length simply wait for a batch of their own, and count against the same `max_enqueued_batches`.
-- A request with an output filter is batched with its like; the real server runs it alone.
-
-With `pad_variable_length_inputs` requests of different lengths do share a batch: shorter inputs are filled up to the
+With `pad_variable_length_inputs` requests of different lengths do share a run: shorter inputs are filled up to the
 longest with their first value, and outputs are as long as the longest, as the real server answers.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 from serving.server import textproto
 from serving.wire.status import Code, StatusError
@@ -32,9 +32,9 @@ Arrays = Mapping[str, np.ndarray]
 Fetches = Mapping[str, str]
 Run = Callable[[Arrays, Fetches, float | None], dict[str, np.ndarray]]
 
-# Which batches a request may join: what it feeds and fetches, and with which dtypes and shapes.
-Signature = tuple[frozenset[str], frozenset[tuple[str, str]]]
-Shapes = tuple[tuple, ...]
+# The tensors that are fed and fetched: the requests of one queue
+Signature = tuple[frozenset[str], frozenset[str]]
+Queue = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,11 @@ class BatchingParameters:
     max_execution_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_batch_size", "num_batch_threads"):
+        for name in ("max_batch_size", "num_batch_threads", "max_enqueued_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive; was {getattr(self, name)}")
-        for name in ("batch_timeout_micros", "max_enqueued_batches"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be non-negative; was {getattr(self, name)}")
+        if self.batch_timeout_micros < 0:
+            raise ValueError(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}")
         size, sizes = self.max_execution_batch_size, self.allowed_batch_sizes
         if size is not None and not 1 <= size <= self.max_batch_size:
             raise ValueError(
@@ -73,13 +72,6 @@ class BatchingParameters:
                 "Last entry in allowed_batch_sizes must match max_batch_size; "
                 f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
             )
-
-    @property
-    def batch_limit(self) -> int:
-        """Largest batch that is run: smaller than the largest request only when large ones are split."""
-        if not self.enable_large_batch_splitting:
-            return self.max_batch_size
-        return self.max_execution_batch_size or self.max_batch_size
 
     def padded_size(self, size: int) -> int:
         """The next allowed size."""
@@ -107,26 +99,33 @@ def read_parameters(path: Path) -> BatchingParameters:
 
 @dataclass
 class _Task:
-    """A request, or a piece of a large one, waiting for its rows of a batch's outputs."""
+    """A request that waits for its rows of the outputs."""
 
     feeds: Arrays
-    size: int
+    fetches: Fetches
     deadline: float | None
-    future: Future = field(default_factory=Future)
+    outputs: dict[int, Arrays] = field(default_factory=dict)  # by the first of the rows; of a split request several
+    error: Exception | None = None
+
+    def answer(self) -> dict[str, np.ndarray]:
+        if self.error is not None:
+            raise self.error
+        pieces = [outputs for _, outputs in sorted(self.outputs.items())]
+        if len(pieces) == 1:
+            return {alias: pieces[0][name] for alias, name in self.fetches.items()}
+        return {alias: np.concatenate([piece[name] for piece in pieces]) for alias, name in self.fetches.items()}
 
 
 @dataclass
-class _Batch:
-    shapes: Shapes
-    fetches: Fetches
-    opened: float
-    tasks: list[_Task] = field(default_factory=list)
-    size: int = 0
-    closed: bool = False
+class _Piece:
+    """Rows of a request that are in one batch."""
 
-    def add(self, task: _Task) -> None:
-        self.tasks.append(task)
-        self.size += task.size
+    task: _Task
+    rows: slice
+
+    @property
+    def feeds(self) -> Arrays:
+        return {name: array[self.rows] for name, array in self.task.feeds.items()}
 
 
 class Scheduler:
@@ -140,193 +139,126 @@ class Scheduler:
     def __init__(self, run: Run, parameters: BatchingParameters) -> None:
         self._run = run
         self._parameters = parameters
-        self._queues: OrderedDict[Signature, list[_Batch]] = OrderedDict()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"batch_threads-{index}", daemon=True)
-            for index in range(parameters.num_batch_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._numbers = itertools.count()
+        self._tasks: dict[int, _Task] = {}
+        self._queues: dict[Signature, Queue] = {}
+        self._making = threading.Lock()
+        # Threads of its own: those of all sessions together could all be waiting for a batch, which runs on them.
+        config = tf.compat.v1.ConfigProto(use_per_session_threads=True, inter_op_parallelism_threads=1)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
 
     def predict(self, feeds: Arrays, fetches: Fetches, timeout_seconds: float | None = None) -> dict[str, np.ndarray]:
         """The request's own rows of the outputs by alias.
 
         Raises:
           StatusError: INVALID_ARGUMENT (inputs without a common batch axis, or larger than max_batch_size), UNAVAILABLE
-            (the queue is full), RESOURCE_EXHAUSTED (the time was up before it left the queue), FAILED_PRECONDITION (an
-            output without the batch axis), or what the run of its batch ended with.
+            (the queue is full, or closed), RESOURCE_EXHAUSTED (the time of all in the batch was up before it left the queue),
+            FAILED_PRECONDITION (an output without the batch axis), or what the run of its batch ended with.
         """
         size = batch_size(feeds)
         if size == 0:  # no row to pad a batch with
             return self._run(feeds, fetches, timeout_seconds)
-        if size > self._parameters.max_batch_size:
-            limit = self._parameters.max_batch_size
-            message = f"Task size {size} is larger than maximum input batch size {limit}"
-            raise StatusError(Code.INVALID_ARGUMENT, message)
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        tasks = self._enqueue(feeds, fetches, size, deadline)
-        answers = [_answer(task) for task in tasks]
-        if len(answers) == 1:
-            return answers[0]
-        return {alias: np.concatenate([answer[alias] for answer in answers]) for alias in fetches}
+        number, task = next(self._numbers), _Task(feeds, fetches, deadline)
+        self._tasks[number] = task
+        try:
+            self._queue((frozenset(feeds), frozenset(fetches.values())))(_rows(number, size))
+        except tf.errors.OpError as error:
+            closed = Code.UNAVAILABLE if isinstance(error, tf.errors.CancelledError) else None
+            status = StatusError.from_tensorflow(error, closed)
+            raise StatusError(status.code, status.message.partition("\n\t [[{{node")[0]) from error
+        finally:
+            del self._tasks[number]
+        return task.answer()
 
-    def close(self, wait_seconds: float | None = None) -> None:
-        """Takes no more requests, runs what is queued without waiting for batches to fill, and ends the threads.
+    def close(self) -> None:
+        """Gives the threads back; requests that wait in a queue end with UNAVAILABLE once their turn has come."""
+        self._session.close()
 
-        Args:
-          wait_seconds: returns after this time even if a run is still under way; None waits for all.
-        """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        deadline = None if wait_seconds is None else time.monotonic() + wait_seconds
-        for thread in self._threads:
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    def _queue(self, signature: Signature) -> Queue:
+        """What a request's rows wait in, until their batch has run."""
+        with self._making:
+            if signature not in self._queues:
+                self._queues[signature] = self._new_queue(f"queue_{len(self._queues)}")
+            return self._queues[signature]
 
-    # -- the queue
+    def _new_queue(self, name: str) -> Queue:
+        parameters, split = self._parameters, self._parameters.enable_large_batch_splitting
 
-    def _enqueue(self, feeds: Arrays, fetches: Fetches, size: int, deadline: float | None) -> list[_Task]:
-        signature = frozenset(feeds), frozenset(fetches.items())
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.int64)])
+        def process(rows):
+            return tf.numpy_function(self._process, [rows], tf.int64)
+
+        with self._session.graph.as_default():
+            rows = tf.compat.v1.placeholder(tf.int64, [None, 2])
+            processed = tf.raw_ops.BatchFunction(
+                in_tensors=[rows],
+                captured_tensors=[],
+                f=process.get_concrete_function(),
+                Tout=[tf.int64],
+                num_batch_threads=parameters.num_batch_threads,
+                max_batch_size=parameters.max_batch_size,
+                batch_timeout_micros=parameters.batch_timeout_micros,
+                max_enqueued_batches=parameters.max_enqueued_batches,
+                # the op has no other way to say how large a batch of split requests may be
+                allowed_batch_sizes=[parameters.max_execution_batch_size or parameters.max_batch_size] if split else [],
+                enable_large_batch_splitting=split,
+                shared_name="scheduler",
+                batching_queue=name,
+            )[0]
+        options = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)  # the caller's thread, which waits anyway
+        call = config_pb2.CallableOptions(feed=[rows.name], fetch=[processed.name], run_options=options)
+        return self._session._make_callable_from_options(call)
+
+    def _process(self, rows: np.ndarray) -> np.ndarray:
+        """Runs one batch: [number of the request, row] of every row, some repeated to fill it up."""
+        groups = defaultdict(list)
+        for number, own in itertools.groupby(dict.fromkeys(map(tuple, rows.tolist())), lambda row: row[0]):
+            indices = [index for _, index in own]
+            piece = _Piece(self._tasks[number], slice(indices[0], indices[-1] + 1))
+            groups[self._shapes(piece.feeds)].append(piece)
+        for pieces in groups.values():
+            try:
+                self._run_together(pieces)
+            except Exception as error:  # of any kind: it is every member's answer
+                for piece in pieces:
+                    piece.task.error = error
+        return rows
+
+    def _shapes(self, feeds: Arrays) -> tuple:
+        """Equal of inputs that can be one below the other."""
         padded = self._parameters.pad_variable_length_inputs
-        shapes = tuple(
+        return tuple(
             (name, array.dtype.str, array.ndim if padded else array.shape[1:]) for name, array in sorted(feeds.items())
         )
-        limit = self._parameters.batch_limit
-        with self._changed:
-            if self._closing:
-                raise StatusError(Code.UNAVAILABLE, "the model is being unloaded")
-            queue = self._queues.get(signature, [])
-            last = next((batch for batch in reversed(queue) if batch.shapes == shapes and not batch.closed), None)
-            self._check_capacity(size, queue, last.size if last else 0)
-            tasks = []
-            for rows in self._pieces(size, limit - last.size if last else 0):
-                piece = {name: array[rows.start : rows.stop] for name, array in feeds.items()}
-                tasks.append(_Task(piece, len(rows), deadline))
-                if last is None or last.size + len(rows) > limit:
-                    if last is not None:
-                        last.closed = True
-                    last = _Batch(shapes, fetches, time.monotonic())
-                    queue.append(last)
-                last.add(tasks[-1])
-            self._queues[signature] = queue
-            self._changed.notify_all()
-        return tasks
 
-    def _pieces(self, size: int, room: int) -> Iterator[range]:
-        """The rows of each piece: the whole request, or what fills the open batch and then batch after batch."""
-        limit = self._parameters.batch_limit
-        if not self._parameters.enable_large_batch_splitting:
-            yield range(size)
-            return
-        start = 0
-        while start < size:
-            stop = min(size, start + (room or limit))
-            yield range(start, stop)
-            start, room = stop, 0
-
-    def _check_capacity(self, size: int, queue: Sequence[_Batch], open_size: int) -> None:
-        """ValidateBatchTaskQueueCapacity; like there, 0 enqueued batches allow one."""
-        most = max(1, self._parameters.max_enqueued_batches)
-        limit = self._parameters.batch_limit
-        full = "The batch scheduling queue to which this task was submitted is full; "
-        if self._parameters.enable_large_batch_splitting:
-            capacity = (most - len(queue)) * limit + (limit - open_size if open_size else 0)
-            if size > capacity:
-                details = f"num_enqueued_batches={len(queue)}, max_enqueued_batches={most}, "
-                details += f"open_batch_size={open_size}, max_execution_batch_size={limit}"
-                message = f"{full}task size is {size} but scheduling capacity is only {capacity} ({details})"
-                raise StatusError(Code.UNAVAILABLE, message)
-        elif len(queue) >= most and (not open_size or open_size + size > limit):
-            message = f"{full}currently {len(queue)} batches enqueued and max_enqueued_batches is {most}"
-            raise StatusError(Code.UNAVAILABLE, message)
-
-    # -- the batch threads
-
-    def _work(self) -> None:
-        while self._process_next():
-            pass  # and nothing of the batch stays referenced until there is another
-
-    def _process_next(self) -> bool:
-        """False when the scheduler is closed and empty."""
-        batch = self._next()
-        if batch is not None:
-            self._process(batch)
-        return batch is not None
-
-    def _next(self) -> _Batch | None:
-        """The next batch that is full or has waited its time; None when the scheduler is closed and empty."""
-        with self._changed:
-            while not (self._closing and not self._queues):
-                now = time.monotonic()
-                if (batch := self._take(now)) is not None:
-                    return batch
-                due = [self._due(batch) for queue in self._queues.values() for batch in queue]
-                self._changed.wait(min(due) - now if due else None)
-        return None
-
-    def _take(self, now: float) -> _Batch | None:
-        """Queues take turns."""
-        for signature, queue in self._queues.items():
-            for index, batch in enumerate(queue):
-                if self._closing or batch.closed or self._due(batch) <= now:
-                    del queue[index]
-                    if queue:
-                        self._queues.move_to_end(signature)
-                    else:
-                        del self._queues[signature]
-                    return batch
-        return None
-
-    def _due(self, batch: _Batch) -> float:
-        full = batch.size >= self._parameters.batch_limit
-        return batch.opened + (0 if full else self._parameters.batch_timeout_micros / 1e6)
-
-    def _process(self, batch: _Batch) -> None:
-        tasks = _live(batch.tasks, time.monotonic())
-        if not tasks:
-            return
-        try:
-            sizes = [task.size for task in tasks]
-            padded_size = self._parameters.padded_size(sum(sizes))
-            feeds = merge([task.feeds for task in tasks], padded_size)
-            answers = split(self._run(feeds, batch.fetches, _seconds_left(tasks)), sizes, padded_size)
-        except Exception as error:  # of any kind: it is every member's answer, and this thread has to go on
-            for task in tasks:
-                task.future.set_exception(error)
-            return
-        for task, answer in zip(tasks, answers, strict=True):
-            task.future.set_result(answer)
+    def _run_together(self, pieces: Sequence[_Piece]) -> None:
+        members = [piece.feeds for piece in pieces]
+        sizes = [batch_size(feeds) for feeds in members]
+        padded_size = self._parameters.padded_size(sum(sizes))
+        fetches = {name: name for name in pieces[0].task.fetches.values()}
+        outputs = self._run(merge(members, padded_size), fetches, _seconds_left([piece.task for piece in pieces]))
+        for piece, answer in zip(pieces, split(outputs, sizes, padded_size), strict=True):
+            piece.task.outputs[piece.rows.start] = answer
 
 
-def _live(tasks: Sequence[_Task], now: float) -> list[_Task]:
-    """The tasks that someone still waits for."""
-    live = [task for task in tasks if task.future.set_running_or_notify_cancel()]
-    for task in live:
-        if task.deadline is not None and task.deadline <= now:
-            task.future.set_exception(_expired())
-    return [task for task in live if not task.future.done()]
+def _rows(number: int, size: int) -> np.ndarray:
+    return np.stack([np.full(size, number), np.arange(size)], axis=1)
 
 
 def _seconds_left(tasks: Sequence[_Task]) -> float | None:
-    """Until the last member's deadline: a shorter one must not end the run of the others."""
+    """Until the last one's deadline: a shorter one must not end the run of the others.
+
+    Raises:
+      StatusError: RESOURCE_EXHAUSTED, nobody waits any more.
+    """
     deadlines = [task.deadline for task in tasks if task.deadline is not None]
-    return max(deadlines) - time.monotonic() if len(deadlines) == len(tasks) else None
-
-
-def _answer(task: _Task) -> dict[str, np.ndarray]:
-    """Waits for the task in the queue up to its deadline, and for its run as long as that takes."""
-    try:
-        return task.future.result(None if task.deadline is None else max(0.0, task.deadline - time.monotonic()))
-    except TimeoutError:
-        if task.future.cancel():
-            raise _expired() from None
-        return task.future.result()
-
-
-def _expired() -> StatusError:
-    return StatusError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
+    if len(deadlines) < len(tasks):
+        return None
+    seconds = max(deadlines) - time.monotonic()
+    if seconds <= 0:
+        raise StatusError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
+    return seconds
 
 
 # ---- requests one below the other, and their rows: MergeInputTensors and SplitOutputTensors of batching_session.cc

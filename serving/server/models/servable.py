@@ -23,7 +23,6 @@ from serving.wire.status import Code, StatusError
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")  # for Predict
-CLOSE_SECONDS = 5.0
 WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_WARM_UP_RECORDS = 1000
 
@@ -84,10 +83,10 @@ class Servable:
             return run(feeds, outputs, timeout_seconds)
 
     def close(self) -> None:
-        """Lets queued requests finish for a few seconds; what is still running then is cut short."""
-        if self._scheduler is not None:
-            self._scheduler.close(CLOSE_SECONDS)
+        """Cuts short what is running, and gives the memory back."""
         self._session.close()
+        if self._scheduler is not None:
+            self._scheduler.close()
 
     def _warm_up(self, directory: Path) -> None:
         """Replays the version's TFRecord of PredictionLog, if there is one, each request `warmup_iterations` times.

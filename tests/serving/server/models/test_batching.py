@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 import threading
 import time
@@ -44,12 +46,12 @@ class Model:
         self._answer = answer
 
     def __call__(self, feeds, fetches, timeout_seconds):
-        assert fetches == FETCHES
+        assert set(fetches.values()) == {"y:0"}
         self.runs.append(feeds["x:0"])
         self.timeouts.append(timeout_seconds)
         self.started.release()
         assert self.gate.wait(30)
-        return {"y": self._answer(feeds["x:0"])}
+        return dict.fromkeys(fetches, self._answer(feeds["x:0"]))
 
 
 @contextmanager
@@ -58,16 +60,9 @@ def scheduled(model: Model, **parameters):
     scheduler = Scheduler(model, BatchingParameters(**{"num_batch_threads": 1, **parameters}))
     with ThreadPoolExecutor(64) as pool:
 
-        def seen() -> tuple[int, int]:
-            queued = sum(batch.size for queue in scheduler._queues.values() for batch in queue)
-            return queued, len(model.runs)
-
         def ask(*values: float, samples: int = 3, timeout: float | None = None) -> Future:
-            before = seen()
             future = pool.submit(scheduler.predict, rows(*values, samples=samples), FETCHES, timeout)
-            deadline = time.monotonic() + 5
-            while seen() == before and not future.done() and time.monotonic() < deadline:
-                time.sleep(0.001)  # the order of the queue is that of the calls
+            time.sleep(0.05)  # the order of the queue is that of the calls
             return future
 
         try:
@@ -133,11 +128,11 @@ def test_a_batch_is_filled_up_with_the_last_members_first_row_and_outputs_are_tr
     assert model.runs[1][:, 0].tolist() == [1, 2, 3, 2]
 
 
-def test_other_shapes_dtypes_inputs_and_outputs_do_not_share_a_batch():
+def test_other_shapes_dtypes_inputs_and_outputs_do_not_share_a_run():
     seen = []
 
     def run(feeds, fetches, _):
-        seen.append((fetches, [len(array) for array in feeds.values()]))
+        seen.append((set(fetches.values()), [len(array) for array in feeds.values()]))
         return dict.fromkeys(fetches, next(iter(feeds.values())))
 
     scheduler = Scheduler(run, BatchingParameters(max_batch_size=16, batch_timeout_micros=300_000))
@@ -151,10 +146,27 @@ def test_other_shapes_dtypes_inputs_and_outputs_do_not_share_a_batch():
         (rows(2.0), {"y": "y:0"}),
     ]
     with ThreadPoolExecutor(len(requests)) as pool:
-        list(pool.map(lambda request: scheduler.predict(*request), requests))
+        answers = list(pool.map(lambda request: scheduler.predict(*request), requests))
     scheduler.close()
+    assert [(set(answer), answer["y"].shape) for answer in answers] == [
+        (set(fetches), next(iter(feeds.values())).shape) for feeds, fetches in requests
+    ]
     assert sorted(size for _, sizes in seen for size in sizes) == [1, 1, 1, 1, 1, 2]
-    assert sum(fetches == {"y": "another:0"} for fetches, _ in seen) == 1
+    assert sum(fetches == {"another:0"} for fetches, _ in seen) == 1
+
+
+def test_one_length_fails_and_the_other_in_its_batch_does_not():
+    def answer(x: np.ndarray) -> np.ndarray:
+        if x.shape[1] == 4:
+            raise StatusError(Code.OUT_OF_RANGE, "no four")
+        return x + 1
+
+    model = Model(answer)
+    with scheduled(model, max_batch_size=4) as (ask, _):
+        with busy(model, ask):
+            good, bad = ask(1.0), ask(2.0, samples=4)
+        assert good.result(5)["y"].tolist() == [[2, 2, 2]]
+        assert failure(bad).message == "no four"
 
 
 def test_a_full_queue_is_unavailable_in_the_real_servers_words():
@@ -162,39 +174,41 @@ def test_a_full_queue_is_unavailable_in_the_real_servers_words():
     parameters = {"max_batch_size": 2, "max_enqueued_batches": 2, "batch_timeout_micros": 0}
     with scheduled(model, **parameters) as (ask, _):
         with busy(model, ask):
-            queued = [ask(1.0), ask(2.0), ask(3.0, samples=4)]
-            error = failure(ask(4.0))
+            queued = [ask(1.0, 2.0), ask(3.0)]
+            error = failure(ask(4.0, 5.0))
             assert error.code is Code.UNAVAILABLE
             assert error.message == (
                 "The batch scheduling queue to which this task was submitted is full; "
                 "currently 2 batches enqueued and max_enqueued_batches is 2"
             )
-            queued.append(ask(5.0, samples=4))  # still fits the open batch of its shape
+            queued.append(ask(6.0))  # still fits the open batch
         for future in queued:
             future.result(5)
-        ask(6.0).result(5)
+        ask(7.0).result(5)
 
 
-def test_expiry_in_the_queue_is_resource_exhausted_and_frees_the_caller_at_once():
+def test_a_batch_whose_requests_all_expired_in_the_queue_is_not_run():
+    """ProcessBatch of TensorFlow Serving 2.16.1's batching_session.cc: they are told when their turn comes."""
     model = Model()
     with scheduled(model, max_batch_size=4) as (ask, _):
         with busy(model, ask):
-            patient, hasty = ask(1.0), ask(2.0, timeout=0.1)
-            error = failure(hasty)
-        assert error.code is Code.RESOURCE_EXHAUSTED
-        assert error.message == "Run() timeout exceeded while waiting in batching queue"
-        assert patient.result(5)["y"][:, 0].tolist() == [2]
-    assert model.runs[1][:, 0].tolist() == [1]
-
-
-def test_a_batch_of_expired_requests_is_not_run():
-    model = Model()
-    with scheduled(model, max_batch_size=4) as (ask, _):
-        with busy(model, ask):
-            failures = [failure(ask(value, timeout=0.05)).code for value in (1.0, 2.0)]
+            hasty = [ask(value, timeout=0.1) for value in (1.0, 2.0)]
+            time.sleep(0.2)
+        errors = [failure(each) for each in hasty]
         ask(3.0).result(5)
-    assert failures == [Code.RESOURCE_EXHAUSTED] * 2
+    expected = (Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
+    assert [(error.code, error.message) for error in errors] == [expected] * 2
     assert [run[0, 0] for run in model.runs] == [-1, 3]
+
+
+def test_one_that_expired_runs_along_with_one_that_did_not():
+    model = Model()
+    with scheduled(model, max_batch_size=4) as (ask, _):
+        with busy(model, ask):
+            hasty, patient = ask(1.0, timeout=0.1), ask(2.0, timeout=20)
+            time.sleep(0.2)
+        assert [hasty.result(5)["y"][0, 0], patient.result(5)["y"][0, 0]] == [2, 3]
+    assert model.runs[1][:, 0].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(("timeouts", "expected"), [((None, 20.0), None), ((10.0, 20.0), 20.0), ((None, None), None)])
@@ -257,14 +271,27 @@ def test_lengths_are_filled_up_with_the_first_value_when_that_is_asked_for():
     assert model.runs[1].tolist() == [[1, 1, 1], [2, 2, 2]]
 
 
-def test_closing_finishes_what_is_queued_and_takes_no_more():
-    model = Model()
-    with scheduled(model, max_batch_size=4, batch_timeout_micros=FOREVER_MICROS) as (ask, scheduler):
+def test_what_waits_when_it_closes_is_unavailable_and_so_is_what_comes_later():
+    with scheduled(Model(), max_batch_size=4, batch_timeout_micros=500_000) as (ask, scheduler):
         waiting = ask(1.0)
-        scheduler.close(wait_seconds=10)
-        assert waiting.result(5)["y"][:, 0].tolist() == [2]
-        assert failure(ask(2.0)).code is Code.UNAVAILABLE
-        assert not any(thread.is_alive() for thread in scheduler._threads)
+        scheduler.close()
+        assert [failure(each).code for each in (waiting, ask(2.0))] == [Code.UNAVAILABLE] * 2
+
+
+def test_closing_gives_the_threads_back():
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    with scheduled(Model(), max_batch_size=4) as (ask, _):
+        ask(1.0).result(5)  # what is made once stays
+    gc.collect()
+    before = threads()
+    with scheduled(Model(), max_batch_size=4, num_batch_threads=8) as (ask, scheduler):
+        ask(1.0).result(5)
+        assert threads() >= before + 8
+    del ask, scheduler
+    gc.collect()
+    assert threads() <= before
 
 
 def test_an_empty_request_is_run_alone():
@@ -343,6 +370,7 @@ def test_fields_that_are_not_set_have_the_real_servers_defaults(tmp_path):
         ("max_batch_size: 3", "1:17"),
         ("max_batches { value: 3 }", 'no field named "max_batches"'),
         ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
+        ("max_enqueued_batches { value: 0 }", "max_enqueued_batches must be positive; was 0"),
         ("num_batch_threads { value: -1 }", "num_batch_threads must be positive; was -1"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be non-negative; was -1"),
         ("max_batch_size { value: 4 } allowed_batch_sizes: [2, 1, 4]", "increasing order; was [2, 1, 4]"),

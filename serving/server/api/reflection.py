@@ -6,13 +6,15 @@ today's protobuf), so the two are described here as apis/prediction_service.prot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -45,9 +47,39 @@ _SERVICES = {  # file, service -> method -> request and response
 }
 
 
+STREAMS = 2  # at a time; a tool has one, for as long as it asks
+STREAM_SECONDS = 10.0
+
+
 def add_reflection(server: grpc.Server, services: Sequence[str]) -> None:
-    """Registers grpc.reflection, which lists the services and describes their messages."""
-    reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), server, _pool())
+    """Registers grpc.reflection, which lists the services and describes their messages.
+
+    A stream holds a thread until its client ends it. So they have threads of their own, and are few and short: what
+    comes beyond that is RESOURCE_EXHAUSTED, what lasts longer CANCELLED, and no request waits for either.
+    """
+    servicer = reflection.ReflectionServicer((*services, reflection.SERVICE_NAME), _pool())
+    free = threading.BoundedSemaphore(STREAMS)
+
+    def answers(requests: Iterator, context: grpc.ServicerContext) -> Iterator:
+        if not free.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"more than {STREAMS} reflection streams at a time")
+        end = threading.Timer(STREAM_SECONDS, context.cancel)
+        end.start()
+        try:
+            yield from servicer.ServerReflectionInfo(requests, context)
+        finally:
+            end.cancel()
+            free.release()
+
+    # where grpc looks for the threads that run a method
+    answers.experimental_thread_pool = ThreadPoolExecutor(STREAMS + 1, "reflection")  # one refuses
+    handler = grpc.stream_stream_rpc_method_handler(
+        answers,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": handler}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(reflection.SERVICE_NAME, methods)])
 
 
 def _pool() -> DescriptorPool:

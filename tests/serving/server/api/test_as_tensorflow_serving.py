@@ -13,6 +13,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import descriptor_pool, message_factory, text_format
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -37,6 +39,7 @@ from tensorflow_serving.apis import (
 
 from serving import process
 from serving.server import flags
+from serving.server.api import reflection
 
 INVALID, NOT_FOUND, PRECONDITION, UNIMPLEMENTED = (
     getattr(grpc.StatusCode, name) for name in ("INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED")
@@ -621,3 +624,20 @@ def test_a_client_that_knows_nothing_finds_the_services_by_reflection(channel):
         request(),
     )
     assert list(call(asked, timeout=20).outputs["y"].float_val) == [3.0]
+
+
+def test_reflection_streams_that_idle_hold_up_no_request(serve, half_plus_two, monkeypatch):
+    monkeypatch.setattr(reflection, "STREAM_SECONDS", 3.0)
+    with (
+        serve(f"--model_base_path={half_plus_two}", "--grpc_max_threads=1") as ports,
+        grpc.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+    ):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        never = threading.Event()
+        idle = [stub.ServerReflectionInfo(iter(never.wait, True)) for _ in range(reflection.STREAMS + 300)]
+        assert predicted(channel, half_of("default"))[0] == [3.0]
+        ends = [stream.code() for stream in idle]
+        assert ends.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 300
+        assert ends.count(grpc.StatusCode.CANCELLED) == reflection.STREAMS
+        assert "tensorflow.serving.ModelService" in ProtoReflectionDescriptorDatabase(channel).get_services()
+        never.set()

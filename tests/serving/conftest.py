@@ -67,8 +67,7 @@ def base_path(saved_model, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def address(base_path) -> str:
     """One server for the whole module: starting one costs seconds."""
-    flags = ["--file_system_poll_wait_seconds=0.1", "--stemline_reload_roots=/models"]
-    with process.running(base_path, flags=flags) as address:
+    with process.running(base_path, flags=["--file_system_poll_wait_seconds=0.1"]) as address:
         yield address
 
 

@@ -43,6 +43,7 @@ MIXTURE = np.linspace(-1, 1, 12, dtype=np.float32).reshape(2, 6)
 @pytest.fixture(scope="module")
 def address(serve, base_path):
     argv = (f"--model_base_path={base_path}", "--model_name=stemline", "--enable_grpc_healthcheck_service")
+    argv += ("--stemline_reload_roots=/models",)
     with serve(*argv) as ports:
         yield f"localhost:{ports.grpc}"
 

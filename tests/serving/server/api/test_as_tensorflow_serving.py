@@ -134,6 +134,18 @@ def test_any_shape_is_run(channel, shape):
     assert predicted(channel, half_of("half_plus_two", shape))[0] == [3.0] * 3
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_any_shape_is_run_in_a_batch(serve, half_plus_two, tmp_path, shape):
+    parameters = tmp_path / "batching"  # the values of testdata/batching_config.txt
+    parameters.write_text(
+        "max_batch_size { value: 128 } batch_timeout_micros { value: 0 } max_enqueued_batches { value: 1000000 } "
+        "num_batch_threads { value: 8 }"
+    )
+    argv = (f"--model_base_path={half_plus_two}", "--enable_batching", f"--batching_parameters_file={parameters}")
+    with serve(*argv) as ports, grpc.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        assert predicted(channel, half_of("default", shape))[0] == [3.0] * 3
+
+
 def test_predict_uds(server):
     with grpc.insecure_channel(server.socket) as channel:
         assert predicted(channel, half_of("half_plus_two"))[0] == [3.0]

@@ -226,6 +226,18 @@ def test_a_new_model_that_never_comes_keeps_the_call_up_to_its_deadline(client, 
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform.",
         ),
         (
+            lambda text: text.replace(
+                'model_platform: "tensorflow"', 'model_platform: "tensorflow" model_type: TENSORFLOW', 1
+            ),
+            INVALID,
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform.",
+        ),
+        (
+            lambda text: "custom_model_config { }",
+            INVALID,
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. ",
+        ),
+        (
             lambda text: "",
             INVALID,
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
@@ -243,6 +255,28 @@ def test_a_config_that_is_refused_changes_nothing(client, models, change, code, 
 def test_the_deprecated_model_type_is_taken(client, models):
     client.reload(config(models, a="").replace('model_platform: "tensorflow"', "model_type: TENSORFLOW"))
     assert client.available() == [3]
+
+
+def test_a_base_path_may_change_and_change_back(client, models):
+    """ReloadConfigChangeModelBasePath of server_core_test.cc: `a` is also served from where `b` has version 1 alone."""
+    client.reload(config(models, a=""))
+    client.wait_for([3])
+    for base, versions in (("b", [1]), ("a", [3])):
+        client.reload(config(models, a="").replace(f"{models}/a", f"{models}/{base}"))
+        client.wait_for(versions)
+
+
+def test_a_file_with_another_kind_of_config_changes_nothing(serve, models, tmp_path, caplog):
+    """IllegalReconfigurationToCustomConfig of server_core_test.cc."""
+    path = tmp_path / "models.config"
+    path.write_text(config(models, a=""))
+    with serve(f"--model_config_file={path}", "--model_config_file_poll_wait_seconds=0.05") as ports:
+        path.write_text("custom_model_config { }")
+        deadline = time.monotonic() + 20
+        while "Cannot transition to requested config." not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert Client(ports.grpc).predict("a")[0] == 3
 
 
 def test_the_config_file_is_read_again(serve, models, tmp_path):

@@ -16,12 +16,19 @@ from serving.wire.status import StatusError
 T = TypeVar("T")
 
 
-def local_client(directory: Path, model_rate_hz: int | None = None) -> Client:
+def local_client(directory: Path, model_rate_hz: int | None = None, alone: bool = False) -> Client:
     """A client of the SavedModel in `directory`; chunks are run one after the other.
+
+    Args:
+      alone: this process does nothing else with TensorFlow, so that its runtime is all that has to be loaded.
 
     Raises (and so do the client's methods):
       SeparationError: it cannot be loaded, or does not run.
     """
+    if alone:
+        from serving.server import runtime
+
+        runtime.only()
     return Client(Local(directory), model_rate_hz=model_rate_hz, in_flight=1)
 
 

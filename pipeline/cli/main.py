@@ -257,8 +257,8 @@ def separate(
 @app.command()
 def live(
     target: Annotated[str, typer.Option("--target", "-t", help="The stem to write.")] = "vocals",
-    channels: Annotated[int, typer.Option("--channels", "-c", help="Channels of the PCM, in and out.")] = 1,
-    hops: Annotated[int, typer.Option("--hops", help="Hops in a block: more cost less and come later.")] = 1,
+    channels: Annotated[int, typer.Option("--channels", "-c", help="Channels of the PCM, in and out.", min=1)] = 1,
+    hops: Annotated[int, typer.Option("--hops", help="Hops in a block: more cost less and come later.", min=1)] = 1,
     server: Server = None,
     ca: Ca = None,
     cert: Cert = None,
@@ -460,7 +460,7 @@ def _separation(
     if not {"saved_model.pb", "saved_model.pbtxt"} & {*storage.listed(directory)}:
         raise ValueError(f"{directory} is no SavedModel; legal is a directory with saved_model.pb")
     typer.echo(f"loading {directory}", err=True)
-    return local_client(directory)
+    return local_client(directory, alone=True)
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:

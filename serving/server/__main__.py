@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import grpc
 
-from serving.server import logs
+from serving.server import logs, runtime
 from serving.server.flags import Flags, parse
 from serving.wire.status import printable
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from serving.server.models.registry import ServerCore
     from serving.server.models.servable import Servable
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("serving.server")
 
 DRAIN_SECONDS = 30.0
 MOST_FILES = 2**16
@@ -69,6 +69,7 @@ class Ports:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
     flags = parse(argv)
+    runtime.only()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -124,25 +125,26 @@ def _loader(flags: Flags) -> Callable[[Path], Servable]:
     Raises:
       StartError: the session's config or the batching parameters cannot be used.
     """
+    batching, session = _batching(flags), _session_config(flags)
     from serving.server.models.servable import Options, Servable
 
     options = Options(
         tags=tuple(flags.saved_model_tags.split(",")),
-        session=_session_config(flags),
+        session=session,
         warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
         check_method_names=flags.enable_signature_method_name_check,
-        batching=_batching(flags),
+        batching=batching,
         limits=flags.limits,
     )
     return partial(Servable, options=options)
 
 
 def _session_config(flags: Flags):
-    import tensorflow as tf
+    from tensorflow.core.protobuf.config_pb2 import ConfigProto
 
     from serving.server import textproto
 
-    config = tf.compat.v1.ConfigProto()
+    config = ConfigProto()
     if flags.tensorflow_session_config_file is not None:
         _read(partial(textproto.read, into=config), flags.tensorflow_session_config_file)
     apart = flags.tensorflow_intra_op_parallelism or flags.tensorflow_inter_op_parallelism
@@ -185,9 +187,11 @@ def _model_config(flags: Flags) -> ModelServerConfig:
     else:
         config = model_config.of_one_model(flags.model_name, flags.model_base_path)
     try:
-        model_config.models(config)
+        models = model_config.models(config)
     except StatusError as error:
         raise StartError(str(error), 2) from error
+    for model in models.values():
+        log.info("loading model %s from %s", model.name, model.base_path)
     return config
 
 

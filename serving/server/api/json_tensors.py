@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from tensorflow.python.framework import dtypes as tf
 
 from serving.wire.status import Code, StatusError
 

@@ -26,7 +26,7 @@ class ModelConfig:
     """One model of the list."""
 
     name: str
-    base_path: Path  # see `models.storage.path`
+    base_path: str
     policy: Policy
     labels: Mapping[str, int]  # to version numbers
 
@@ -74,7 +74,7 @@ def models(config: ModelServerConfig, known: Collection[str] = ()) -> dict[str, 
     for model in found.values():
         _check_platform(model, known)
     return {
-        name: ModelConfig(name, storage.path(model.base_path), _policy(model), dict(model.version_labels))
+        name: ModelConfig(name, model.base_path, _policy(model), dict(model.version_labels))
         for name, model in found.items()
     }
 

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from models import storage
 from serving.server.models import model_config
 from serving.server.models.model_config import ModelConfig
 from serving.server.models.versions import Closable, Retries, State, Version, VersionManager
@@ -182,7 +183,7 @@ class ServerCore(Generic[T]):
             self._managers[name].configure(None)
         for model in models.values():
             manager = self._managers.get(model.name) or self._start(model.name)
-            manager.configure(model.base_path, model.policy)
+            manager.configure(storage.path(model.base_path), model.policy)
         self._served = list(models)
 
     def _start(self, name: str) -> VersionManager[T]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.python.framework import errors
+from tensorflow.python.lib.io import tf_record
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.server import monitoring
@@ -31,8 +34,8 @@ MAX_WARM_UP_RECORDS = 1000
 class Options:
     """How servables are loaded and run."""
 
-    tags: tuple[str, ...] = (tf.saved_model.SERVING,)
-    session: tf.compat.v1.ConfigProto = field(default_factory=tf.compat.v1.ConfigProto)
+    tags: tuple[str, ...] = ("serve",)
+    session: ConfigProto = field(default_factory=ConfigProto)
     warmup_iterations: int = 1  # replays of each warm-up request; 0 leaves them alone
     check_method_names: bool = False  # a request needs a signature of its own method
     batching: BatchingParameters | None = None  # how requests share runs; None runs each alone
@@ -100,15 +103,16 @@ class Servable:
         if not self._options.warmup_iterations or not path.is_file():
             return
         try:
+            records: Any = tf_record.tf_record_iterator(str(path))
             with monitoring.warming_up(str(directory)):
-                for count, record in enumerate(tf.compat.v1.io.tf_record_iterator(str(path)), 1):
+                for count, record in enumerate(records, 1):
                     if count > MAX_WARM_UP_RECORDS:
                         message = f"Number of warmup records exceeds the maximum ({MAX_WARM_UP_RECORDS}) at {path}"
                         raise StatusError(Code.INVALID_ARGUMENT, message)
                     request = _warm_up_request(record, path)
                     for _ in range(self._options.warmup_iterations):
                         self.predict(request)
-        except tf.errors.DataLossError as error:
+        except errors.DataLossError as error:
             message = f"{error.message}. Please verify your warmup data is in TFRecord format."
             raise StatusError(Code.DATA_LOSS, message) from error
 

@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.client import pywrap_tf_session
+from tensorflow.core.protobuf.config_pb2 import ConfigProto, RunOptions
+from tensorflow.python.client import pywrap_tf_session, session
+from tensorflow.python.framework import errors, load_library, ops
+from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from serving.wire.status import Code, StatusError
+
+# All that TensorFlow's runtime needs of `tensorflow/__init__.py`, which serving.server.runtime leaves out.
+load_library.load_library(str(Path(load_library.__file__).parents[2] / "core" / "kernels"))
 
 
 class Session:
@@ -26,14 +31,14 @@ class Session:
       StatusError: it cannot be loaded.
     """
 
-    def __init__(self, directory: Path, tags: Sequence[str], config: tf.compat.v1.ConfigProto) -> None:
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    def __init__(self, directory: Path, tags: Sequence[str], config: ConfigProto) -> None:
+        self._session: Any = session.Session(graph=ops.Graph(), config=config)
         self._closed = False
         try:
             with self._session.graph.as_default():
-                loaded = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))
+                loaded: Any = SavedModelLoader(str(directory)).load(self._session, list(tags))
             self._session._extend_graph()
-        except tf.errors.OpError as error:
+        except errors.OpError as error:
             self.close()
             raise StatusError.from_tensorflow(error) from error
         except Exception as error:  # a damaged file fails anywhere in TensorFlow's Python
@@ -56,7 +61,7 @@ class Session:
         try:
             with _run_options(timeout_seconds) as options:
                 values = self._session._call_tf_sessionrun(options, inputs, outputs, [], None)
-        except tf.errors.OpError as error:
+        except errors.OpError as error:
             code = Code.UNAVAILABLE if self._closed else None  # it was cut short, or came too late
             raise StatusError.from_tensorflow(error, code) from error
         except UnicodeDecodeError as error:  # the runtime's words quote the request's bytes
@@ -82,7 +87,7 @@ def _run_options(timeout_seconds: float | None) -> Iterator[Any]:
         yield None
         return
     milliseconds = min(max(1, int(timeout_seconds * 1000)), 2**62)
-    message = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds).SerializeToString()
+    message = RunOptions(timeout_in_ms=milliseconds).SerializeToString()
     buffer = pywrap_tf_session.TF_NewBufferFromString(message)
     try:
         yield buffer

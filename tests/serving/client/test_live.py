@@ -96,7 +96,8 @@ def test_live_answers_hop_by_hop_within_its_latency(model, local):
     assert process.stdin
     assert process.stdout
     assert process.stderr
-    ready = process.stderr.readline().decode()
+    loading, ready = (process.stderr.readline().decode() for _ in range(2))
+    assert loading == f"loading {model}\n"
     assert ready == "stemline live: accompaniment: s16le, 8000 Hz, 2 channels, latency 8 ms (64 samples)\n"
     got = b""
     for start in range(0, 20 * HOP, HOP):
@@ -133,8 +134,9 @@ def test_live_ends_when_its_reader_does(address):
         pass
     assert process.wait(20) == 0
     lines = process.stderr.read().decode().splitlines()
-    assert lines[0].endswith("8000 Hz, 1 channel, latency 20 ms (160 samples)")
-    assert lines[1:] == ["stemline live: standard output was closed by its reader"]
+    assert lines[0] == f"asking model 'stemline' at {address}"
+    assert lines[1].endswith("8000 Hz, 1 channel, latency 20 ms (160 samples)")
+    assert lines[2:] == ["stemline live: standard output was closed by its reader"]
 
 
 @pytest.mark.parametrize(("samples", "channels", "hops"), [(0, 1, 1), (1, 2, 1), (33000, 1, 200), (300, 3, 2)])
@@ -169,8 +171,9 @@ def test_what_is_over_full_scale_is_cut_and_counted():
     [
         (["--target", "drums"], "target is 'drums'; legal: accompaniment, vocals"),
         (["--model", "{offline}"], "cannot stream (no signature 'stream'); legal is a model of an online network"),
-        (["--model", "none"], "model none cannot be loaded"),
-        (["--channels", "0"], "channels is 0; legal is 1 or more"),
+        (["--model", "none"], "none is no SavedModel"),
+        (["--channels", "0"], "0 is not in the range x>=1"),
+        (["--hops", "0"], "0 is not in the range x>=1"),
     ],
 )
 def test_live_refuses_in_one_sentence_and_writes_nothing(stemline, model, offline, args, words):

@@ -257,8 +257,8 @@ def separate(
 @app.command()
 def live(
     target: Annotated[str, typer.Option("--target", "-t", help="The stem to write.")] = "vocals",
-    channels: Annotated[int, typer.Option("--channels", "-c", help="Channels of the PCM, in and out.", min=1)] = 1,
-    hops: Annotated[int, typer.Option("--hops", help="Hops in a block: more cost less and come later.", min=1)] = 1,
+    channels: Annotated[int, typer.Option("--channels", "-c", help="Channels of the PCM, in and out.")] = 1,
+    hops: Annotated[int, typer.Option("--hops", help="Hops in a block: more cost less and come later.")] = 1,
     server: Server = None,
     ca: Ca = None,
     cert: Cert = None,
@@ -275,6 +275,9 @@ def live(
     from serving.client import live
 
     live.check_pipes()
+    for name, value in (("channels", channels), ("hops", hops)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; legal is 1 or more")
     with _separation(server, (ca, cert, key), model, recipe, model_name, workdir) as source:
         live.run(source, target, channels, hops)
 

@@ -172,8 +172,8 @@ def test_what_is_over_full_scale_is_cut_and_counted():
         (["--target", "drums"], "target is 'drums'; legal: accompaniment, vocals"),
         (["--model", "{offline}"], "cannot stream (no signature 'stream'); legal is a model of an online network"),
         (["--model", "none"], "none is no SavedModel"),
-        (["--channels", "0"], "greater than or equal to 1"),
-        (["--hops", "0"], "greater than or equal to 1"),
+        (["--channels", "0"], "channels is 0; legal is 1 or more"),
+        (["--hops", "0"], "hops is 0; legal is 1 or more"),
     ],
 )
 def test_live_refuses_in_one_sentence_and_writes_nothing(stemline, model, offline, args, words):

@@ -48,6 +48,14 @@ _PARSE_ERRORS = {
     "Invalid \\escape": "Invalid escape character in string.",
     "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
 }
+_NUMBER_ERRORS = {".": "Miss fraction part in number."} | dict.fromkeys("eE", "Miss exponent in number.")
+_TOO_BIG = "Number too big to be stored in double."
+
+_CONSTANTS = {name: float(name) for name in ("NaN", "Infinity", "-Infinity")}
+_INFINITIES = {
+    id(_CONSTANTS[name]) for name in ("Infinity", "-Infinity")
+}  # and no other object: that is a large number
+
 _HALF_A_PAIR = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 
 
@@ -57,18 +65,19 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
       StatusError: INVALID_ARGUMENT, it is none.
     """
-    if not body.strip(b" \t\r\n"):
+    if not body:
         raise _parse_error("The document is empty")
+    body = body.partition(b"\0")[0]  # where a C string ends, a document does
     if b"\\u" in body and (half := _HALF_A_PAIR.search(body)):
         raise _parse_error(f"The surrogate pair in string is invalid. at offset: {half.start()}")
     try:
-        document = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_first_of_each)
+        document = _decoded(body.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise _parse_error(f"{_PARSE_ERRORS.get(error.msg, error.msg)} at offset: {error.pos}") from error
+        raise _parse_error(f"{_fault(error)} at offset: {error.pos}") from error
     except UnicodeDecodeError as error:
         raise _parse_error(f"Invalid encoding in string. at offset: {error.start}") from None
     except ValueError as error:  # more digits than Python reads
-        raise _parse_error("Number too big to be stored in double.") from error
+        raise _parse_error(_TOO_BIG) from error
     except RecursionError as error:
         raise _parse_error("The document is nested too deeply") from error
     if not isinstance(document, dict):
@@ -150,6 +159,27 @@ def decimals(array: np.ndarray) -> list[str]:
 
 
 # ---- reading
+
+
+def _decoded(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_first_of_each, parse_constant=_CONSTANTS.__getitem__)
+
+
+def _fault(error: json.JSONDecodeError) -> str:
+    """What RapidJSON says of it."""
+    if not error.doc.strip():
+        return "The document is empty."
+    if error.msg != "Expecting ',' delimiter":
+        return _PARSE_ERRORS.get(error.msg, error.msg)
+    before, after = error.doc[error.pos - 1 : error.pos], error.doc[error.pos : error.pos + 1]
+    if before.isdigit() and after in _NUMBER_ERRORS:
+        return _NUMBER_ERRORS[after]
+    try:
+        _decoded(error.doc[: error.pos] + "]")
+    except json.JSONDecodeError as other:
+        if other.pos == error.pos:  # so what is open there is no array
+            return "Missing a comma or '}' after an object member."
+    return "Missing a comma or ']' after an array element."
 
 
 def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -269,7 +299,9 @@ def _reals(values: list, dtype: tf.DType) -> np.ndarray:
     try:
         doubles = np.array(values, np.float64)
     except OverflowError:  # a whole number of more than 308 digits
-        raise _parse_error("Number too big to be stored in double.") from None
+        raise _parse_error(_TOO_BIG) from None
+    if any(id(values[index]) not in _INFINITIES for index in np.flatnonzero(np.isinf(doubles))):
+        raise _parse_error(_TOO_BIG)
     with np.errstate(over="ignore", under="ignore"):
         return doubles.astype(dtype.as_numpy_dtype)
 

@@ -86,6 +86,8 @@ ROWS = {
         ONE_INT,
         {"default": np.array([1], np.int32)},
     ),
+    "the end of a C string": ('{"instances": [1]}\0]', ONE_INT, {"default": np.array([1], np.int32)}),
+    "infinity as such": ('{"instances": [Infinity, -Infinity]}', ONE_DOUBLE, {"default": np.array([np.inf, -np.inf])}),
     "a mark of the byte order": (b'\xef\xbb\xbf{"instances": ["\xc3\xbc"]}', ONE_TEXT, texts(1, values=["ü".encode()])),
 }  # fmt: skip
 COLUMNS = {
@@ -131,7 +133,7 @@ ELEMENT = "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGU
 TWO = {"int_tensor": INT, "str_tensor": TEXT}
 REFUSED = {
     "SingleUnnamedTensorErrors, nothing": ("", ONE_INT, "JSON Parse error: The document is empty"),
-    "white space": (" \n", ONE_INT, "JSON Parse error: The document is empty"),
+    "white space": (" \n", ONE_INT, "JSON Parse error: The document is empty. at offset: 2"),
     "SingleUnnamedTensorErrors, signature": (
         '{"signature_name": 5, "instances": [[1], [2]]}',
         ONE_INT,
@@ -196,6 +198,8 @@ REFUSED = {
     "nested 900 deep": ('{"inputs": ' + "[" * 900 + "]" * 900 + "}", ONE_REAL, "is nested 900 deep; legal is up to 31"),
     "objects nested 900 deep": ('{"inputs": {"default": ' + '{"a": ' * 900 + "1" + "}" * 902, ONE_REAL, "JSON Value: {"),
     "nested 100,000 deep": ("[" * 100_000, ONE_REAL, "JSON Parse error: The document is nested too deeply"),
+    "1e400": ('{"inputs": 1e400}', ONE_DOUBLE, "JSON Parse error: Number too big to be stored in double."),
+    "1e400 among others": ('{"inputs": [NaN, Infinity, -1e400]}', ONE_REAL, "JSON Parse error: Number too big to be stored in double."),
     "a number of 400 digits": (f'{{"inputs": {10**400}}}', ONE_REAL, "JSON Parse error: Number too big to be stored in double."),
     "a number of 5,000 digits": ('{"inputs": 1' + "0" * 5000 + "}", ONE_REAL, "JSON Parse error: Number too big to be stored in double."),
     "half of a surrogate pair": ('{"inputs": "\\ud83d."}', ONE_TEXT, "JSON Parse error: The surrogate pair in string is invalid."),
@@ -218,6 +222,14 @@ def test_what_is_refused(body, dtypes, words):
         ("instances = [1, 2]", "Invalid value."),
         ("{1: 2}", "Missing a name for object member."),
         ('{"a" 1}', "Missing a colon after a name of object member."),
+        ('{"a": [1 2]}', "Missing a comma or ']' after an array element."),
+        ('{"a": [{"b": []} "c"]}', "Missing a comma or ']' after an array element."),
+        ('{"a": [1}', "Missing a comma or ']' after an array element."),
+        ('{"a": {"b": 1] }', "Missing a comma or '}' after an object member."),
+        ('{"a": {"b": [1]', "Missing a comma or '}' after an object member."),
+        ('{"a": 1. }', "Miss fraction part in number."),
+        ('{"a": 1.5e }', "Miss exponent in number."),
+        (" ", "The document is empty."),
         ("{} {}", "The document root must not be followed by other values."),
         ('{"a": "b', "Missing a closing quotation mark in string."),
         ('{"a": "\n"}', "Invalid encoding in string."),

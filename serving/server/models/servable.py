@@ -7,6 +7,8 @@ serving.server.models.session.
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from serving.server.limits import NO_LIMITS, Limits
 from serving.server.models.batching import BatchingParameters, Scheduler
 from serving.server.models.session import Session
 from serving.wire import tensors
-from serving.wire.status import Code, StatusError
+from serving.wire.status import MAX_MESSAGE_LENGTH, Code, StatusError
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")  # for Predict
@@ -138,8 +140,9 @@ def _warm_up_request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
 # GetInputValues (TensorFlow's cc/saved_model/util.cc)
 
 
-def _braces(names) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
+def _braces(names: Iterable[str]) -> str:
+    """The names in order; of very many no more than can be read before the message is cut."""
+    return "{" + ",".join(heapq.nsmallest(MAX_MESSAGE_LENGTH, names)) + "}"
 
 
 def _feeds(signature, request: predict_pb2.PredictRequest) -> dict[str, np.ndarray]:
@@ -167,7 +170,7 @@ def _feeds(signature, request: predict_pb2.PredictRequest) -> dict[str, np.ndarr
         except ValueError as error:
             raise StatusError(Code.INVALID_ARGUMENT, f"tensor parsing error: {alias}") from error
     if sent - wanted:
-        used, names = ",".join(sorted(sent & wanted)), ",".join(sorted(sent))
+        used, names = (_braces(names)[1:-1] for names in (sent & wanted, sent))
         message = f"Inputs contains invalid name. Used request inputs: {used}, request input: {names}"
         raise StatusError(Code.INVALID_ARGUMENT, message)
     return feeds

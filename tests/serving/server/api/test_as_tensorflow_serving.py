@@ -566,6 +566,16 @@ def test_grpc_refusals(channel, request_, code, words):
     assert (caught.value.code(), caught.value.details()) == (code, words)
 
 
+def test_of_very_many_names_the_first_are_told_as_if_all_were(channel):
+    names = [f"input{number}" for number in range(5000)]
+    with pytest.raises(grpc.RpcError) as caught:
+        predicted(channel, fed(**dict.fromkeys(names, 1.0)))
+    whole = (
+        f"input size does not match signature: 5000!=1 len({{{','.join(sorted(names))}}}) != len({{x}}). Sent extra: "
+    )
+    assert caught.value.details() == f"{whole[:1024]}...TRUNCATED"
+
+
 @pytest.mark.parametrize(
     ("signature", "alias", "method"),
     [("regress_x_to_y", "outputs", "Regression"), ("classify_x_to_y", "scores", "Classification")],

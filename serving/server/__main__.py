@@ -45,6 +45,12 @@ MOST_FILES = 2**16
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),  # two servers on one port would share its requests in silence
+    ("grpc.server_handshake_timeout_ms", 10_000),  # two minutes by itself
+    ("grpc.max_connection_idle_ms", 300_000),  # without a call; a client connects again when it has one
+    ("grpc.max_connection_age_ms", 3_600_000),  # after which calls go to a new one, and
+    ("grpc.max_connection_age_grace_ms", 300_000),  # those that still stand are ended
+    ("grpc.keepalive_time_ms", 60_000),  # a client that is gone without a word is noticed
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # and may ask for the same while it waits for an answer
 ]
 
 
@@ -271,9 +277,12 @@ def _grpc_servers(core: ServerCore, flags: Flags, reload_roots: tuple[str, ...])
 
 def _grpc_server(flags: Flags) -> grpc.Server:
     """With the limits and channel arguments of the flags, which come last and so count."""
-    options = [*CHANNEL_OPTIONS, *flags.limits.channel_options, *flags.grpc_channel_arguments]
-    threads = ThreadPoolExecutor(flags.grpc_max_threads)
-    return grpc.server(threads, options=options, maximum_concurrent_rpcs=flags.limits.maximum_concurrent_rpcs)
+    from serving.server.api.grpc_door import Door
+
+    options = list(dict([*CHANNEL_OPTIONS, *flags.limits.channel_options, *flags.grpc_channel_arguments]).items())
+    door = Door(flags.limits, flags.grpc_max_threads)
+    threads = ThreadPoolExecutor(door.threads)
+    return grpc.server(threads, interceptors=[door], options=options, maximum_concurrent_rpcs=door.threads)
 
 
 def _bind(server: grpc.Server, flag: str, address: str, credentials: grpc.ServerCredentials | None) -> int:

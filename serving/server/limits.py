@@ -29,7 +29,7 @@ _HELP = {
     "message_bytes": "largest request in bytes",
     "concurrent_requests": "requests under way or waiting for a thread",
     "connections": "open connections of the REST API",
-    "request_seconds": "that a REST request may take to arrive, and its answer to be taken",
+    "request_seconds": "that a request may take to arrive, and over REST its answer to be taken",
     "batch_size": "largest first dimension of an input",
     "request_values": "numbers, or strings, in all inputs of a request: for audio its duration",
 }
@@ -67,11 +67,6 @@ class Limits:
     def channel_options(self) -> list[tuple[str, int]]:
         """For `grpc.server(options=...)`."""
         return [("grpc.max_receive_message_length", self.message_bytes or LARGEST_MESSAGE)]
-
-    @property
-    def maximum_concurrent_rpcs(self) -> int | None:
-        """For `grpc.server(maximum_concurrent_rpcs=...)`."""
-        return self.concurrent_requests or None
 
 
 NO_LIMITS = Limits(**dict.fromkeys((field.name for field in fields(Limits)), 0))

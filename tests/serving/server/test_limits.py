@@ -41,7 +41,6 @@ def test_every_limit_is_a_flag_and_0_lifts_it():
     assert parse(*(f"--stemline_max_{name}=0" for name in flags)) == NO_LIMITS
     assert str(NO_LIMITS).split() == [f"--stemline_max_{name}=0" for name in flags]
     assert parse("--stemline_max_batch_size=7") == Limits(batch_size=7)
-    assert NO_LIMITS.maximum_concurrent_rpcs is None
     assert NO_LIMITS.channel_options == [("grpc.max_receive_message_length", 2**31 - 1)]
 
 

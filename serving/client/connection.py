@@ -1,4 +1,10 @@
-"""A gRPC connection to a model server, plain or with TLS: its options, and which of its failures pass by themselves."""
+"""A gRPC connection to a model server, plain or with TLS: its options, and which of its failures pass by themselves.
+
+gRPC connects, waits for a connection, notices one that died and keeps deadlines. Whether a request is sent again is decided
+here and not by a `retryPolicy` of gRPC's service config (proposal A6; grpcio 1.85), which asks five times at most, has one
+deadline for all of them, and knows a status by its code alone: a full queue and a wrong certificate are both UNAVAILABLE.
+Nor by `wait_for_ready`, which says DEADLINE_EXCEEDED whatever is wrong, and takes the wait from the time for the answer.
+"""
 
 from __future__ import annotations
 
@@ -75,12 +81,19 @@ def connect(address: str, connection: Connection) -> grpc.Channel:
     if (connection.certificate is None) != (connection.key is None):
         missing = "key" if connection.key is None else "certificate"
         raise SeparationError(f"{missing} is missing; a client's certificate and its key come together")
+    request_ms = round(1000 * min(max(connection.timeout_seconds, 3.0), 1e6))
     arguments: dict[str, str | int] = {
         "grpc.max_receive_message_length": connection.max_message_bytes,
         "grpc.max_send_message_length": connection.max_message_bytes,
-        "grpc.initial_reconnect_backoff_ms": 100,  # a server that restarts is found again within a retry
-        "grpc.min_reconnect_backoff_ms": 100,
+        "grpc.initial_reconnect_backoff_ms": 100,  # a server that restarts is found again within a second
         "grpc.max_reconnect_backoff_ms": 1000,
+        "grpc.min_reconnect_backoff_ms": 5000,  # what connecting may take, by a slow link and TLS
+        # A connection that died without a word is noticed while there is time to ask again: by TCP_USER_TIMEOUT, which gRPC
+        # sets to the second of these (A18). A ping's own answer may be long behind much audio on a slow link. A server with
+        # gRPC's limits bears three pings without data between them (A8), and no more fit into a request.
+        "grpc.keepalive_time_ms": request_ms // 3,
+        "grpc.keepalive_timeout_ms": request_ms // 3,
+        "grpc.http2.ping_timeout_ms": request_ms,
         **connection.options,
     }
     if not (connection.tls or connection.ca or connection.certificate or connection.server_name):
@@ -101,6 +114,18 @@ def passes(error: grpc.RpcError) -> bool:
     if code is grpc.StatusCode.UNAVAILABLE:
         return not any(words in details for words in _REFUSED)
     return code in _BROKEN_CODES and any(words in details for words in _BROKEN)
+
+
+def connected(channel: grpc.Channel, seconds: float) -> bool:
+    """Waits for a connection, which gRPC makes as soon as it can; whether there was one in time."""
+    ready = grpc.channel_ready_future(channel)
+    try:
+        ready.result(max(0.0, seconds))
+    except grpc.FutureTimeoutError:
+        return False
+    finally:
+        ready.cancel()  # else it goes on watching
+    return True
 
 
 def wait_seconds(failures: int) -> float:

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 
-from serving.client.connection import Connection, connect, passes, wait_seconds
+from serving.client.connection import LONGEST_WAIT_SECONDS, Connection, connect, connected, passes, wait_seconds
 from serving.client.signals import SeparationError, Stems
 from serving.wire import messages, tensors
 
 SERVICE = "/tensorflow.serving.PredictionService"
-SPEAKS_AFTER = 5  # failures in a row, about a second: a full queue is no news
+SPEAKS_AFTER = 5  # failures in a row of a server that is there, about a second: a full queue is no news
 BEGINNINGS = 5  # of one signal, when the server replaces the version under it
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,9 @@ class VersionGone(SeparationError):
 class Remote:
     """One model of one server, a `serving.client.separation.Transport`. Safe to share between threads.
 
-    A request that finds no server, a full queue or that loses its connection is sent again, with waits of 0.1 to 2 s in
-    between, until `patience_seconds` after its first failure: asking twice does no harm. Any other error is final.
+    A request that finds no server, a full queue or that loses its connection is sent again, as soon as there is a connection
+    and after waits of 0.1 to 2 s, until `patience_seconds` after its first failure: asking twice does no harm. Any other
+    error is final.
 
     Args:
       address: "host:port".
@@ -129,7 +130,7 @@ class Remote:
     def _call(self, name: str, message: bytes) -> bytes:
         """The answer's bytes; what passes by itself is waited for, as the class says."""
         method = self._channel.unary_unary(f"{SERVICE}/{name}")  # bytes in, bytes out: see serving.wire.tensors
-        failures, gives_up = 0, math.inf
+        failures, gives_up, began = 0, math.inf, time.monotonic()
         while True:
             now = time.monotonic()
             if now >= self._ends:
@@ -141,17 +142,19 @@ class Remote:
                 gives_up = min(gives_up, time.monotonic() + self._connection.patience_seconds)
                 wait = wait_seconds(failures)
                 if not passes(error) or time.monotonic() + wait > gives_up:
-                    raise self._failure(error, failures) from error
-                if failures == SPEAKS_AFTER:
+                    raise self._failure(error, time.monotonic() - began) from error
+                until = min(gives_up, self._ends)
+                time.sleep(max(0.0, min(wait, until - time.monotonic())))
+                # No longer at a time: the server that comes may be another one, and only a request is told so.
+                absent = not connected(self._channel, min(LONGEST_WAIT_SECONDS, until - time.monotonic()))
+                if failures == (1 if absent else SPEAKS_AFTER):
                     patience = f"up to {self._connection.patience_seconds:g} s"
                     log.warning("waiting %s for server %s (%s)", patience, self._address, _details(error))
-            time.sleep(min(wait, max(0.0, self._ends - time.monotonic())))
 
-    def _failure(self, error: grpc.RpcError, attempts: int) -> SeparationError:
+    def _failure(self, error: grpc.RpcError, seconds: float) -> SeparationError:
         code, details = error.code(), _details(error)
         if code is grpc.StatusCode.UNAVAILABLE:
-            tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-            return SeparationError(f"no model server answers at {self._address} after {tries} ({details})")
+            return SeparationError(f"no model server answers at {self._address} after {seconds:.1f} s ({details})")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() >= self._ends:
             return self._out_of_time()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -110,11 +113,11 @@ def test_a_server_that_cannot_prove_who_it_is_is_refused_at_once(addresses, wron
     started = time.monotonic()
     with (
         Client(addresses[False], patience_seconds=60, **wrong) as client,
-        pytest.raises(SeparationError, match=f"{addresses[False]} after 1 attempt ") as caught,
+        pytest.raises(SeparationError, match=f"{addresses[False]} after [01]\\.\\d s ") as caught,
     ):
         separates(client)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 2
 
 
 def test_the_certificate_may_say_another_name_than_the_address(addresses):
@@ -122,6 +125,40 @@ def test_the_certificate_may_say_another_name_than_the_address(addresses):
     ca = AUTHORITY.cert_pem.bytes()
     with Client(by_number, ca=ca, server_name="localhost", patience_seconds=5) as client:
         assert separates(client)
+
+
+def slow_link(address: str, delay_seconds: float) -> tuple[str, list[float]]:
+    """Where a server is reached with every connection begun so much later, and when each one was asked for."""
+    listener, begun = socket.create_server(("127.0.0.1", 0)), []
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def begin(client: socket.socket) -> None:
+        time.sleep(delay_seconds)
+        server = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
+        threading.Thread(target=pump, args=(server, client), daemon=True).start()
+        pump(client, server)
+
+    def accept() -> None:
+        while True:
+            client, _ = listener.accept()
+            begun.append(time.monotonic())
+            threading.Thread(target=begin, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return f"localhost:{listener.getsockname()[1]}", begun
+
+
+def test_a_slow_link_is_no_absent_server(addresses):
+    """TCP, TLS and HTTP/2 take some rounds before a connection is one; here more than the longest wait between two of them."""
+    address, begun = slow_link(addresses[False], delay_seconds=1.5)
+    with Client(address, ca=AUTHORITY.cert_pem.bytes(), patience_seconds=10) as client:
+        assert separates(client)
+    assert len(begun) == 1
 
 
 def test_plain_text_to_a_tls_port_is_one_sentence(addresses):

@@ -102,6 +102,39 @@ def test_a_file_outlives_kill_9_and_is_bit_equal_to_an_undisturbed_one(base_path
     assert fractions == sorted(fractions)  # it went on where it was: the same version is back
 
 
+IN_A_NETWORK_OF_ITS_OWN = """
+import fcntl, socket, struct, sys, threading, time
+from pathlib import Path
+import numpy as np
+from serving import process
+from serving.client import Client
+
+def loopback(up):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # SIOCSIFFLAGS; IFF_UP, IFF_LOOPBACK, IFF_RUNNING
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x49 if up else 0x8))
+
+loopback(True)
+with process.running(Path(sys.argv[1])) as address, Client(address, timeout_seconds=3, patience_seconds=30) as client:
+    client.separate(np.zeros(10), 16000)
+    loopback(False)
+    threading.Timer(4.5, loopback, [True]).start()
+    started = time.monotonic()
+    client.separate(np.zeros(10), 16000)
+    print(time.monotonic() - started)
+"""
+
+
+def test_a_connection_that_dies_without_a_word_is_noticed_before_the_deadline(base_path):
+    """No packet arrives for longer than the deadline of a request, and none says so; then the network is back."""
+    alone = ["unshare", "--map-root-user", "--net"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no network of its own can be made here (unshare)")
+    command = [*alone, sys.executable, "-c", IN_A_NETWORK_OF_ITS_OWN, base_path]
+    done = subprocess.run(command, cwd=Path(process.__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 4.5 < float(done.stdout) < 9
+
+
 @pytest.mark.slow
 def test_eight_clients_outlive_three_kills(base_path, tmp_path):
     with killable(base_path) as server:

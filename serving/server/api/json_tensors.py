@@ -11,6 +11,7 @@ import base64
 import binascii
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +36,7 @@ _INTEGERS = {
 _NAMES = {tf.float16: "half", tf.float32: "float", tf.float64: "double"}  # others are called the same in C++
 
 _MAX_RANK = 31  # numpy 1 has 32 axes, one of which may be the batch; the runtime has 254
+_ROWS_AT_ONCE = 1024
 _MAX_TEXT = 1024  # of a value in an error's words
 
 # what json says, and RapidJSON (error/en.h of 1.1.0)
@@ -132,10 +134,10 @@ def outputs(arrays: Mapping[str, np.ndarray], rows: bool) -> bytes:
     if not arrays:
         raise _invalid("Cannot convert empty tensor map to JSON")
     if not rows:
-        texts = {alias: _written(alias, array) for alias, array in arrays.items()}
+        texts = {alias: _written(alias, array, 0)[0] for alias, array in arrays.items()}
         return _document("outputs", next(iter(texts.values())) if len(texts) == 1 else _object(texts))
     _check_batch(arrays)
-    columns = {alias: [_written(alias, row) for row in array] for alias, array in arrays.items()}
+    columns = {alias: _written(alias, array, 1) for alias, array in arrays.items()}
     if len(columns) == 1:
         items = next(iter(columns.values()))
     else:
@@ -189,7 +191,7 @@ def _first_of_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> Arrays:
-    if not isinstance(value, dict) or _is_base64(value):
+    if not _is_named(value):
         if len(dtypes) > 1:
             raise _invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
@@ -203,15 +205,38 @@ def _from_columns(value: Any, dtypes: Mapping[str, tf.DType]) -> Arrays:
 
 
 def _from_rows(rows: list, dtypes: Mapping[str, tf.DType]) -> Arrays:
-    named = isinstance(rows[0], dict) and not _is_base64(rows[0])
+    named = _is_named(rows[0])
     if not isinstance(rows[0], dict) and len(dtypes) > 1:
         raise _invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
             "tensorinfo_map"
         )
-    columns: dict[str, list[np.ndarray]] = {alias: [] for alias in dtypes}
-    for index, row in enumerate(rows):
-        if (isinstance(row, dict) and not _is_base64(row)) != named:
+    blocks: list[Arrays] = []
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        block, first = rows[start : start + _ROWS_AT_ONCE], blocks[0] if blocks else {}
+        together = _together(block, dtypes, first, named)
+        blocks.append(together or _one_by_one(block, dtypes, first, named, start))
+    return {alias: np.concatenate([block[alias] for block in blocks]) for alias in blocks[0]}
+
+
+def _together(rows: list, dtypes: Mapping[str, tf.DType], first: Arrays, named: bool) -> Arrays | None:
+    """The rows at once; None where they are not alike, or not like the first, or are wrong in any way."""
+    names = set(dtypes)
+    if any(_is_named(row) != named or (named and set(row) != names) for row in rows):
+        return None
+    columns = {alias: [row[alias] for row in rows] for alias in dtypes} if named else {next(iter(dtypes)): rows}
+    try:
+        arrays = {alias: _array(column, dtypes[alias], _MAX_RANK + 1) for alias, column in columns.items()}
+    except StatusError:
+        return None
+    return None if any(arrays[alias].shape[1:] != first[alias].shape[1:] for alias in first) else arrays
+
+
+def _one_by_one(rows: list, dtypes: Mapping[str, tf.DType], first: Arrays, named: bool, start: int) -> Arrays:
+    """The same row by row, with the real server's words for the first that is wrong; rows are counted from `start`."""
+    columns: dict[str, list] = {alias: [first[alias][0, ...]] if alias in first else [] for alias in dtypes}
+    for index, row in enumerate(rows, start):
+        if _is_named(row) != named:
             raise _invalid(
                 f"Expecting object but got list at item {index} of input list"
                 if named
@@ -224,7 +249,12 @@ def _from_rows(rows: list, dtypes: Mapping[str, tf.DType]) -> Arrays:
                 f"Failed to process element: {index} of 'instances' list. JSON object: {_text(row)} "
                 f"keys must be equal to: {','.join(sorted(dtypes))}"
             )
-    return {alias: np.stack(column) for alias, column in columns.items() if column}
+    return {alias: np.stack(column)[len(first) and 1 :] for alias, column in columns.items() if column}
+
+
+def _is_named(row: Any) -> bool:
+    """Whether it holds values by the names of inputs."""
+    return isinstance(row, dict) and not _is_base64(row)
 
 
 def _add_row(columns: dict[str, list], alias: str, value: Any, dtypes: Mapping, index: int, named: bool) -> None:
@@ -244,14 +274,14 @@ def _add_row(columns: dict[str, list], alias: str, value: Any, dtypes: Mapping, 
     columns[alias].append(array)
 
 
-def _array(value: Any, dtype: tf.DType) -> np.ndarray:
+def _array(value: Any, dtype: tf.DType, max_rank: int = _MAX_RANK) -> np.ndarray:
     """Nested lists of one length per level; the shape follows from the first element of each."""
     shape, probe = [], value
     while isinstance(probe, list):
         shape.append(len(probe))
         probe = probe[0] if probe else None
-    if len(shape) > _MAX_RANK:
-        raise _invalid(f"JSON Value: {_text(value)} is nested {len(shape)} deep; legal is up to {_MAX_RANK}")
+    if len(shape) > max_rank:
+        raise _invalid(f"JSON Value: {_text(value)} is nested {len(shape)} deep; legal is up to {max_rank}")
     flat = [value]
     for level, size in enumerate(shape):
         for item in flat:
@@ -338,7 +368,8 @@ def _check_batch(arrays: Mapping[str, np.ndarray]) -> None:
         batch = len(array)
 
 
-def _written(alias: str, value: Any) -> str:
+def _written(alias: str, value: Any, axes: int) -> list[str]:
+    """One text for each place along the first `axes` axes."""
     array = np.asarray(value, object) if isinstance(value, bytes) else np.asarray(value)
     if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
         texts = decimals(array)
@@ -351,10 +382,11 @@ def _written(alias: str, value: Any) -> str:
         texts = [_base64(item) if as_bytes else _string(item) for item in array.ravel().tolist()]
     else:
         raise _invalid(f"Failed to write JSON value for tensor type: {_name(tf.as_dtype(array.dtype))}")
-    for size in reversed(array.shape):
-        starts = range(0, len(texts), size) if size else range(0)
-        texts = ["[" + ", ".join(texts[start : start + size]) + "]" for start in starts] or ["[]"]
-    return texts[0]
+    for axis in reversed(range(axes, array.ndim)):
+        size = array.shape[axis]
+        starts = (size * index for index in range(math.prod(array.shape[:axis])))
+        texts = ["[" + ", ".join(texts[start : start + size]) + "]" for start in starts]
+    return texts
 
 
 def _formatted(form: str, flat: np.ndarray) -> list[str]:

@@ -22,6 +22,12 @@ HELLO = '{"b64": "aGVsbG8="}'
 WORLD = '{"b64": "d29ybGQ="}'
 
 
+@pytest.fixture(params=[1024, 1, 2])
+def rows_at_once(request, monkeypatch) -> None:
+    """Rows are read in blocks; what is read and refused does not depend on their size."""
+    monkeypatch.setattr(json_tensors, "_ROWS_AT_ONCE", request.param)
+
+
 def read(body: str | bytes, dtypes) -> tuple[dict, bool]:
     document = json_tensors.parse(body.encode() if isinstance(body, str) else body)
     json_tensors.signature_name(document)
@@ -86,6 +92,13 @@ ROWS = {
         ONE_INT,
         {"default": np.array([1], np.int32)},
     ),
+    "rows nested as far as numpy goes": (
+        '{"instances": [' + ("[" * 31 + "]" * 31 + ",") * 2 + "[" * 31 + "]" * 31 + "]}",
+        ONE_REAL,
+        {"default": np.zeros((3, *[1] * 30, 0), np.float32)},
+    ),
+    "bytes for the first of two inputs": (f'{{"instances": [{HELLO}, {WORLD}]}}', {"default": TEXT, "other": TEXT}, texts(2)),
+    "several rows of bytes and text": (f'{{"instances": [{HELLO}, "b", {WORLD}]}}', ONE_TEXT, texts(3, values=[b"hello", b"b", b"world"])),
     "the end of a C string": ('{"instances": [1]}\0]', ONE_INT, {"default": np.array([1], np.int32)}),
     "infinity as such": ('{"instances": [Infinity, -Infinity]}', ONE_DOUBLE, {"default": np.array([np.inf, -np.inf])}),
     "a mark of the byte order": (b'\xef\xbb\xbf{"instances": ["\xc3\xbc"]}', ONE_TEXT, texts(1, values=["ü".encode()])),
@@ -113,6 +126,7 @@ COLUMNS = {
 }
 
 
+@pytest.mark.usefixtures("rows_at_once")
 @pytest.mark.parametrize(
     ("body", "dtypes", "expected", "rows"),
     [(*row, True) for row in ROWS.values()] + [(*row, False) for row in COLUMNS.values()],
@@ -198,6 +212,9 @@ REFUSED = {
     "nested 900 deep": ('{"inputs": ' + "[" * 900 + "]" * 900 + "}", ONE_REAL, "is nested 900 deep; legal is up to 31"),
     "objects nested 900 deep": ('{"inputs": {"default": ' + '{"a": ' * 900 + "1" + "}" * 902, ONE_REAL, "JSON Value: {"),
     "nested 100,000 deep": ("[" * 100_000, ONE_REAL, "JSON Parse error: The document is nested too deeply"),
+    "the third row": ('{"instances": [1, 2, "a"]}', ONE_INT, "Failed to process element: 2 of 'instances' list. Error: "),
+    "the shape of the third row": ('{"instances": [[1], [2], [[3]]]}', ONE_INT, "element: 2 of 'instances' list. Error: INVALID_ARGUMENT: Expecting shape [1] but got: [1,1]"),
+    "rows nested more than numpy": ('{"instances": [' + ("[" * 32 + "]" * 32 + ",") * 2 + "1]}", ONE_REAL, "is nested 32 deep; legal is up to 31"),
     "1e400": ('{"inputs": 1e400}', ONE_DOUBLE, "JSON Parse error: Number too big to be stored in double."),
     "1e400 among others": ('{"inputs": [NaN, Infinity, -1e400]}', ONE_REAL, "JSON Parse error: Number too big to be stored in double."),
     "a number of 400 digits": (f'{{"inputs": {10**400}}}', ONE_REAL, "JSON Parse error: Number too big to be stored in double."),
@@ -207,6 +224,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("rows_at_once")
 @pytest.mark.parametrize(("body", "dtypes", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_refused(body, dtypes, words):
     with pytest.raises(StatusError) as caught:
@@ -293,6 +311,8 @@ WRITTEN = {
         NAMED_COLUMNS,
     ),
     "FromJsonSingleZeroBatchTensor": ({"x": np.zeros((0, 2), np.int32)}, [], []),
+    "rows of nothing": ({"x": np.zeros((2, 0, 3), np.int32)}, [[], []], [[], []]),
+    "rows of rows of nothing": ({"x": np.zeros((1, 2, 0), object)}, [[[], []]], [[[], []]]),
     "FromJsonMultipleZeroBatchTensors": (
         {"a": np.zeros((0, 1, 2), object), "b": np.zeros((0, 3, 4), np.float32)},
         [],

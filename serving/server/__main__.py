@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
     from serving.server.api.http_server import RestServer
-    from serving.server.models.batching import BatchingParameters
+    from serving.server.models.batching_parameters import BatchingParameters
     from serving.server.models.registry import ServerCore
     from serving.server.models.servable import Servable
 
@@ -168,7 +168,7 @@ def _session_config(flags: Flags):
 
 
 def _batching(flags: Flags) -> BatchingParameters | None:
-    from serving.server.models.batching import BatchingParameters, read_parameters
+    from serving.server.models.batching_parameters import BatchingParameters, read_parameters
 
     if not flags.enable_batching:
         return None

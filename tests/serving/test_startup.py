@@ -56,15 +56,16 @@ def check(lines: list[str], first_words: str) -> None:
     assert [name for name in names(lines[:said]) if name.startswith("tensorflow.")] == []
 
 
-@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("all_of_it", [False, True])
 def test_a_server_imports_what_runs_models_and_says_first_what_it_loads(
-    base_path: Path, tmp_path: Path, free_ports, rest: bool
+    base_path: Path, tmp_path: Path, free_ports, all_of_it: bool
 ) -> None:
     flags = ["--port=0", "--model_name=m", f"--model_base_path={base_path}"]
-    if rest:
-        flags.append(f"--rest_api_port={free_ports(1)[0]}")
+    if all_of_it:
+        flags += ["--enable_batching", f"--rest_api_port={free_ports(1)[0]}"]
     lines = started(tmp_path / "log", "serving.server", *flags, until="Running gRPC")
-    assert ("serving.server.api.rest" in names(lines)) == rest
+    optional = {"serving.server.models.batching", "serving.server.api.rest", "aiohttp"}
+    assert optional & {*names(lines)} == (optional if all_of_it else set())
     check(lines, f"INFO serving.server: loading model m from {base_path}")
 
 

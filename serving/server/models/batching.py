@@ -13,19 +13,21 @@ longest with their first value, and outputs are as long as the longest, as the r
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.client import session
+from tensorflow.python.eager.polymorphic_function.polymorphic_function import function
+from tensorflow.python.framework import dtypes, errors, ops, tensor_spec
+from tensorflow.python.ops import array_ops, gen_batch_ops, script_ops
 
-from serving.server import textproto
+from serving.server.models.batching_parameters import BatchingParameters
 from serving.wire.status import Code, StatusError
 
 Arrays = Mapping[str, np.ndarray]
@@ -34,67 +36,7 @@ Run = Callable[[Arrays, Fetches, float | None], dict[str, np.ndarray]]
 
 # The tensors that are fed and fetched: the requests of one queue
 Signature = tuple[frozenset[str], frozenset[str]]
-Queue = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class BatchingParameters:
-    """session_bundle_config.proto; the defaults are the real server's for a field that is not set.
-
-    Raises:
-      ValueError: values with which the real server does not start.
-    """
-
-    max_batch_size: int = 1000
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 10
-    num_batch_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-    allowed_batch_sizes: tuple[int, ...] = ()
-    pad_variable_length_inputs: bool = False
-    enable_large_batch_splitting: bool = False
-    max_execution_batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("max_batch_size", "num_batch_threads", "max_enqueued_batches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive; was {getattr(self, name)}")
-        if self.batch_timeout_micros < 0:
-            raise ValueError(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_micros}")
-        size, sizes = self.max_execution_batch_size, self.allowed_batch_sizes
-        if size is not None and not 1 <= size <= self.max_batch_size:
-            raise ValueError(
-                f"max_execution_batch_size must be from 1 to max_batch_size={self.max_batch_size}; was {size}"
-            )
-        if list(sizes) != sorted(set(sizes)) or min(sizes, default=1) < 1:
-            raise ValueError(f"allowed_batch_sizes must be positive and in increasing order; was {list(sizes)}")
-        if sizes and sizes[-1] != self.max_batch_size:
-            raise ValueError(
-                "Last entry in allowed_batch_sizes must match max_batch_size; "
-                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
-            )
-
-    def padded_size(self, size: int) -> int:
-        """The next allowed size."""
-        return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
-
-
-def read_parameters(path: Path) -> BatchingParameters:
-    """The parameters in a text proto (`--batching_parameters_file`).
-
-    Raises:
-      ValueError: it cannot be read or parsed, or holds values that are not legal; one sentence that names the file.
-    """
-    message = textproto.read(path, textproto.message("BatchingParameters"))
-    values = {}
-    for descriptor, value in message.ListFields():
-        if descriptor.name == "allowed_batch_sizes":
-            values[descriptor.name] = tuple(value)
-        elif descriptor.name != "thread_pool_name":  # a name in the real server's traces
-            values[descriptor.name] = value if isinstance(value, bool) else value.value
-    try:
-        return BatchingParameters(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+Queue = Callable[[np.ndarray], Any]
 
 
 @dataclass
@@ -144,8 +86,8 @@ class Scheduler:
         self._queues: dict[Signature, Queue] = {}
         self._making = threading.Lock()
         # Threads of its own: those of all sessions together could all be waiting for a batch, which runs on them.
-        config = tf.compat.v1.ConfigProto(use_per_session_threads=True, inter_op_parallelism_threads=1)
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        config = config_pb2.ConfigProto(use_per_session_threads=True, inter_op_parallelism_threads=1)
+        self._session: Any = session.Session(graph=ops.Graph(), config=config)
 
     def predict(self, feeds: Arrays, fetches: Fetches, timeout_seconds: float | None = None) -> dict[str, np.ndarray]:
         """The request's own rows of the outputs by alias.
@@ -163,8 +105,8 @@ class Scheduler:
         self._tasks[number] = task
         try:
             self._queue((frozenset(feeds), frozenset(fetches.values())))(_rows(number, size))
-        except tf.errors.OpError as error:
-            closed = Code.UNAVAILABLE if isinstance(error, tf.errors.CancelledError) else None
+        except errors.OpError as error:
+            closed = Code.UNAVAILABLE if isinstance(error, errors.CancelledError) else None
             status = StatusError.from_tensorflow(error, closed)
             raise StatusError(status.code, status.message.partition("\n\t [[{{node")[0]) from error
         finally:
@@ -185,17 +127,18 @@ class Scheduler:
     def _new_queue(self, name: str) -> Queue:
         parameters, split = self._parameters, self._parameters.enable_large_batch_splitting
 
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.int64)])
-        def process(rows):
-            return tf.numpy_function(self._process, [rows], tf.int64)
-
+        process: Any = function(
+            lambda rows: script_ops.numpy_function(self._process, [rows], dtypes.int64),
+            input_signature=[tensor_spec.TensorSpec([None, 2], dtypes.int64)],  # pyright: ignore[reportCallIssue]
+            autograph=False,
+        )
         with self._session.graph.as_default():
-            rows = tf.compat.v1.placeholder(tf.int64, [None, 2])
-            processed = tf.raw_ops.BatchFunction(
+            rows = array_ops.placeholder(dtypes.int64, [None, 2])
+            processed = gen_batch_ops.batch_function(
                 in_tensors=[rows],
                 captured_tensors=[],
                 f=process.get_concrete_function(),
-                Tout=[tf.int64],
+                Tout=[dtypes.int64],
                 num_batch_threads=parameters.num_batch_threads,
                 max_batch_size=parameters.max_batch_size,
                 batch_timeout_micros=parameters.batch_timeout_micros,
@@ -206,7 +149,7 @@ class Scheduler:
                 shared_name="scheduler",
                 batching_queue=name,
             )[0]
-        options = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)  # the caller's thread, which waits anyway
+        options = config_pb2.RunOptions(inter_op_thread_pool=-1)  # the caller's thread, which waits anyway
         call = config_pb2.CallableOptions(feed=[rows.name], fetch=[processed.name], run_options=options)
         return self._session._make_callable_from_options(call)
 

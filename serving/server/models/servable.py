@@ -21,7 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.server import monitoring
 from serving.server.limits import NO_LIMITS, Limits
-from serving.server.models.batching import BatchingParameters, Scheduler
+from serving.server.models.batching_parameters import BatchingParameters
 from serving.server.models.session import Session
 from serving.wire import tensors
 from serving.wire.status import MAX_MESSAGE_LENGTH, Code, StatusError
@@ -62,7 +62,11 @@ class Servable:
         with monitoring.loading(str(directory)):
             self._session = Session(directory, options.tags, options.session)
         self.signatures = self._session.signatures
-        self._scheduler = Scheduler(self._session.run, options.batching) if options.batching is not None else None
+        self._scheduler = None
+        if options.batching is not None:
+            from serving.server.models.batching import Scheduler  # with it comes TensorFlow's making of functions
+
+            self._scheduler = Scheduler(self._session.run, options.batching)
         try:
             self._warm_up(directory)
         except BaseException:

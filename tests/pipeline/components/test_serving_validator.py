@@ -121,7 +121,7 @@ def test_a_pipeline_blesses_stamps_and_pushes_what_a_server_then_loads(candidate
     [
         ("no graph", "cannot be loaded: Could not find SavedModel"),
         ("no variables", "cannot be loaded: "),
-        ("bad warm-up", "cannot be loaded: Failed to parse warmup record"),
+        ("bad warm-up", "Failed to parse warmup record"),
     ],
 )
 def test_a_model_that_does_not_load_is_marked_with_the_reason(candidate, examples, config, tmp_path, damage, reason):

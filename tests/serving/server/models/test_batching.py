@@ -21,7 +21,8 @@ from tensorflow_serving.apis import model_pb2
 import serving
 from serving import process
 from serving.server.models import batching
-from serving.server.models.batching import BatchingParameters, Scheduler, read_parameters
+from serving.server.models.batching import Scheduler
+from serving.server.models.batching_parameters import BatchingParameters, read_parameters
 from serving.wire import tensors
 from serving.wire.status import Code, StatusError
 
@@ -135,7 +136,7 @@ def test_other_shapes_dtypes_inputs_and_outputs_do_not_share_a_run():
         seen.append((set(fetches.values()), [len(array) for array in feeds.values()]))
         return dict.fromkeys(fetches, next(iter(feeds.values())))
 
-    scheduler = Scheduler(run, BatchingParameters(max_batch_size=16, batch_timeout_micros=300_000))
+    scheduler = Scheduler(run, BatchingParameters(max_batch_size=16, batch_timeout_micros=1_500_000))
     requests = [
         (rows(1.0), {"y": "y:0"}),
         (rows(1.0, samples=4), {"y": "y:0"}),

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from models import networks
 from models.layers.convolution import pad_to_multiple
+from models.layers.online import CellRecurrence
 
 ONLINE = ("lstm_online", "or_unet")
 BATCH, FRAMES, BINS, CHANNELS, TARGETS = 2, 30, 33, 2, 3
@@ -49,6 +50,15 @@ def test_frame_by_frame_is_the_whole_sequence(network, features):
     masks, _ = frame_by_frame(network, features)
     assert masks.shape == whole.shape == (BATCH, FRAMES, BINS, CHANNELS, TARGETS)
     np.testing.assert_allclose(masks, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", [keras.layers.LSTMCell(7), keras.layers.GRUCell(7, reset_after=False)])
+def test_a_recurrence_is_that_of_the_cell_in_keras(cell):
+    inputs = tf.constant(magnitudes(2, 20, 5))
+    theirs, ours = keras.layers.RNN(cell, return_sequences=True), CellRecurrence(cell, return_sequences=True)
+    ours.build(inputs.shape)
+    cell.set_weights([weight + np.random.default_rng(0).normal(0, 0.3, weight.shape) for weight in cell.get_weights()])
+    np.testing.assert_allclose(ours(inputs), theirs(inputs), atol=1e-6)
 
 
 def test_one_step_traced_for_every_batch_answers_the_same(network, features):

@@ -445,6 +445,10 @@ def _separation(
 ) -> Client:
     """The model of a server (`pems`: authority, certificate, key), or one in this process; closed by its `with` block."""
     ca, certificate, key = pems
+    if server and (model or recipe):
+        raise ValueError("--model and --recipe are of a model in this process; legal only without --server")
+    if model and recipe:
+        raise ValueError("--model and --recipe both say which model; legal is one of them")
     if server:
         from serving.client import Client
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -339,11 +340,11 @@ def placeholder(info: Any) -> np.ndarray:
 def check_file(path: Path, out_dir: Path) -> None:
     """Raises what `separate_file` would for the file or the folder of its stems, before a model is loaded or asked."""
     _open(path).close()
-    there = next(folder for folder in (out_dir, *out_dir.absolute().parents) if folder.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(f"stems cannot be written to {out_dir}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(f"stems cannot be written to {out_dir}: {there} is not writable")
+    try:
+        with _folder(out_dir, keep=False), tempfile.TemporaryFile(dir=out_dir):
+            pass
+    except OSError as error:
+        raise OSError(f"stems cannot be written to {out_dir}: {error.strerror}") from error
 
 
 def _open(path: Path) -> soundfile.SoundFile:
@@ -373,17 +374,18 @@ def _blocks(path: Path) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """The folder, made with its parents where it is missing; on failure those made here that are empty go again."""
+def _folder(path: Path, keep: bool = True) -> Iterator[None]:
+    """The folder, made with its parents where it is missing; on failure, or not to `keep`, what is empty of them goes again."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    done = False
     try:
+        path.mkdir(parents=True, exist_ok=True)
         yield
-    except BaseException:
-        for folder in made:
-            if not any(folder.iterdir()):
+        done = keep
+    finally:
+        for folder in made if not done else ():
+            if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-        raise
 
 
 def _write(

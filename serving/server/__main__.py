@@ -9,6 +9,7 @@ be loaded, 2 a flag, a config or a port cannot be used. The flags are in serving
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -343,7 +344,13 @@ def _check_port(flag: str, host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise _address_error(flag, port, error.strerror or str(error)) from error
+            reason = error.strerror or str(error)
+            if error.errno == errno.EADDRNOTAVAIL:
+                words = (
+                    f"no port of {host} can be opened: {reason}; legal in --stemline_host are this machine's addresses"
+                )
+                raise StartError(words, 2) from error
+            raise _address_error(flag, port, reason) from error
 
 
 def _address_error(flag: str, where: int | str, reason: str) -> StartError:

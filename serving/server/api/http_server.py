@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import resource
 import threading
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 SERVER = {hdrs.SERVER: "stemline"}  # aiohttp would tell its version and Python's
 HEADER_SECONDS = 15.0  # that a new connection has for what comes before the body
 IDLE_SECONDS = 60.0  # between an answer and the next request
+MOST_CONNECTIONS = 2**20  # where nothing limits them
+MESSAGES_HELD = 4  # of the largest size, of all connections together
 LINGER_SECONDS = 2.0  # in which the rest of a refused body is read, so that its sender sees the refusal
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -50,6 +53,7 @@ class RestServer:
         self._limits = flags.limits
         self._max_bytes = flags.limits.message_bytes or LARGEST_MESSAGE
         self._answering = 0
+        self._held = 0  # bytes of bodies, of which connections by the hundred could send as much as one may
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
         self._door: _Door
@@ -79,13 +83,16 @@ class RestServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._door.headers_are_here(request.protocol)
+        body = bytearray()
         try:
-            body = await self._body(request)
+            await self._receive(request, body)
+            with self._door.in_peace(request.protocol):
+                answer = await self._answer(request, bytes(body))
+                return await self._send(request, answer)
         except _RefusedError as refused:
             return await self._send(request, refused.answer, close=True)
-        with self._door.in_peace(request.protocol):
-            answer = await self._answer(request, body)
-            return await self._send(request, answer)
+        finally:
+            self._held -= len(body)
 
     async def _answer(self, request: web.BaseRequest, body: bytes) -> Answer:
         most = self._limits.concurrent_requests
@@ -103,10 +110,19 @@ class RestServer:
                 body = _unpacked(body, self._max_bytes)
             except _RefusedError as refused:
                 return refused.answer
+        values = sum(map(body.count, (b",", b"[", b"{")))  # or fewer; a list is 20 times as large as its text
+        most = self._limits.request_values
+        if most and values > most:
+            words = f"the document has up to {values} values; legal is up to {most} (--stemline_max_request_values)"
+            return _error(400, words)
         return self._api.answer(request.method, request.rel_url.raw_path, body, request.headers.get(hdrs.ORIGIN, ""))
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        """In the time and the size that it may have, or _RefusedError."""
+    async def _receive(self, request: web.BaseRequest, body: bytearray) -> None:
+        """Appends the request's body, in the time and the size that it may have.
+
+        Raises:
+          _RefusedError: it is too late, too large, or not what the headers say.
+        """
         if (request.content_length or 0) > self._max_bytes:
             raise _too_large(self._max_bytes)
         expected = request.headers.get(hdrs.EXPECT, "").lower()
@@ -115,21 +131,21 @@ class RestServer:
             request.writer.output_size = 0  # the answer has not begun
         elif expected:
             raise _RefusedError(417, "Expect: legal is 100-continue")
-        body = bytearray()
+        seconds = self._limits.request_seconds
         try:
-            async with asyncio.timeout(self._limits.request_seconds or None):
+            async with asyncio.timeout(seconds or None):
                 while chunk := await request.content.readany():
                     body += chunk
+                    self._held += len(chunk)
                     if len(body) > self._max_bytes:
                         raise _too_large(self._max_bytes)
+                    if self._held > MESSAGES_HELD * self._max_bytes:
+                        raise _RefusedError(503, "the requests that arrive are more than the server can hold")
         except TimeoutError:
-            seconds = self._limits.request_seconds
-            raise _RefusedError(
-                408, f"the request did not arrive in {seconds} s (--stemline_max_request_seconds)"
-            ) from None
+            words = f"the request did not arrive in {seconds} s (--stemline_max_request_seconds)"
+            raise _RefusedError(408, words) from None
         except (web.RequestPayloadError, HttpProcessingError):
             raise _RefusedError(400, "the body is not what Transfer-Encoding says") from None
-        return bytes(body)
 
     async def _send(self, request: web.BaseRequest, answer: Answer, close: bool = False) -> web.StreamResponse:
         """In the time that it may take: a client that does not read must not stay for ever."""
@@ -201,7 +217,12 @@ class _Door(web.Server):
         times: dict[str, Any] = {"keepalive_timeout": IDLE_SECONDS, "lingering_time": LINGER_SECONDS}
         super().__init__(handle, request_factory=self._request, access_log=None, auto_decompress=False, **times)
         self._headers = headers
-        self._limits = limits
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        files = (
+            MOST_CONNECTIONS if files == resource.RLIM_INFINITY else files // 4
+        )  # of the others models and gRPC need some
+        self._most = min(limits.connections or files, files)
+        self._header_seconds = min(HEADER_SECONDS, limits.request_seconds or HEADER_SECONDS)
         # In the order in which they go when there are too many.
         self._strangers: dict[web.RequestHandler, asyncio.TimerHandle] = {}  # no request of theirs was whole yet
         self._idle: dict[web.RequestHandler, None] = {}
@@ -225,15 +246,13 @@ class _Door(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        most = self._limits.connections
-        if most and len(self._strangers) + len(self._idle) + len(self._busy) >= most:
+        if len(self._strangers) + len(self._idle) + len(self._busy) >= self._most:
             oldest = next(itertools.chain(self._strangers, self._idle), handler)
             self._forget(oldest)
             _abort(oldest)
             if oldest is handler:
                 return
-        seconds = min(HEADER_SECONDS, self._limits.request_seconds or HEADER_SECONDS)
-        self._strangers[handler] = self._loop.call_later(seconds, _abort, handler)
+        self._strangers[handler] = self._loop.call_later(self._header_seconds, _abort, handler)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)

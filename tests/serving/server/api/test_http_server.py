@@ -7,6 +7,7 @@ import http.client
 import json
 import resource
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import psutil
 import pytest
 
+from serving import process
 from serving.server.api import http_server
 
 PREDICT = "/v1/models/default:predict"
@@ -222,6 +224,48 @@ def test_requests_under_way_are_not_closed_for_others_and_too_many_are_told(port
         for thread in asking:
             thread.join()
     assert answers == [200, 200]
+
+
+def test_bodies_together_are_no_more_than_the_server_can_hold(port):
+    """Four of the largest size."""
+    with ExitStack() as held:
+        for _ in range(5):
+            connection = held.enter_context(socket.create_connection(("localhost", port)))
+            connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n" + b" " * 900_000)
+        started = time.monotonic()
+        assert told(port, HEAD + b"Content-Length: 1000000\r\n\r\n" + b" " * 900_000)[0] in (503, 408)
+        assert time.monotonic() - started < 2.5
+        time.sleep(2.2)
+    assert_served(port)  # what was refused is not counted any more
+    for _ in range(6):
+        assert ask(port, b" " * 900_000)[0] == 400
+
+
+def test_values_are_counted_before_they_become_objects(serve, base_path):
+    with serve(f"--model_base_path={base_path}", "--stemline_max_request_values=1000") as ports:
+        for body in ("[[]" + ",[]" * 501 + "]", "[" + "1," * 1001 + "1]", "[" * 1001):
+            status, document, _ = ask(ports.rest, f'{{"instances": {body}')
+            assert (status, document["error"][:26]) == (400, "the document has up to 100")
+        assert_served(ports.rest)
+
+
+def test_a_server_with_few_files_serves_on(base_path, free_ports):
+    """256 where 600 connect and say nothing."""
+    (port,) = free_ports(1)
+    flags = ["--port=0", f"--rest_api_port={port}", f"--model_base_path={base_path}"]
+    line = ["sh", "-c", 'ulimit -n 256 && exec "$@"', "sh", *process.command(*flags)]
+    server = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        while "Exporting" not in server.stdout.readline():
+            assert server.poll() is None
+        with ExitStack() as held:
+            for _ in range(600):
+                held.enter_context(socket.create_connection(("localhost", port)))
+            started = time.monotonic()
+            assert_served(port)
+            assert time.monotonic() - started < 5
+    finally:
+        assert process.stop(server) == 0
 
 
 def test_3000_half_sent_requests_are_closed_and_a_good_client_is_served_meanwhile(serve, base_path):

@@ -445,11 +445,11 @@ def _separation(
 ) -> Client:
     """The model of a server (`pems`: authority, certificate, key), or one in this process; closed by its `with` block."""
     ca, certificate, key = pems
-    if server and (model or recipe):
+    if server is not None and (model, recipe) != (None, None):
         raise ValueError("--model and --recipe are of a model in this process; legal only without --server")
-    if model and recipe:
+    if model is not None and recipe is not None:
         raise ValueError("--model and --recipe both say which model; legal is one of them")
-    if server:
+    if server is not None:
         from serving.client import Client
 
         client = Client(server, model_name=model_name, ca=ca, certificate=certificate, key=key)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -234,6 +236,24 @@ def test_the_client_needs_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_extra_brings_what_its_rooms_import() -> None:
+    """Of other packages, and the nearest of them: those that pyproject.toml names itself."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {"client": project["dependencies"], **project["optional-dependencies"]}
+    brought = {extra: {re.match(r"[\w-]+", line)[0] for line in lines} for extra, lines in named.items()}
+    brought["server"] |= brought["client"]
+    rooms = {"serving.client": "client", "serving.wire": "client", "serving": "server", "models.storage": "server"}
+    distributions = importlib.metadata.packages_distributions()
+    missing = set()
+    for module, names in imports(ROOT).items():
+        extra = next((extra for room, extra in rooms.items() if within(module, room)), None)
+        for top in {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, *HOUSES} if extra else ():
+            found = {"protobuf"} if top == "google" else {name.lower().replace("_", "-") for name in distributions[top]}
+            if not found & brought[extra] and (module, top) not in ALLOWED:
+                missing.add((module, top))
+    assert missing == set()
 
 
 def plant(root: Path, modules: Mapping[str, str]) -> None:

@@ -29,7 +29,7 @@ LONGEST_WAIT_SECONDS = 2.0
 
 # How gRPC reports a connection that broke under a request: the server died or drained, or a proxy between let go.
 _BROKEN = ("RST_STREAM", "Stream removed", "Socket closed", "Connection reset", "Broken pipe", "GOAWAY")
-_BROKEN_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
+_BROKEN_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 # RESOURCE_EXHAUSTED by a gRPC server's limit of requests at a time; else the status is of the request itself.
 _TOO_MANY = "Concurrent RPC limit exceeded"
 # UNAVAILABLE, and no better the next time: the other side is not who it should be, or does not speak TLS.
@@ -113,6 +113,8 @@ def passes(error: grpc.RpcError) -> bool:
         return _TOO_MANY in details
     if code is grpc.StatusCode.UNAVAILABLE:
         return not any(words in details for words in _REFUSED)
+    if code is grpc.StatusCode.CANCELLED:
+        return True  # by the server or a proxy, which let go of it: we cancel nothing
     return code in _BROKEN_CODES and any(words in details for words in _BROKEN)
 
 

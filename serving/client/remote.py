@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from serving.client.connection import LONGEST_WAIT_SECONDS, Connection, connect, connected, passes, wait_seconds
 from serving.client.signals import SeparationError, Stems
@@ -72,14 +73,14 @@ class Remote:
     def signatures(self) -> Mapping:
         """The model's SignatureDefs by name, from GetModelMetadata."""
         if self._signatures is None:
-            self._signatures = _signatures(self._metadata())
+            self._signatures = self._metadata()[0]
         return self._signatures
 
     def pinned(self) -> Remote:
         """The same, kept to the version that is the latest now, over the same channel."""
-        metadata = self._metadata()
-        connection = replace(self._connection, version=metadata.model_spec.version.value)
-        return type(self)(self._address, connection, self._channel, _signatures(metadata), self._ends)
+        signatures, version = self._metadata()
+        connection = replace(self._connection, version=version)
+        return type(self)(self._address, connection, self._channel, signatures, self._ends)
 
     def on_one_version(self, work: Callable[[Remote], T]) -> T:
         """What `work` makes with one version within `total_seconds`, begun again when the latest was replaced under it."""
@@ -103,23 +104,33 @@ class Remote:
     def run(self, inputs: Mapping[str, np.ndarray], signature_name: str) -> Stems:
         """One request: arrays by input alias -> arrays by output alias."""
         limit = self._connection.max_message_bytes
-        message = tensors.predict_request(self._spec(signature_name), inputs)
+        try:
+            message = tensors.predict_request(self._spec(signature_name), inputs)
+        except ValueError as error:
+            raise SeparationError(f"{self.label} cannot be asked: {error}") from error
         if len(message) > limit:
             raise self._too_large(f"the request has {len(message)} bytes")
         answer = self._call("Predict", message)
         try:
             outputs, spec = tensors.from_response(answer)
         except ValueError as error:
-            raise SeparationError(f"server {self._address} answered with what cannot be read: {error}") from error
+            raise self._unreadable(error) from error
         if self.version is not None and spec.version.value != self.version:
             answered = f"answered with version {spec.version.value}"
             raise SeparationError(f"server {self._address} {answered} when asked for version {self.version}")
         return outputs
 
-    def _metadata(self) -> Any:
+    def _metadata(self) -> tuple[dict[str, Any], int]:
+        """The signatures, and whose they are."""
         request = messages.GetModelMetadataRequest(model_spec=self._spec(), metadata_field=["signature_def"])
         answer = self._call("GetModelMetadata", request.SerializeToString())
-        return messages.GetModelMetadataResponse.FromString(answer)
+        found = messages.SignatureDefMap()
+        try:
+            response = messages.GetModelMetadataResponse.FromString(answer)
+            response.metadata["signature_def"].Unpack(found)
+        except DecodeError as error:
+            raise self._unreadable(error) from error
+        return dict(found.signature_def), response.model_spec.version.value
 
     def _spec(self, signature_name: str = "") -> Any:
         spec = messages.ModelSpec(name=self._connection.model_name, signature_name=signature_name)
@@ -172,15 +183,12 @@ class Remote:
         limit = f"max_message_bytes={self._connection.max_message_bytes}"
         return SeparationError(f"message to or from {self._address} is over {limit} ({what}); send shorter chunks")
 
+    def _unreadable(self, error: Exception) -> SeparationError:
+        return SeparationError(f"server {self._address} answered with what cannot be read: {error}")
+
     def _out_of_time(self) -> SeparationError:
         total = self._connection.total_seconds
         return SeparationError(f"server {self._address} did not finish within total_seconds={total:g}")
-
-
-def _signatures(metadata: Any) -> dict:
-    signatures = messages.SignatureDefMap()
-    metadata.metadata["signature_def"].Unpack(signatures)
-    return dict(signatures.signature_def)
 
 
 def _details(error: grpc.RpcError) -> str:

@@ -38,6 +38,7 @@ DESCRIBE_SIGNATURE = "describe"
 CHUNK_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 BLOCK_SAMPLES = 2**16
+LARGEST_FACT = 2**24  # of what a model tells of itself: rate, period, hop, latency
 WAV_BYTES = 2**32 - 2**20  # what a WAV file can hold; beyond it, RF64 (EBU Tech 3306), which differs in the header only
 
 
@@ -137,7 +138,7 @@ class Client:
         """
         mixture = np.asarray(mixture, np.float32)
         if level is None:
-            stems = self.run({next(iter(self.signature(DEFAULT_SIGNATURE).inputs)): mixture})
+            stems = self.run({self._mixture[0]: mixture})
         else:
             stems = self.run({"mixture": mixture, "level": level}, LEVELLED_SIGNATURE)
         return check_stems(self.label, stems, self.targets, mixture.shape)
@@ -145,21 +146,30 @@ class Client:
     @property
     def targets(self) -> tuple[str, ...]:
         """Names of the stems, sorted."""
-        return tuple(sorted(self.signature(DEFAULT_SIGNATURE).outputs))
+        targets = tuple(sorted(self.signature(DEFAULT_SIGNATURE).outputs))
+        if not targets:
+            raise SeparationError(f"{self.label} has no outputs; legal is one for every stem")
+        return targets
 
     @property
     def mixture_shape(self) -> tuple[int | None, ...]:
         """The model's input shape; None where any size goes."""
-        return shape(next(iter(self.signature(DEFAULT_SIGNATURE).inputs.values())))
+        return self._mixture[1]
+
+    @property
+    def _mixture(self) -> tuple[str, tuple[int | None, ...]]:
+        """Alias and shape of the model's input."""
+        inputs = {alias: shape(info) for alias, info in self.signature(DEFAULT_SIGNATURE).inputs.items()}
+        return only_mixture(self.label, inputs)
 
     @cached_property
     def model_rate_hz(self) -> int:
         """The sample rate the model works at: the one given, else what its signature `describe` answers."""
         if self._given_rate_hz is not None:
             return self._given_rate_hz
-        if DESCRIBE_SIGNATURE not in self.signatures:
+        if DESCRIBE_SIGNATURE not in self.signatures or "sample_rate_hz" not in self.facts:
             raise SeparationError(
-                f"{self.label} does not tell its sample rate (no signature {DESCRIBE_SIGNATURE!r}); give model_rate_hz"
+                f"{self.label} does not tell its sample rate (by a signature {DESCRIBE_SIGNATURE!r}); give model_rate_hz"
             )
         return self.facts["sample_rate_hz"]
 
@@ -171,8 +181,20 @@ class Client:
     @cached_property
     def facts(self) -> dict[str, int]:
         """What the signature `describe` answers for one item, by output; its inputs only carry the batch."""
-        inputs = {alias: placeholder(info) for alias, info in self.signature(DESCRIBE_SIGNATURE).inputs.items()}
-        return {name: int(values.flat[0]) for name, values in self.run(inputs, DESCRIBE_SIGNATURE).items()}
+        inputs = self.zeros(self.signature(DESCRIBE_SIGNATURE).inputs)
+        answers = self.run(inputs, DESCRIBE_SIGNATURE)
+        for name, values in answers.items():
+            if not (values.size and values.dtype.kind in "iuf" and values.flat[0] in range(1, LARGEST_FACT + 1)):
+                told = f"{name} as {np.array2string(values, threshold=4)}"
+                raise SeparationError(f"{self.label} tells {told}; legal is a whole number from 1 to {LARGEST_FACT}")
+        return {name: int(values.flat[0]) for name, values in answers.items()}
+
+    def zeros(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The smallest values of a signature's inputs, as `placeholder` makes them."""
+        try:
+            return {alias: placeholder(info) for alias, info in inputs.items()}
+        except ValueError as error:
+            raise SeparationError(f"{self.label} has an input of which no value can be made: {error}") from error
 
     def signature(self, name: str):
         """The SignatureDef of a name, or SeparationError with those that there are."""
@@ -327,10 +349,29 @@ def shape(info: Any) -> tuple[int | None, ...]:
     return tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
 
 
+def only_mixture(label: str, inputs: Mapping[str, tuple[int | None, ...]]) -> tuple[str, tuple[int | None, ...]]:
+    """The one input, which has the shape of a mixture.
+
+    Raises:
+      SeparationError: there are more or none, or it has another number of dimensions; `label` names the model.
+    """
+    if len(inputs) == 1 and all(len(dims) in (2, 3) for dims in inputs.values()):
+        return next(iter(inputs.items()))
+    given = ", ".join(f"{alias} {['any' if size is None else size for size in dims]}" for alias, dims in inputs.items())
+    legal = "one mixture [batch, samples] or [batch, samples, channels]"
+    raise SeparationError(f"{label} takes {given or 'no input'}; legal is {legal}")
+
+
 def placeholder(info: Any) -> np.ndarray:
-    """The smallest value of a signature's input: 1 for every open dimension; zeros or an empty string."""
+    """The smallest value of a signature's input: 1 for every open dimension; zeros or an empty string.
+
+    Raises:
+      ValueError: a type that no request carries, or a value of more than serving.wire.tensors.FILL_BYTES.
+    """
     shape = [max(dim.size, 1) for dim in info.tensor_shape.dim]
     dtype = tensors.dtype_of(info.dtype)
+    if math.prod(shape) * dtype.itemsize > tensors.FILL_BYTES:
+        raise ValueError(f"{dtype} {shape} is over {tensors.FILL_BYTES} bytes")
     return np.full(shape, b"", object) if dtype.kind == "O" else np.zeros(shape, dtype)
 
 

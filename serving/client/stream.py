@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.client import chunking
-from serving.client.separation import Client, Method, Progress, Source, placeholder, shape
+from serving.client.separation import Client, Method, Progress, Source, only_mixture, shape
 from serving.client.signals import SeparationError, Stems, check_stems, fold, unfold
 
 STREAM_SIGNATURE = "stream"
@@ -99,10 +99,13 @@ class Stream:
         signature = self._model.signature(STREAM_SIGNATURE)
         carried = set(signature.inputs) & set(signature.outputs)
         self._targets = set(signature.outputs) - carried
-        (self._alias,) = set(signature.inputs) - carried
-        self._shape = shape(signature.inputs[self._alias])
+        if not self._targets:
+            raise SeparationError(f"{self._model.label} has no stems in {STREAM_SIGNATURE!r}; legal is one or more")
+        own = {alias: shape(info) for alias, info in signature.inputs.items() if alias not in carried}
+        self._alias, self._shape = only_mixture(self._model.label, own)
         batch = (self._channels or 1) if len(self._shape) == 2 else 1
-        self._zeros = {name: placeholder(signature.inputs[name]).repeat(batch, axis=0) for name in sorted(carried)}
+        zeros = self._model.zeros({name: signature.inputs[name] for name in sorted(carried)})
+        self._zeros = {name: value.repeat(batch, axis=0) for name, value in zeros.items()}
 
     def _begin(self) -> None:
         self._state = self._zeros

@@ -75,18 +75,22 @@ class Ports:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
-    flags = parse(argv)
-    runtime.only()
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
     try:
+        flags = parse(argv)
+        runtime.only()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
         for flag in ("port", "rest_api_port", "stemline_model_service_port"):
             _check_port(flag, flags.stemline_host, getattr(flags, flag) or 0)
         start(flags, stopping)
     except StartError as error:
         print(printable(f"Failed to start server. Error: {error}".replace("\n", " ")), file=sys.stderr, flush=True)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        sentence = f"package {error.name} is not installed: pip install 'stemline[server]'"
+        print(f"Failed to start server. Error: {sentence}", file=sys.stderr, flush=True)
+        return 2
     return 0
 
 

@@ -80,6 +80,7 @@ def test_separate_and_serve_against_import_tensorflow(tmp_path: Path, monkeypatc
     cli = ("-m", "pipeline.cli.main")
     commands = {
         "import tensorflow": (("-c", "import tensorflow"),),
+        "import serving.client": (("-c", "import serving.client"),),
         "separate": ((*cli, "separate", song, "--model", model, "-o", tmp_path / "out"),),
         "serve": ((*cli, "serve", "-p", 0, "--", f"--model_base_path={model.parent}"), b"Running gRPC ModelServer"),
         "--help": ((*cli, "--help"),),
@@ -101,4 +102,5 @@ def test_separate_and_serve_against_import_tensorflow(tmp_path: Path, monkeypatc
     assert least["serve"].cpu < 1.3 * tensorflow
     for name in ("separate", "serve", "--help"):
         assert least[name].first_word < 1
+    assert least["import serving.client"].cpu < 0.5
     assert least["separate, refused"].cpu < 0.25 * tensorflow

@@ -139,6 +139,17 @@ def test_a_command_whose_extra_is_missing_says_what_to_install(environment, comm
 
 
 @pytest.mark.parametrize("environment", [LOCKED], indirect=True)
+def test_the_server_says_what_to_install(environment, tmp_path):
+    command = ("python", "-m", "serving.server", "--model_name=m", f"--model_base_path={tmp_path}", "--port=0")
+    done = run(environment, *command, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"Failed to start server\. Error: package tensorflow\w* is not installed: pip install 'stemline\[server\]'\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize("environment", [LOCKED], indirect=True)
 def test_help_needs_no_extra(environment, tmp_path):
     for command in ("--help", "run --help", "separate --help", "kubeflow compile --help"):
         done = run(environment, "stemline", *command.split(), folder=tmp_path)

@@ -259,7 +259,7 @@ def test_a_server_that_takes_one_request_at_a_time_serves_several_chunks(base_pa
             )
         with (
             Client(address, in_flight=4, patience_seconds=0) as client,
-            pytest.raises(SeparationError, match="Concurrent"),
+            pytest.raises(SeparationError, match=r"Concurrent|CANCELLED"),  # refused, or gone for the next one
         ):
             client.separate(waveform, RATE_HZ, 1.0, 0.1)
 

@@ -200,6 +200,7 @@ def parse(argv: Sequence[str] | None) -> Flags:
     """
     parser = argparse.ArgumentParser(
         "serving.server",
+        usage="%(prog)s --flag=value ...; --help lists the flags",
         description="TensorFlow Serving's protocol, flags and answers.",
         allow_abbrev=False,
     )

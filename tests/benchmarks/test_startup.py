@@ -97,10 +97,10 @@ def test_separate_and_serve_against_import_tensorflow(tmp_path: Path, monkeypatc
     for name, measured in least.items():
         print(f"{name:<24}{measured.first_word:>14.2f}{measured.all:>9.2f}{measured.cpu:>9.2f}")
     print(f"{'the separation itself':<24}{'':>23}{work:>9.2f}")
-    tensorflow = least["import tensorflow"].cpu
-    assert least["separate"].cpu < 1.3 * (tensorflow + work)
-    assert least["serve"].cpu < 1.3 * tensorflow
-    for name in ("separate", "serve", "--help"):
-        assert least[name].first_word < 1
+    tensorflow = least["import tensorflow"]
+    assert least["separate"].cpu < tensorflow.cpu + work
+    assert least["serve"].cpu < tensorflow.cpu
     assert least["import serving.client"].cpu < 0.5
-    assert least["separate, refused"].cpu < 0.25 * tensorflow
+    assert least["separate, refused"].cpu < 0.25 * tensorflow.cpu
+    for name in ("separate", "serve", "--help"):
+        assert least[name].first_word < 0.25 * tensorflow.all  # which takes 4 s on one core

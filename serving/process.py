@@ -100,10 +100,10 @@ def stop(process: subprocess.Popen, timeout_seconds: float = STOP_SECONDS) -> in
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the folder that holds the package first among the places to import from."""
+    """This process's, with the folder that holds the package first among the places to import from, and a silent gRPC."""
     package_root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path}
+    return {"GRPC_VERBOSITY": "NONE", **os.environ, "PYTHONPATH": path}
 
 
 def _wait(process: subprocess.Popen, output, errors, timeout_seconds: float) -> int:

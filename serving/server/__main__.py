@@ -25,6 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+if (
+    __name__ == "__main__"
+):  # what grpc reads when it is imported; else it writes a line for every stranger who speaks no TLS
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 import grpc
 
 from serving.server import logs, runtime

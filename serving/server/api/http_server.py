@@ -37,6 +37,7 @@ HEADER_SECONDS = 15.0  # that a new connection has for what comes before the bod
 IDLE_SECONDS = 60.0  # between an answer and the next request
 MOST_CONNECTIONS = 2**20  # where nothing limits them
 MESSAGES_HELD = 4  # of the largest size, of all connections together
+READ_BYTES = 2**15  # at a time: in asyncio's 256 KiB are 40,000 chunks of a byte, and the others wait for their parsing
 LINGER_SECONDS = 2.0  # in which the rest of a refused body is read, so that its sender sees the refusal
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -246,6 +247,7 @@ class _Door(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        transport.max_size = READ_BYTES
         if len(self._strangers) + len(self._idle) + len(self._busy) >= self._most:
             oldest = next(itertools.chain(self._strangers, self._idle), handler)
             self._forget(oldest)

@@ -27,6 +27,7 @@ from models.separator import Separator
 from models.spec import ModelSpec
 from serving import process
 from serving.client import Client
+from serving.client.remote import Remote
 
 pytestmark = pytest.mark.slow
 
@@ -124,11 +125,12 @@ def ask(address: str, seed: int, stop: threading.Event, answers: Answers) -> Non
 
 
 def wait_for(address: str, version: int) -> None:
-    with Client(address) as client:
-        deadline = time.monotonic() + 60
-        while client.pinned().version != version:
-            assert time.monotonic() < deadline, f"version {version} is not served after 60 s"
-            time.sleep(0.1)
+    server = Remote(address)
+    deadline = time.monotonic() + 60
+    while server.pinned().version != version:
+        assert time.monotonic() < deadline, f"version {version} is not served after 60 s"
+        time.sleep(0.1)
+    server.close()
     time.sleep(2)  # as long as a whole file may take
 
 

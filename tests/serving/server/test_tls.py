@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -100,6 +103,24 @@ def test_the_server_process_serves_with_tls(authority, base_path, tmp_path):
         assert code_of(address, None) is grpc.StatusCode.UNAVAILABLE
         assert code_of(address, client(authority)) is grpc.StatusCode.UNAVAILABLE
     np.testing.assert_array_equal(tensors.from_response(answer)[0]["vocals"], 0.25 * mixture)
+
+
+def test_strangers_who_speak_no_tls_do_not_fill_the_log(authority, base_path, tmp_path):
+    """gRPC itself would write a line for each."""
+    config = write_config(tmp_path / "ssl.config", authority)
+    line = process.command("--port=0", f"--model_base_path={base_path}", f"--ssl_config_file={config}")
+    with (tmp_path / "log").open("w+") as log:
+        server = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            port = int(process.READY.search(server.stdout.readline())[1])
+            before = (tmp_path / "log").stat().st_size
+            for greeting in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00" + os.urandom(600), b"\x80" * 500) * 20:
+                with socket.create_connection(("localhost", port), timeout=10) as connection, suppress(ConnectionError):
+                    connection.sendall(greeting)
+                    connection.recv(100)
+            assert (tmp_path / "log").stat().st_size == before
+        finally:
+            assert process.stop(server) == 0
 
 
 BROKEN = {

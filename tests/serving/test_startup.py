@@ -106,7 +106,7 @@ for flags in (["--port=x"], ["--model_base_path=x"], ["--model_config_file=text.
 print(sorted(name for name in sys.modules if name.startswith("tensorflow.python")))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, stdin=subprocess.PIPE
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, stdin=subprocess.PIPE
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]", done.stdout

@@ -12,7 +12,7 @@ def run(code: str) -> str:
         [sys.executable, "-c", f"from serving.server import runtime\n{code}"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -53,9 +53,9 @@ print(int(upwards(tf.constant(0))[0]), hasattr(tf, "no_such_name"))
 
 def test_what_is_imported_already_stays() -> None:
     code = """
-import tensorflow as tf
+import sys, types
+imported = sys.modules["tensorflow"] = types.ModuleType("tensorflow")
 runtime.only()
-import sys
-print(sys.modules["tensorflow"] is tf, type(tf).__name__)
+print(sys.modules["tensorflow"] is imported)
 """
-    assert run(code).split() == ["True", "module"]
+    assert run(code).split() == ["True"]

@@ -310,3 +310,12 @@ def test_a_full_disk_is_one_sentence(stemline, tmp_path: Path) -> None:
         assert list((disk / "runs").rglob("*.partial")) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_serve_runs_the_projects_server_whatever_lies_in_the_current_directory(tmp_path: Path) -> None:
+    for name in ("serving.py", "models.py", "grpc.py", "random.py"):
+        (tmp_path / name).write_text("import os; os._exit(99)")
+    line = [Path(sys.executable).with_name("stemline"), "serve", "-p", "0", "--", "--model_base_path=/m"]
+    done = subprocess.run([*line, "--ssl_config_file=/nowhere"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("Failed to start server. Error: /nowhere cannot be read: ")

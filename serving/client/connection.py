@@ -8,6 +8,7 @@ Nor by `wait_for_ready`, which says DEADLINE_EXCEEDED whatever is wrong, and tak
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Mapping
@@ -52,6 +53,9 @@ class Connection:
       certificate, key: PEM of the client's own, for a server that asks for one (mTLS).
       server_name: what the server's certificate says, where that is not the address.
       options: further channel arguments of gRPC, by name.
+
+    Raises:
+      SeparationError: a number that is out of its range, which it names.
     """
 
     model_name: str = "stemline"
@@ -67,6 +71,18 @@ class Connection:
     server_name: str | None = None
     options: Mapping[str, str | int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        ranges = {
+            "version": (self.version, 0, 2**63 - 1),
+            "timeout_seconds": (self.timeout_seconds, 1e-3, 1e6),
+            "patience_seconds": (self.patience_seconds, 0, math.inf),
+            "total_seconds": (self.total_seconds, 1e-3, math.inf),
+            "max_message_bytes": (self.max_message_bytes, 1, 2**31 - 1),
+        }
+        for name, (value, least, most) in ranges.items():
+            if value is not None and not least <= value <= most:
+                raise SeparationError(f"{name} is {value}; legal is from {least} to {most}")
+
 
 def connect(address: str, connection: Connection) -> grpc.Channel:
     """A channel; it connects with the first request.
@@ -81,7 +97,7 @@ def connect(address: str, connection: Connection) -> grpc.Channel:
     if (connection.certificate is None) != (connection.key is None):
         missing = "key" if connection.key is None else "certificate"
         raise SeparationError(f"{missing} is missing; a client's certificate and its key come together")
-    request_ms = round(1000 * min(max(connection.timeout_seconds, 3.0), 1e6))
+    request_ms = round(1000 * max(connection.timeout_seconds, 3.0))
     arguments: dict[str, str | int] = {
         "grpc.max_receive_message_length": connection.max_message_bytes,
         "grpc.max_send_message_length": connection.max_message_bytes,

@@ -184,6 +184,25 @@ def test_what_is_no_certificate_is_named(options, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout_seconds": float("nan")}, "timeout_seconds is nan; legal is from 0.001 to 1000000.0"),
+        ({"timeout_seconds": float("inf")}, "timeout_seconds is inf; legal is from 0.001 to 1000000.0"),
+        ({"timeout_seconds": 0}, "timeout_seconds is 0; legal is from 0.001 to 1000000.0"),
+        ({"patience_seconds": float("nan")}, "patience_seconds is nan; legal is from 0 to inf"),
+        ({"patience_seconds": -1}, "patience_seconds is -1; legal is from 0 to inf"),
+        ({"total_seconds": -1}, "total_seconds is -1; legal is from 0.001 to inf"),
+        ({"version": 2**63}, "version is 9223372036854775808; legal is from 0 to 9223372036854775807"),
+        ({"max_message_bytes": 2**31}, "max_message_bytes is 2147483648; legal is from 1 to 2147483647"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named(options, message):
+    with pytest.raises(SeparationError) as caught:
+        Client("localhost:1", **options)
+    assert str(caught.value) == message
+
+
 def test_a_missing_certificate_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         Client("localhost:1", ca=tmp_path / "none.pem")

@@ -166,7 +166,7 @@ def running_edge(
         "port_value: 8443": f"port_value: {edge.port}",
         "port_value: 8080": f"port_value: {edge.stats_port}",
         "port_value: 9901": f"port_value: {edge.admin_port}",
-        "address: stemline-serving, port_value: 8500": f"address: localhost, port_value: {server_port}",
+        "address: stemline-serving, port_value: 8500": f"address: 127.0.0.1, port_value: {server_port}",
         "grpc_timeout_header_max: 30s": f"grpc_timeout_header_max: {cap_seconds:g}s",
     }
     for file in ("envoy.yaml", "certificate.yaml"):

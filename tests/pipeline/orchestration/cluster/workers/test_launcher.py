@@ -371,7 +371,7 @@ def test_a_pod_makes_tf_config_of_its_index_and_one_that_is_no_chief_leaves_noth
     monkeypatch.setattr(trainer, "run_fn", lambda given: seen.append(json.loads(os.environ["TF_CONFIG"])))
     monkeypatch.setenv("TF_CONFIG", "")
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
-    monkeypatch.setattr("sys.argv", worker.command(job, ["127.0.0.1:2222", "localhost:2222"])[2:])
+    monkeypatch.setattr("sys.argv", worker.command(job, ["127.0.0.1:2222", "localhost:2222"])[3:])
     runpy.run_module(worker.__name__, run_name="__main__")
     addresses = ["127.0.0.1:2222", "localhost:2222"]
     assert seen == [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 1}}]

@@ -33,8 +33,14 @@ _BROKEN = ("RST_STREAM", "Stream removed", "Socket closed", "Connection reset", 
 _BROKEN_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 # RESOURCE_EXHAUSTED by a gRPC server's limit of requests at a time; else the status is of the request itself.
 _TOO_MANY = "Concurrent RPC limit exceeded"
-# UNAVAILABLE, and no better the next time: the other side is not who it should be, or does not speak TLS.
-_REFUSED = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification", "Peer name")
+# UNAVAILABLE, and no better the next time: the other side is not who it should be, or does not speak TLS or HTTP/2.
+_REFUSED = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "WRONG_VERSION_NUMBER",
+    "Hostname Verification",
+    "Peer name",
+    "Failed parsing HTTP/2",
+)
 
 
 @dataclass(frozen=True)

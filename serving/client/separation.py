@@ -402,10 +402,17 @@ def _open(path: Path) -> soundfile.SoundFile:
 
 
 def _blocks(path: Path) -> Iterator[np.ndarray]:
-    """The file's samples, float32 [BLOCK_SAMPLES or less at the end, channels], all of them finite."""
+    """The file's samples, float32 [BLOCK_SAMPLES or less at the end, channels], all of them finite and as many as it says."""
     position = 0
     with _open(path) as source:
-        for block in source.blocks(BLOCK_SAMPLES, dtype="float32", always_2d=True):
+        while position < source.frames:
+            try:  # not by its own blocks(), which give memory for samples that could not be read
+                block = source.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                reason = error.error_string.rstrip(".")
+                raise SeparationError(f"{path} cannot be read after sample {position} ({reason})") from error
+            if not len(block):
+                raise SeparationError(f"{path} breaks off after {position} of the {source.frames} samples that it says")
             finite = np.isfinite(block).all(axis=1)
             if not finite.all():
                 sample = position + int(np.argmin(finite))

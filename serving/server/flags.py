@@ -257,9 +257,11 @@ def _boolean_text(text: str) -> str:
 
 
 def _contradiction(flags: Flags) -> str:
-    """The real server's words where it refuses a combination; empty if nothing is wrong."""
+    """What is wrong, in the real server's words where it refuses it; empty if nothing is."""
     if not flags.model_base_path and flags.model_config_file is None:
         return "Both server_options.model_base_path and server_options.model_config_file are empty!"
+    if not flags.model_name and flags.model_config_file is None:
+        return "--model_name is empty: no request could name the model"
     if flags.batching_parameters_file is not None and not flags.enable_batching:
         return "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
     if flags.rest_api_port and flags.rest_api_port == flags.port:

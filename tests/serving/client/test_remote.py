@@ -174,14 +174,27 @@ def _nan(path):
     soundfile.write(path, samples, RATE_HZ, subtype="FLOAT")
 
 
+def _cut(format: str, kept: float):
+    """A file whose header says more than is there."""
+
+    def prepare(path):
+        soundfile.write(path, noise(200_000), RATE_HZ, format=format)
+        path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+
+    return prepare
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
+        (_cut("MP3", 0.5), r"a\.wav breaks off after \d+ of the 200000 samples that it says"),
+        (_cut("MP3", 0.03), r"a\.wav breaks off after \d+ of the 200000 samples that it says"),
+        (_cut("FLAC", 0.5), r"a\.wav (breaks off|cannot be read) after"),
         (lambda path: path.write_text("these are words"), r"a\.wav is no audio file \(.*\); legal are WAV, FLAC"),
         (lambda path: path.write_bytes(b""), r"a\.wav is no audio file"),
         (_nan, r"a\.wav holds NaN or infinity at sample 70001; legal are finite numbers"),
     ],
-    ids=["text", "zero bytes", "NaN"],
+    ids=["half an MP3", "the beginning of an MP3", "half a FLAC", "text", "zero bytes", "NaN"],
 )
 def test_a_bad_file_is_one_sentence_and_leaves_nothing(client, tmp_path, prepare, message):
     prepare(tmp_path / "a.wav")
@@ -231,6 +244,32 @@ def test_an_absent_server_is_named_after_the_patience(patience_seconds, seconds,
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < patience_seconds + 3
     assert (f"waiting up to {patience_seconds} s for server {address}" in caplog.text) is (patience_seconds > 1)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n" + b" " * 100, b"<html>" * 20])
+def test_a_port_that_speaks_no_grpc_is_told_at_once(answer):
+    """As a REST port given for --server."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak():
+            while True:
+                try:
+                    connection = listening.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(answer)
+
+        threading.Thread(target=speak, daemon=True).start()
+        started = time.monotonic()
+        with (
+            Client(f"127.0.0.1:{listening.getsockname()[1]}") as client,
+            pytest.raises(SeparationError, match=r"Failed parsing HTTP/2"),
+        ):
+            client.separate(noise(10), RATE_HZ)
+        assert time.monotonic() - started < 20
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_slow_server_meets_the_deadline(address):

@@ -96,6 +96,7 @@ def test_values_become_what_they_mean():
         (["--platform_config_file=/p"], "--platform_config_file=/p is not supported by this server: only TensorFlow models are served, each with the same options"),
         (["--batching_parameters_file=/b"], "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."),
         (["--rest_api_port=8500"], "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API."),
+        (["--model_name="], "--model_name is empty: no request could name the model"),
         (["--model_base_path="], "Both server_options.model_base_path and server_options.model_config_file are empty!"),
     ],
 )  # fmt: skip

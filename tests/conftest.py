@@ -34,6 +34,13 @@ def _untracked() -> frozenset[str] | None:
     return frozenset(done.stdout.split("\0")) if done.returncode == 0 else None
 
 
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Slow tests take the time that they take; of the others one that hangs shall not hold up the whole run."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(0))
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
         session.config.stash[UNTRACKED] = _untracked()

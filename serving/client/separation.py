@@ -11,7 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -382,7 +382,8 @@ def check_file(path: Path, out_dir: Path) -> None:
     """Raises what `separate_file` would for the file or the folder of its stems, before a model is loaded or asked."""
     _open(path).close()
     try:
-        with _folder(out_dir, keep=False), tempfile.TemporaryFile(dir=out_dir):
+        there = next(folder for folder in (out_dir, *out_dir.absolute().parents) if folder.exists())
+        with tempfile.TemporaryFile(dir=there):  # nothing is made here: others may be at work beside
             pass
     except OSError as error:
         raise OSError(f"stems cannot be written to {out_dir}: {error.strerror}") from error
@@ -422,18 +423,17 @@ def _blocks(path: Path) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _folder(path: Path, keep: bool = True) -> Iterator[None]:
-    """The folder, made with its parents where it is missing; on failure, or not to `keep`, what is empty of them goes again."""
+def _folder(path: Path) -> Iterator[None]:
+    """The folder, made with its parents where it is missing; on failure those made here that are empty go again."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    done = False
     try:
         path.mkdir(parents=True, exist_ok=True)
         yield
-        done = keep
-    finally:
-        for folder in made if not done else ():
-            if folder.is_dir() and not any(folder.iterdir()):
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # what is not empty stays
                 folder.rmdir()
+        raise
 
 
 def _write(

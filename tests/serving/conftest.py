@@ -1,6 +1,9 @@
 """A SavedModel with the contract's signatures and known answers, and a server process on it."""
 
+import re
 import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import psutil
 import pytest
 
 from serving import process
@@ -53,6 +57,49 @@ def half_plus_three(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("half_plus_three")
     _export_half_plus(base / "00000123", 3.0)
     return base
+
+
+@dataclass(frozen=True)
+class LoggedServer:
+    """A server in a process of its own, and the file that has all that it writes."""
+
+    port: int
+    rest_port: int | None
+    process: psutil.Process
+    log: Path
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.port}"
+
+    @property
+    def rss_mb(self) -> float:
+        return self.process.memory_info().rss / 2**20
+
+
+@pytest.fixture(scope="session")
+def logged_server() -> Callable[..., AbstractContextManager[LoggedServer]]:
+    """(log, flags) -> a server that is ready, and has to end with 0."""
+
+    @contextmanager
+    def running(log: Path, *flags: str) -> Iterator[LoggedServer]:
+        last = r"Exporting HTTP/REST API at:localhost:(\d+)" if "--rest_api_port=" in " ".join(flags) else process.READY
+        with log.open("wb") as output:
+            child = subprocess.Popen(process.command(*flags), stdout=output, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + 120
+            while not (ready := re.search(last, log.read_text(errors="replace"))):
+                assert child.poll() is None, log.read_text(errors="replace")
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            ports = process.READY.search(log.read_text(errors="replace"))
+            assert ports
+            rest_port = int(ready[1]) if last is not process.READY else None
+            yield LoggedServer(int(ports[1]), rest_port, psutil.Process(child.pid), log)
+        finally:
+            assert process.stop(child) == 0
+
+    return running
 
 
 @pytest.fixture(scope="module")

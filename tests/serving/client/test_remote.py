@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -216,6 +217,16 @@ def test_a_failure_leaves_the_files_of_before(address, tmp_path):
         client.separate_file(tmp_path / "a.wav", tmp_path)
     assert (tmp_path / "vocals.wav").read_text() == "from before"
     assert sorted(os.listdir(tmp_path)) == ["a.wav", "vocals.wav"]
+
+
+def test_whether_stems_can_be_written_is_tried_beside_others_that_are_written(tmp_path):
+    """Folders that are not there yet are made by who writes, and by nobody else: they may be another's."""
+    soundfile.write(tmp_path / "a.wav", noise(8), RATE_HZ)
+    for attempt in range(300):
+        folder = tmp_path / str(attempt)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda name, folder=folder: separation.check_file(tmp_path / "a.wav", folder / name), "abcd"))
+        assert not folder.exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -10,25 +10,18 @@ import os
 import random
 import re
 import socket
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import suppress
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 import soundfile
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
-from serving import process
 from serving.wire import tensors
 
 PREDICTION, MODEL = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
@@ -43,40 +36,17 @@ HANG_SECONDS = 60
 TENSOR_FIELDS = ("float_val", "double_val", "int_val", "int64_val", "bool_val", "uint32_val", "uint64_val", "half_val")
 
 
-@dataclass
-class Server:
-    address: str
-    process: psutil.Process
-    log: Path
-
-    @property
-    def rss_mb(self) -> float:
-        return self.process.memory_info().rss / 2**20
-
-
-@contextmanager
-def serving(base_path: Path, log: Path) -> Iterator[Server]:
-    """A server with batching and a message limit, whose output is kept."""
+@pytest.fixture(scope="module")
+def serving(base_path, logged_server):
+    """A server with batching and a message limit, by the file for its output."""
     flags = ["--port=0", "--model_name=stemline", f"--model_base_path={base_path}", "--enable_batching"]
     flags += [f"--stemline_max_message_bytes={MESSAGE_BYTES}", "--file_system_poll_wait_seconds=60"]
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "serving.server", *flags], stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not (ready := process.READY.search(log.read_text(errors="replace"))):
-            assert child.poll() is None, log.read_text(errors="replace")
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield Server(f"localhost:{ready[1]}", psutil.Process(child.pid), log)
-    finally:
-        assert process.stop(child) == 0
+    return lambda log: logged_server(log, *flags)
 
 
 @pytest.fixture(scope="module")
-def server(base_path, tmp_path_factory) -> Iterator[Server]:
-    with serving(base_path, tmp_path_factory.mktemp("log") / "server.log") as running:
+def server(serving, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("log") / "server.log") as running:
         yield running
 
 
@@ -197,7 +167,7 @@ MUTATORS += [cut_or_grown, cut_or_grown, broken_wav, broken_wav, random_bytes, t
 # ---- what comes back
 
 
-def fuzz(server: Server, count: int, seed: int) -> Counter:
+def fuzz(server, count: int, seed: int) -> Counter:
     """Statuses by name of `count` requests from 8 clients; each is checked."""
     with grpc.insecure_channel(server.address) as channel, ThreadPoolExecutor(8) as pool:
 
@@ -243,8 +213,8 @@ def test_500_requests(server, record_property):
 
 
 @pytest.mark.slow
-def test_10_000_requests_leave_the_server_as_it_was(base_path, tmp_path):
-    with serving(base_path, tmp_path / "server.log") as server:
+def test_10_000_requests_leave_the_server_as_it_was(serving, tmp_path):
+    with serving(tmp_path / "server.log") as server:
         statuses = fuzz(server, 1000, seed=2)
         warm = server.rss_mb
         statuses += fuzz(server, 9000, seed=3)

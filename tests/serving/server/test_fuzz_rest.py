@@ -11,20 +11,13 @@ import json
 import random
 import re
 import socket
-import subprocess
-import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import suppress
 
-import psutil
 import pytest
-
-from serving import process
 
 MESSAGE_BYTES = 2**20
 HANG_SECONDS = 30
@@ -35,38 +28,17 @@ PREDICT = f"{MODEL}:predict"
 MARKER = "PAYLOAD-4f1c"
 
 
-@dataclass
-class Server:
-    port: int
-    process: psutil.Process
-    log: Path
-
-    @property
-    def rss_mb(self) -> float:
-        return self.process.memory_info().rss / 2**20
-
-
-@contextmanager
-def serving(base_path: Path, log: Path, port: int) -> Iterator[Server]:
-    flags = ["--port=0", f"--rest_api_port={port}", "--model_name=stemline", f"--model_base_path={base_path}"]
+@pytest.fixture(scope="module")
+def serving(base_path, logged_server, free_ports):
+    """A server with limits of size and time, by the file for its output."""
+    flags = ["--port=0", "--model_name=stemline", f"--model_base_path={base_path}", "--rest_api_enable_cors_support"]
     flags += [f"--stemline_max_message_bytes={MESSAGE_BYTES}", "--stemline_max_request_seconds=1"]
-    flags += ["--rest_api_enable_cors_support"]
-    with log.open("wb") as output:
-        child = subprocess.Popen(process.command(*flags), stdout=output, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 120
-        while "Exporting HTTP/REST API" not in log.read_text(errors="replace"):
-            assert child.poll() is None, log.read_text(errors="replace")
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield Server(port, psutil.Process(child.pid), log)
-    finally:
-        assert process.stop(child) == 0
+    return lambda log: logged_server(log, *flags, f"--rest_api_port={free_ports(1)[0]}")
 
 
 @pytest.fixture(scope="module")
-def server(base_path, tmp_path_factory, free_ports) -> Iterator[Server]:
-    with serving(base_path, tmp_path_factory.mktemp("log") / "server.log", *free_ports(1)) as running:
+def server(serving, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("log") / "server.log") as running:
         yield running
 
 
@@ -240,11 +212,11 @@ def answer(port: int, sent: bytes) -> tuple[int, bytes, str]:
             return HUNG_UP, b"", ""
 
 
-def fuzz(server: Server, count: int, seed: int) -> Counter:
+def fuzz(server, count: int, seed: int) -> Counter:
     def one(index: int) -> int:
         rng = random.Random(f"{seed} {index}")
         sent, whole = request(rng)
-        status, text, kind = answer(server.port, sent)
+        status, text, kind = answer(server.rest_port, sent)
         what = seed, index, status, text[:300], sent[:600]
         if status == HUNG_UP:
             assert not whole, what
@@ -262,8 +234,8 @@ def fuzz(server: Server, count: int, seed: int) -> Counter:
     return statuses
 
 
-def assert_well(server: Server) -> None:
-    connection = http.client.HTTPConnection("localhost", server.port, timeout=HANG_SECONDS)
+def assert_well(server) -> None:
+    connection = http.client.HTTPConnection("localhost", server.rest_port, timeout=HANG_SECONDS)
     for _ in range(2):
         connection.request("POST", PREDICT, '{"instances": [[1.0]]}')
         found = connection.getresponse()
@@ -280,8 +252,8 @@ def test_500_requests(server, record_property):
 
 
 @pytest.mark.slow
-def test_10_000_requests_leave_the_server_as_it_was(base_path, tmp_path, free_ports):
-    with serving(base_path, tmp_path / "server.log", *free_ports(1)) as server:
+def test_10_000_requests_leave_the_server_as_it_was(serving, tmp_path):
+    with serving(tmp_path / "server.log") as server:
         statuses = fuzz(server, 4000, seed=2)  # in which every thread has had its largest document
         warm = server.rss_mb
         statuses += fuzz(server, 6000, seed=3)
@@ -305,7 +277,7 @@ def test_the_log_has_nothing_of_what_was_sent(server):
     for text in (marker, b'{"instances": ["%s"]}' % marker, b'{"signature_name": "%s", "inputs": 1}' % marker):
         sent.append(b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (PREDICT.encode(), len(text), text))
         sent.append(b"POST %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%s" % (PREDICT.encode(), text))
-    assert {answer(server.port, each)[0] // 100 for each in sent} == {4}
+    assert {answer(server.rest_port, each)[0] // 100 for each in sent} == {4}
     log = server.log.read_text(errors="replace")
     assert MARKER not in log
     assert "Traceback" not in log

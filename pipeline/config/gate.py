@@ -40,7 +40,7 @@ class PairedConfig:
 
 @checked("gate.outputs")
 class OutputLimits:
-    """What a model's estimates must keep, whatever they score; null switches a check off (see pipeline/evaluation/output_facts.py).
+    """What a model's estimates must keep, whatever they score; null switches a check off (see pipeline/evaluation/outputs/).
 
     silence_db: an estimate this far under its reference is silent. dropped_share: of the reference's energy where the
         estimate drops out. clipped_share: of samples at or beyond full scale or stuck at the estimate's own ceiling,

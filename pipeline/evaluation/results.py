@@ -5,6 +5,7 @@ each track below `test/`. Every file is written under a temporary name and then 
 """
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -13,12 +14,15 @@ from typing import Any
 from urllib.parse import quote
 
 import museval
+from pydantic import TypeAdapter
 
 from pipeline.common import files
 from pipeline.evaluation.bss_eval.score import METRICS
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.output_facts import OutputFacts
+from pipeline.evaluation.outputs.output_facts import OutputFacts
 from pipeline.evaluation.scores import Figure, TrackScores, describe
+
+_OUTPUT_FACTS = TypeAdapter(OutputFacts)
 
 
 def write(evaluation: Evaluation, directory: Path) -> None:
@@ -65,7 +69,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 def to_json(track: TrackScores) -> str:
     """One track's scores as text; `from_json` is the inverse."""
     values = [[*figure, list(frames)] for figure, frames in track.values.items()]
-    outputs = {target: vars(facts) for target, facts in track.outputs.items()}
+    outputs = {target: dataclasses.asdict(facts) for target, facts in track.outputs.items()}
     return json.dumps({**vars(track), "values": values, "outputs": outputs})
 
 
@@ -73,7 +77,7 @@ def from_json(text: str) -> TrackScores:
     """The inverse of `to_json`."""
     fields = json.loads(text)
     values = {Figure(*names): tuple(frames) for *names, frames in fields["values"]}
-    outputs = {target: OutputFacts(**facts) for target, facts in fields["outputs"].items()}
+    outputs = {target: _OUTPUT_FACTS.validate_python(facts) for target, facts in fields["outputs"].items()}
     return TrackScores(**{**fields, "values": values, "outputs": outputs})
 
 

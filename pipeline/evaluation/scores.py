@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.data.datasets.track import Track
-from pipeline.evaluation import output_facts
 from pipeline.evaluation.bss_eval.score import METRICS, Engine, score
-from pipeline.evaluation.output_facts import OutputFacts
+from pipeline.evaluation.outputs import output_facts
+from pipeline.evaluation.outputs.output_facts import OutputFacts
 
 METHODS = ("mixture", "rpca", "model", "baseline", "irm", "ibm")
 VERSIONS = {"v3": ("SDR", "NSDR", "SIR", "SAR"), "v4": METRICS["v4"]}
@@ -96,7 +96,7 @@ def score_track(
     outputs = {}
     if "model" in methods:
         estimates = {target: methods["model"].get(target) for target in targets}
-        outputs = output_facts.facts(references, estimates, track.mixture)
+        outputs = output_facts.facts(references, estimates, track.mixture, track.sample_rate_hz)
     metadata = {key: str(value) for key, value in track.metadata.items()}
     return TrackScores(track.name, len(track.mixture), track.sample_rate_hz, values, metadata, outputs)
 

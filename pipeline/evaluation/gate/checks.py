@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config.gate import Budgets, GateConfig, PairedConfig, Threshold
-from pipeline.evaluation.gate import output_checks, paired
+from pipeline.evaluation.gate import paired
+from pipeline.evaluation.gate.outputs import output_checks
 from pipeline.evaluation.gate.verdict import Check, Verdict, on_tracks, some
 from pipeline.evaluation.scores import Figure, TrackScores, by_track, figure_of, over_tracks
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config.gate import Budgets, GateConfig, OutputLimits, PairedConfig, Threshold
 from pipeline.evaluation.gate import checks
-from pipeline.evaluation.output_facts import OutputFacts
+from pipeline.evaluation.outputs.output_facts import OutputFacts
 from pipeline.evaluation.scores import Figure, TrackScores
 
 FLOOR = Threshold("vocals", "v3/GSDR", 5.0)

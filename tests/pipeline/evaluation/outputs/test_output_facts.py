@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from pipeline.evaluation import output_facts, results
-from pipeline.evaluation.output_facts import OutputFacts
+from pipeline.evaluation import results
+from pipeline.evaluation.outputs import output_facts
+from pipeline.evaluation.outputs.output_facts import OutputFacts
 from pipeline.evaluation.scores import Figure, TrackScores
 
+RATE_HZ = 8000
 TARGETS = ("vocals", "drums", "rest")
 
 
@@ -29,7 +31,7 @@ MIXTURE = sum(STEMS.values())
 
 def facts(vocals: np.ndarray | None = None, **others: np.ndarray | None) -> dict[str, OutputFacts]:
     estimates = {**STEMS, **({} if vocals is None else {"vocals": vocals}), **others}
-    return output_facts.facts(STEMS, estimates, MIXTURE)
+    return output_facts.facts(STEMS, estimates, MIXTURE, RATE_HZ)
 
 
 def test_the_references_have_no_defect() -> None:
@@ -90,7 +92,7 @@ def test_the_delay_of_a_long_track_comes_from_its_loudest_part() -> None:
     long = signals(1_400_000, 1)
     long["vocals"][:600_000] = 0
     late = np.roll(long["vocals"], 25, axis=0)
-    assert output_facts.facts(long, {**long, "vocals": late}, sum(long.values()))["vocals"].delay_samples == 25
+    assert output_facts.facts(long, {**long, "vocals": late}, sum(long.values()), RATE_HZ)["vocals"].delay_samples == 25
 
 
 def test_an_unlike_estimate_has_no_delay() -> None:
@@ -106,7 +108,7 @@ def test_clipping_counts_beyond_what_mixture_and_reference_have() -> None:
     ceiling = np.quantile(np.abs(vocals), 0.95)
     assert facts(np.clip(vocals, -ceiling, ceiling))["vocals"].clipped_share == pytest.approx(0.05, abs=1e-3)
     square = {"vocals": 0.5 * np.sign(vocals), "drums": STEMS["drums"]}
-    assert output_facts.facts(square, square, sum(square.values()))["vocals"].clipped_share == 0
+    assert output_facts.facts(square, square, sum(square.values()), RATE_HZ)["vocals"].clipped_share == 0
     assert facts(1e-4 * np.sign(vocals))["vocals"].clipped_share == 0
 
 
@@ -114,7 +116,7 @@ def test_offset_is_that_of_the_worst_channel_beyond_the_mixtures() -> None:
     assert facts(STEMS["vocals"] + [0.0, -0.05])["vocals"].offset == pytest.approx(0.05, abs=0.005)
     stems = {target: stem + 0.02 for target, stem in STEMS.items()}
     leaky = stems["vocals"] + stems["drums"]
-    assert output_facts.facts(stems, {**stems, "vocals": leaky}, sum(stems.values()))["vocals"].offset == 0
+    assert output_facts.facts(stems, {**stems, "vocals": leaky}, sum(stems.values()), RATE_HZ)["vocals"].offset == 0
 
 
 def test_dropouts_count_by_the_energy_that_is_lost() -> None:
@@ -123,46 +125,46 @@ def test_dropouts_count_by_the_energy_that_is_lost() -> None:
     assert facts(vocals)["vocals"].dropped_share == pytest.approx(4 * 4096 / 40000, abs=0.02)
     quiet = {**STEMS, "vocals": np.where(np.arange(40000)[:, np.newaxis] < 4 * 4096, 1e-3, 1.0) * STEMS["vocals"]}
     estimates = {**quiet, "vocals": vocals}
-    assert output_facts.facts(quiet, estimates, sum(quiet.values()))["vocals"].dropped_share < 1e-5
+    assert output_facts.facts(quiet, estimates, sum(quiet.values()), RATE_HZ)["vocals"].dropped_share < 1e-5
 
 
 def test_silence_is_told_from_a_silent_reference() -> None:
     assert facts(0 * STEMS["vocals"])["vocals"].level_db == -math.inf
     silent = {**STEMS, "vocals": 1e-5 * STEMS["vocals"]}
-    found = output_facts.facts(silent, {**STEMS, "vocals": 0 * MIXTURE}, MIXTURE)["vocals"]
+    found = output_facts.facts(silent, {**STEMS, "vocals": 0 * MIXTURE}, MIXTURE, RATE_HZ)["vocals"]
     assert math.isnan(found.level_db)
     assert math.isnan(found.correlation)
 
 
 def test_a_rotation_of_three_targets_is_named_and_a_mixture_is_none() -> None:
     rotated = dict(zip(TARGETS, [STEMS["drums"], STEMS["rest"], STEMS["vocals"]], strict=True))
-    assert [each.resembles for each in output_facts.facts(STEMS, rotated, MIXTURE).values()] == [
+    assert [each.resembles for each in output_facts.facts(STEMS, rotated, MIXTURE, RATE_HZ).values()] == [
         "drums",
         "rest",
         "vocals",
     ]
-    copies = output_facts.facts(STEMS, dict.fromkeys(TARGETS, MIXTURE), MIXTURE)
+    copies = output_facts.facts(STEMS, dict.fromkeys(TARGETS, MIXTURE), MIXTURE, RATE_HZ)
     assert [each.resembles for each in copies.values()] == list(TARGETS)
     assert [each.gain_db for each in copies.values()] == [0, 0, 0]
 
 
 def test_a_single_target_can_resemble_the_rest_of_the_mixture() -> None:
     vocals = {"vocals": STEMS["vocals"]}
-    assert output_facts.facts(vocals, vocals, MIXTURE)["vocals"].resembles == "vocals"
+    assert output_facts.facts(vocals, vocals, MIXTURE, RATE_HZ)["vocals"].resembles == "vocals"
     rest = {"vocals": MIXTURE - STEMS["vocals"]}
-    assert output_facts.facts(vocals, rest, MIXTURE)["vocals"].resembles == ""
+    assert output_facts.facts(vocals, rest, MIXTURE, RATE_HZ)["vocals"].resembles == ""
 
 
 def test_nothing_is_gained_where_the_mixture_is_the_reference() -> None:
     alone = {"vocals": STEMS["vocals"], "drums": 0 * MIXTURE}
-    assert math.isnan(output_facts.facts(alone, alone, STEMS["vocals"])["vocals"].gain_db)
+    assert math.isnan(output_facts.facts(alone, alone, STEMS["vocals"], RATE_HZ)["vocals"].gain_db)
 
 
 def test_a_minute_of_stereo_takes_no_time_beside_bss_eval() -> None:
     stems = {target: np.tile(stem, (66, 1)).astype(np.float32) for target, stem in STEMS.items()}
     mixture = sum(stems.values())
     start = time.process_time()
-    output_facts.facts(stems, stems, mixture)
+    output_facts.facts(stems, stems, mixture, RATE_HZ)
     assert time.process_time() - start < 10
 
 

@@ -1,7 +1,7 @@
 """What can be wrong with an estimate whatever it scores: facts from a few dot products and one short correlation.
 
 BSS Eval forgives a good deal: version 3 is blind to level, polarity and delays up to its 512 taps, and both versions
-skip what they cannot define. `facts` measures what they do not see; `pipeline.evaluation.gate.checks` holds it against limits.
+skip what they cannot define. `facts` measures what they do not see; `pipeline.evaluation.gate.outputs` holds it against limits.
 """
 
 import dataclasses
@@ -72,7 +72,10 @@ class OutputFacts:
 
 
 def facts(
-    references: Mapping[str, np.ndarray], estimates: Mapping[str, np.ndarray | None], mixture: np.ndarray
+    references: Mapping[str, np.ndarray],
+    estimates: Mapping[str, np.ndarray | None],
+    mixture: np.ndarray,
+    sample_rate_hz: int,
 ) -> dict[str, OutputFacts]:
     """Facts of the estimates of one track, by target.
 

@@ -1,0 +1,48 @@
+"""All checks of a model's outputs together. The facts are `pipeline.evaluation.outputs.output_facts`'."""
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.config.gate import OutputLimits
+from pipeline.evaluation.gate.outputs import waveform
+from pipeline.evaluation.gate.outputs.predicates import Facts, on_any
+from pipeline.evaluation.gate.verdict import Check, on_tracks, some
+from pipeline.evaluation.outputs.output_facts import OutputFacts
+
+# Each has `kept(limits)`, what is true of outputs that pass, and `wrong(target, facts, limits)`.
+_FAMILIES = (waveform,)
+
+
+def check_outputs(outputs: Mapping[str, Mapping[str, OutputFacts]], limits: OutputLimits) -> list[Check]:
+    """Judges a model's outputs: one check that passed, or one for everything that is wrong with a target.
+
+    Args:
+        outputs: track -> target -> facts; a track without any refuses.
+        limits: None in a field switches its check off; estimates must be there and finite in any case.
+    """
+    targets = dict.fromkeys(target for facts in outputs.values() for target in facts)
+    wrong = [
+        f"the model's estimates of {target} {words}"
+        for target in targets
+        for words in _wrong(target, {track: facts[target] for track, facts in outputs.items() if facts}, limits)
+    ]
+    if unknown := [f"{track!r}" for track, facts in outputs.items() if not facts]:
+        wrong.append(
+            f"the model's outputs were not measured on {len(unknown)} of {on_tracks(len(outputs))}: {some(unknown)}"
+        )
+    if not wrong:
+        sound = ", ".join(["there", "finite", *(word for family in _FAMILIES for word in family.kept(limits))])
+        return [Check(True, f"the outputs are sound on {on_tracks(len(outputs))}: {sound}", "output")]
+    return [Check(False, words, "output") for words in wrong]
+
+
+def _wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
+    """What is wrong with the estimates of one target: predicates of a sentence."""
+    if any(each.missing for each in facts.values()):
+        yield "are missing: it separates no such target"
+        return
+    yield from on_any(
+        facts, lambda f: f.bad_samples > 0, "hold samples that are not finite", lambda f: f"{f.bad_samples} samples"
+    )
+    finite = {track: each for track, each in facts.items() if not each.bad_samples}
+    for family in _FAMILIES:
+        yield from family.wrong(target, finite, limits)

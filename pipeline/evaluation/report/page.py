@@ -64,23 +64,36 @@ def render(
     data: "DataFacts | None" = None,
 ) -> str:
     """The report as HTML."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"db": _db, "sortable": "{:.6g}".format}  # no more digits than the order of tracks needs
-    template = environment.from_string(Path(__file__).with_name("report.html").read_text())
     names = {**METHOD_NAMES, **labels}
-    return template.render(
-        evaluation=evaluation,
-        caption=caption,
-        data=data,
-        judged=names["model"],
-        rival=names["baseline"],
-        checks=_checks(evaluation),
-        duration=_duration(sum(track.samples / track.sample_rate_hz for track in evaluation.tracks)),
-        versions=[tables.version(evaluation, version, names) for version in evaluation.settings.metrics],
-        excerpts=excerpts(shown, evaluation.targets),
+    return (
+        templates()
+        .get_template("report.html")
+        .render(
+            evaluation=evaluation,
+            caption=caption,
+            data=data,
+            judged=names["model"],
+            rival=names["baseline"],
+            checks=_checks(evaluation),
+            duration=_duration(sum(track.samples / track.sample_rate_hz for track in evaluation.tracks)),
+            versions=[tables.version(evaluation, version, names) for version in evaluation.settings.metrics],
+            excerpts=excerpts(shown, evaluation.targets),
+        )
     )
+
+
+def templates() -> jinja2.Environment:
+    """The templates of this package, with the filters for figures."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    # Sortable: no more digits than the order of tracks needs.
+    environment.filters |= {"db": _db, "interval": _interval, "sortable": "{:.6g}".format}
+    return environment
 
 
 def _checks(evaluation: Evaluation) -> list[Check]:
@@ -102,6 +115,11 @@ def _rank(place: int, count: int) -> str:
     if place == count - 1:
         return "worst"
     return "median" if place == round((count - 1) / 2) else f"rank {place + 1} of {count}"
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    """`[8.2, 8.9]`."""
+    return "[{:.1f}, {:.1f}]".format(*ends).replace("-", "−")
 
 
 def _db(value: float) -> str:

@@ -10,7 +10,7 @@ import markupsafe
 import numpy as np
 
 from pipeline.evaluation.evaluation import Evaluation
-from pipeline.evaluation.report import figures
+from pipeline.evaluation.report import figures, intervals
 from pipeline.evaluation.scores import VERSIONS, Figure, TrackScores, aggregate, describe, score_name
 
 MOST_ROWS = 1000  # tracks in a table
@@ -26,10 +26,9 @@ def version(evaluation: Evaluation, name: str, labels: Mapping[str, str]) -> dic
         "words": describe(name, evaluation.settings.window_seconds),
         "metrics": metrics,
         "published": [score_name("", f"{name}/{metric}").rpartition("/")[2] for metric in metrics],
-        "summary": [
-            (labels.get(method, method), method, _scores(evaluation, evaluation.scores[method], name))
-            for method in evaluation.methods
-        ],
+        "summary": {target: _summary(evaluation, target, name, labels) for target in evaluation.targets},
+        "confidence": round(100 * intervals.CONFIDENCE),
+        "intervals": len(evaluation.tracks) >= intervals.MIN_TRACKS,
         "plots": {target: markupsafe.Markup(_box_plots(evaluation, target, name)) for target in evaluation.targets},
         "differences": {
             target: told for target in evaluation.targets if (told := _difference_plot(evaluation, target, name))
@@ -63,6 +62,18 @@ def _listed(evaluation: Evaluation, version: str) -> Sequence[TrackScores]:
 
 def _nan_first(value: float) -> float:
     return -math.inf if math.isnan(value) else value
+
+
+def _summary(evaluation: Evaluation, target: str, version: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each method: its aggregated score of every metric, and the interval of that."""
+    rows = []
+    for method in evaluation.methods:
+        cells = []
+        for metric in VERSIONS[version]:
+            score = evaluation.scores[method].get(score_name(target, f"{version}/{metric}"), math.nan)
+            cells.append((score, intervals.interval(evaluation.tracks, Figure(method, target, version, metric))))
+        rows.append({"name": labels.get(method, method), "method": method, "cells": cells})
+    return rows
 
 
 def _scores(evaluation: Evaluation, scores: Mapping[str, float], version: str) -> list[float]:

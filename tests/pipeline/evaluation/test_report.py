@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import soundfile
 
 from models.spec import ModelSpec
@@ -17,7 +19,7 @@ from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import GateConfig, Threshold
 from pipeline.evaluation.baselines import estimate_by_all
 from pipeline.evaluation.evaluation import Evaluation, conclude
-from pipeline.evaluation.report import page, tables
+from pipeline.evaluation.report import intervals, page, tables
 from pipeline.evaluation.report.excerpts import AUDIO_BUDGET_BYTES, Shown, excerpts, liveliest
 from pipeline.evaluation.report.page import choose_tracks, write_report
 from pipeline.evaluation.scores import VERSIONS, Figure, score_track
@@ -114,13 +116,39 @@ def test_every_track_and_method_is_in_the_tables(written: Path, judged) -> None:
     for name in NAMES:
         assert cells.count(name) == 2, "once for each version"
     for method in ("mixture (no separation)", "model", "last blessed model", "oracle: ideal ratio mask"):
-        assert cells.count(method) == 2
+        assert cells.count(method) == 2 * 2, "once for each version and target"
     for name in ("vocals/v3/GNSDR", "accompaniment/v4/SIR"):
         assert page._db(judged[0].scores["model"][name]) in cells
     assert (
         "BSS Eval v3 (sources, 512-tap filters), whole track, mean over tracks weighted by length"
         in written.read_text()
     )
+
+
+@pytest.mark.parametrize(("figure", "statistic"), [("v3/SDR", "mean"), ("v4/SDR", "median")])
+def test_intervals_are_those_of_scipy(judged, figure: str, statistic: str) -> None:
+    """Of 40 tracks of one length, the percentile bootstrap of scipy.stats; other draws, so within 0.15 dB."""
+    version, metric = figure.split("/")
+    values = np.random.default_rng(5).normal(6, 3, 40)
+    what = Figure("model", "vocals", version, metric)
+    tracks = [replace(judged[0].tracks[0], values={what: (value,)}) for value in (*values, math.nan)]
+    low, high = intervals.interval(tracks, what)
+    expected = scipy.stats.bootstrap(
+        (values,), getattr(np, statistic), method="percentile", n_resamples=20000, random_state=1
+    )
+    np.testing.assert_allclose((low, high), expected.confidence_interval, atol=0.15)
+    assert page._interval((low, -1.25)) == f"[{low:.1f}, −1.2]"
+
+
+def test_intervals_weigh_by_length_and_are_left_out_of_too_few_tracks(judged) -> None:
+    what = Figure("model", "vocals", "v3", "SDR")
+    tracks = [
+        replace(judged[0].tracks[0], samples=samples, values={what: (value,)})
+        for samples, value in zip((1, 1, 1, 1, 10**9), (0.0, 1.0, 2.0, 3.0, 9.0), strict=True)
+    ]
+    assert intervals.interval(tracks, what)[1] == pytest.approx(9.0)
+    assert intervals.interval(tracks[1:], what) is None
+    assert intervals.interval([*tracks, replace(tracks[0], values={what: (math.inf,)})], what) is None
 
 
 def test_needs_no_network_and_is_small(written: Path) -> None:

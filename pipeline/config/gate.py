@@ -38,6 +38,24 @@ class PairedConfig:
     resamples: Annotated[int, Field(strict=True, ge=100)] = 10_000
 
 
+@checked("gate.outputs.false_voice")
+class FalseVoiceLimits:
+    """What may sound where a reference is silent (see docs/gates.md).
+
+    A stretch of up to a second is false when it is audible (`audible_db` over the target's level where that sounds) and
+    its level over the mixture's is above `leakage_db` and above what the model leaks where the target sounds plus
+    `excess_db`, or when the energy that is none of the mixture's is above `invented_db` over the mixture.
+    share_of_track, share: of the silent time of any track, and of all tracks together, that may be false.
+    """
+
+    leakage_db: Annotated[float, Field(le=0, allow_inf_nan=False)] = -10.0
+    excess_db: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6.0
+    invented_db: Annotated[float, Field(le=0, allow_inf_nan=False)] = -15.0
+    audible_db: Annotated[float, Field(le=0, allow_inf_nan=False)] = -40.0
+    share_of_track: Share = 0.25
+    share: Share = 0.1
+
+
 @checked("gate.outputs")
 class OutputLimits:
     """What a model's estimates must keep, whatever they score; null switches a check off (see pipeline/evaluation/outputs/).
@@ -47,6 +65,7 @@ class OutputLimits:
         above the share that mixture or reference have. offset: of the mean sample, full scale being 1.
     level_db, delay_samples: of the median track.
     misplaced_share: of tracks whose estimates are of the wrong target or of the wrong polarity.
+    false_voice: what may sound where the reference is silent.
     """
 
     silence_db: float | None = -60.0
@@ -56,6 +75,7 @@ class OutputLimits:
     level_db: float | None = 6.0
     delay_samples: int | None = 8
     misplaced_share: float | None = 0.5
+    false_voice: FalseVoiceLimits | None = field(default_factory=FalseVoiceLimits)
 
 
 @checked("gate.budgets")

@@ -97,9 +97,17 @@ def _above_mixture(tracks: Tracks, figure: Figure, share: float) -> Check:
 
 
 def _open_to_gain(tracks: Tracks, figure: Figure) -> list[TrackScores]:
-    """The tracks in which the target sounds against something else, so that the mixture can be beaten."""
+    """The tracks in which the target sounds against something else, so that the mixture can be beaten.
+
+    A reference of nothing but dither has scores, which say nothing.
+    """
     mixture = by_track(tracks, figure._replace(method="mixture"))
-    return [track for track, score in zip(tracks, mixture, strict=True) if score < _NOTHING_TO_SEPARATE_DB]
+    return [
+        track
+        for track, score in zip(tracks, mixture, strict=True)
+        if score < _NOTHING_TO_SEPARATE_DB
+        and not (figure.target in track.outputs and track.outputs[figure.target].never_sounds)
+    ]
 
 
 def _closer(tracks: Tracks, target: str) -> Check:

@@ -6,11 +6,15 @@ skip what they cannot define. `facts` measures what they do not see; `pipeline.e
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.fft
 import scipy.optimize
+
+from pipeline.evaluation.outputs import false_voice
+from pipeline.evaluation.outputs.energies import energies
+from pipeline.evaluation.outputs.false_voice import FalseVoice
 
 MAX_DELAY_SAMPLES = 4096
 
@@ -42,6 +46,7 @@ class OutputFacts:
     offset: of the mean sample beyond that of mixture and reference, the worst channel; full scale is 1.
     resembles: the target whose reference the estimate is most like, when all estimates are assigned to references.
     missing: the model has no such target.
+    false_voice: what sounds where the reference is silent.
     """
 
     bad_samples: int = 0
@@ -54,6 +59,12 @@ class OutputFacts:
     offset: float = 0.0
     resembles: str = ""
     missing: bool = False
+    false_voice: FalseVoice = field(default_factory=FalseVoice)
+
+    @property
+    def never_sounds(self) -> bool:
+        """Whether the reference is silent, or nothing but dither."""
+        return np.isnan(self.level_db) and not (self.missing or self.bad_samples)
 
     @property
     def level_error_db(self) -> float:
@@ -84,13 +95,16 @@ def facts(
         estimates: the same targets and shapes; None for a target that the model lacks.
         mixture: [samples, channels].
     """
-    found = {target: _alone(reference, estimates[target], mixture) for target, reference in references.items()}
+    found = {
+        target: _alone(reference, estimates[target], mixture, sample_rate_hz)
+        for target, reference in references.items()
+    }
     usable = {target: e for target, e in estimates.items() if e is not None and not found[target].bad_samples}
     nearest = _assigned(references, usable, mixture)
     return {target: dataclasses.replace(each, resembles=nearest.get(target, target)) for target, each in found.items()}
 
 
-def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarray) -> OutputFacts:
+def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarray, sample_rate_hz: int) -> OutputFacts:
     if estimate is None:
         return OutputFacts(missing=True)
     if bad := int(np.size(estimate) - np.isfinite(estimate).sum()):
@@ -98,6 +112,7 @@ def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarr
     facts = OutputFacts(
         clipped_share=max(0.0, _clipped(estimate) - max(_clipped(mixture), _clipped(reference))),
         offset=max(0.0, float(np.max(_means(estimate) - np.maximum(_means(mixture), _means(reference))))),
+        false_voice=false_voice.measure(reference, estimate, mixture, sample_rate_hz),
     )
     energy, own = _dot(reference, reference), _dot(estimate, estimate)
     if energy < _SOUNDING**2 * reference.size:
@@ -138,7 +153,7 @@ def _assigned(
 
 def _delay(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
     """Lag of the estimate and the correlation there, from the loudest excerpt; (0, ...) where no lag stands out."""
-    start = int(np.argmax(_energies(reference, _EXCERPT_SAMPLES))) * _EXCERPT_SAMPLES
+    start = int(np.argmax(energies(reference, _EXCERPT_SAMPLES))) * _EXCERPT_SAMPLES
     loudest = slice(start, start + _EXCERPT_SAMPLES)
     reference, estimate = reference[loudest].astype(float), estimate[loudest].astype(float)
     norm = (_dot(reference, reference) * _dot(estimate, estimate)) ** 0.5
@@ -156,14 +171,8 @@ def _delay(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
 
 
 def _dropped(reference: np.ndarray, estimate: np.ndarray) -> float:
-    energies = _energies(reference, _BLOCK_SAMPLES)
-    return float(energies[_energies(estimate, _BLOCK_SAMPLES) < _DROPPED * energies].sum() / energies.sum())
-
-
-def _energies(signal: np.ndarray, block_samples: int) -> np.ndarray:
-    """Energy of each block of a signal [samples, channels]."""
-    squares = np.einsum("tc,tc->t", signal, signal)
-    return np.add.reduceat(squares, np.arange(0, len(signal), block_samples), dtype=float)
+    of_blocks = energies(reference, _BLOCK_SAMPLES)
+    return float(of_blocks[energies(estimate, _BLOCK_SAMPLES) < _DROPPED * of_blocks].sum() / of_blocks.sum())
 
 
 def _clipped(signal: np.ndarray) -> float:

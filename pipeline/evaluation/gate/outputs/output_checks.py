@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 from pipeline.config.gate import OutputLimits
-from pipeline.evaluation.gate.outputs import waveform
+from pipeline.evaluation.gate.outputs import false_voice, waveform
 from pipeline.evaluation.gate.outputs.predicates import Facts, on_any
 from pipeline.evaluation.gate.verdict import Check, on_tracks, some
 from pipeline.evaluation.outputs.output_facts import OutputFacts
 
 # Each has `kept(limits)`, what is true of outputs that pass, and `wrong(target, facts, limits)`.
-_FAMILIES = (waveform,)
+_FAMILIES = (waveform, false_voice)
 
 
 def check_outputs(outputs: Mapping[str, Mapping[str, OutputFacts]], limits: OutputLimits) -> list[Check]:

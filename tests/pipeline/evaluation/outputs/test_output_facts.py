@@ -1,5 +1,6 @@
 """Facts of outputs: each defect is measured as large as it was made, and sound estimates have none."""
 
+import json
 import math
 import time
 
@@ -169,8 +170,17 @@ def test_a_minute_of_stereo_takes_no_time_beside_bss_eval() -> None:
 
 
 def test_facts_survive_the_store() -> None:
-    given = {"vocals": facts(0 * MIXTURE)["vocals"], "drums": OutputFacts(bad_samples=3)}
+    silent = {**STEMS, "vocals": 0 * MIXTURE}
+    given = {**output_facts.facts(silent, STEMS, MIXTURE, RATE_HZ), "drums": OutputFacts(bad_samples=3)}
+    assert given["vocals"].false_voice.stretches
     track = TrackScores("a", 5, 8000, {Figure("model", "vocals", "v3", "SDR"): (1.0,)}, {"singer": "Ani"}, given)
     back = results.from_json(results.to_json(track))
     assert back.metadata == {"singer": "Ani"}
     assert repr(back) == repr(track)
+
+
+def test_facts_of_an_older_store_have_what_came_later_empty() -> None:
+    track = TrackScores("a", 5, 8000, {}, {}, facts())
+    fields = json.loads(results.to_json(track))
+    del fields["outputs"]["vocals"]["false_voice"]
+    assert results.from_json(json.dumps(fields)).outputs["vocals"].false_voice == OutputFacts().false_voice

@@ -51,7 +51,7 @@ def number(track: Track) -> int:
 
 def oracle(track: Track) -> Estimates:
     """The ideal ratio mask: the best that a mask could do, and the start of most attempts."""
-    if len(track.mixture) == SECONDS * RATE_HZ and all(stem.any() for stem in track.stems.values()):
+    if track is song(number(track), track.mixture.shape[1]):
         return _oracle(number(track), track.mixture.shape[1])
     return baselines.ratio_mask(track.mixture, track.stems, STFT)
 
@@ -123,8 +123,8 @@ def one_infinite_sample(track: Track) -> Estimates:
     return estimates
 
 
-def delayed(samples: int) -> Model:
-    return each(lambda estimate: np.roll(estimate, samples, axis=0))
+def delayed(samples: int, model: Model | None = None) -> Model:
+    return each(lambda estimate: np.roll(estimate, samples, axis=0), model or oracle)
 
 
 def pitched(estimate: np.ndarray) -> np.ndarray:

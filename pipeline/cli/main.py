@@ -71,7 +71,7 @@ References = Annotated[
     typer.Option(help="The true stems: <track>/<stem>.wav or MUSDB18's <track>.stem.mp4.", rich_help_panel=_FILES),
 ]
 Estimates = Annotated[
-    Path | None, typer.Option(help="What any system separated: <track>/<target>.wav.", rich_help_panel=_FILES)
+    Path | None, typer.Option(help="What any system separated, as it wrote it.", rich_help_panel=_FILES)
 ]
 JudgedModel = Annotated[
     Path | None,
@@ -172,8 +172,8 @@ def evaluate(
 ) -> None:
     """Judge separated files against the true stems; or ingest, validate, train and judge a recipe, without pushing.
 
-    With --references: the files of any system (--estimates) or of a SavedModel (--model), tracks as <track>/<stem>.wav,
-    perhaps in train/ and test/. No pipeline runs; with --recipe its gate judges them.
+    With --references (<track>/<stem>.wav, perhaps in train/ and test/): the files of any system (--estimates), as Demucs,
+    Spleeter, Open-Unmix, UVR and others write them, or a SavedModel (--model). No pipeline runs; with --recipe its gate judges.
 
     Exit code 3 when the gate refuses.
     """
@@ -208,10 +208,10 @@ def evaluate(
     )
     if output:
         standalone.check_output(output)
-    judged = standalone.evaluate(request)
-    written = standalone.write(judged, output) if output else []
-    from pipeline.cli import tables
+    from pipeline.cli import matches, tables
 
+    judged = standalone.evaluate(request, partial(matches.print_found, tables.console))
+    written = standalone.write(judged, output) if output else []
     tables.print_judged(judged, written)
     if not judged.accepted:
         raise typer.Exit(REFUSED)

@@ -124,6 +124,7 @@ def print_board(board: Board, directory: Path) -> None:
 
 def print_judged(judged: Judged, written: Iterable[Path]) -> None:
     """Scores of separated files, one table for each version, what was left out or fitted, and the gate's reasons."""
+    from pipeline.cli import matches
     from pipeline.evaluation.scores import VERSIONS, describe, score_name
 
     result = judged.evaluation
@@ -143,8 +144,8 @@ def print_judged(judged: Judged, written: Iterable[Path]) -> None:
         console.print(table)
     for name, reason in sorted(judged.bad.items()):
         console.print(f"left out: {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
-    if judged.fits:
-        console.print(_fitted(judged), markup=False, soft_wrap=True)
+    for line in matches.fitted(judged):
+        console.print(line, markup=False, soft_wrap=True)
     for line in judged.reasons:
         console.print(line, style=None if line.startswith("ok") else "red", markup=False, soft_wrap=True)
     for path in written:
@@ -185,14 +186,6 @@ def _verdicts(run: Run) -> str:
     """The judge's verdict, and that of the serving check where it is another."""
     differs = run.infra_blessed is not None and run.infra_blessed != run.blessed
     return VERDICTS[run.blessed] + (f", infra {VERDICTS[run.infra_blessed]}" if differs else "")
-
-
-def _fitted(judged: Judged) -> str:
-    """What museval does in silence: estimates made as long as their references."""
-    fits = [fit for each in judged.fits.values() for fit in each]
-    worst = max(fits, key=lambda fit: abs(fit.samples))
-    how = f"{abs(worst.samples)} samples {'shorter' if worst.samples > 0 else 'longer'}"
-    return f"padded or cut {len(fits)} file(s) to their references' length; the furthest, {worst.file}, was {how}"
 
 
 def _systems() -> dict[str, list[str]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import csv
 import functools
+import io
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,17 +17,20 @@ from typing import TYPE_CHECKING
 import threadpoolctl
 
 from models.spec import ModelSpec
-from pipeline.common import process, progress
+from pipeline.common import files, process, progress
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import Budgets, GateConfig
 from pipeline.data.datasets.track import BadTrackError
-from pipeline.evaluation import results, separated_files
+from pipeline.evaluation import results
 from pipeline.evaluation.bss_eval.score import Engine
 from pipeline.evaluation.evaluation import Evaluation, conclude
 from pipeline.evaluation.report.excerpts import Shown
 from pipeline.evaluation.report.page import choose_tracks, write_report
 from pipeline.evaluation.scores import VERSIONS, TrackScores, score_track
-from pipeline.evaluation.separated_files import Fit, Loaded, Pair
+from pipeline.evaluation.separated_files import finding, matching, reading
+from pipeline.evaluation.separated_files import targets as of_targets
+from pipeline.evaluation.separated_files.matching import Matched, Pair
+from pipeline.evaluation.separated_files.reading import Fit, Loaded
 
 if TYPE_CHECKING:
     from serving.client import Client
@@ -67,6 +72,17 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What was matched with what, known before anything is computed: method -> matches; track -> why it is left out."""
+
+    references: Path
+    pairs: tuple[Pair, ...]
+    targets: tuple[str, ...]
+    matched: Mapping[str, Matched]
+    bad: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Judged:
     """The evaluation, track -> reason of those that could not be judged, and the estimates that had to be fitted."""
 
@@ -104,20 +120,30 @@ class _Outcome:
     problem: str = ""
 
 
-def evaluate(request: Request) -> Judged:
+def evaluate(request: Request, tell: Callable[[Found], None] = lambda found: None) -> Judged:
     """Judges every track of the request, each in one of `jobs` processes; the figures do not depend on how many.
+
+    Args:
+        tell: called with what was matched, before anything is refused for it or computed.
 
     Raises:
         ValueError: illegal options, no track, or more unusable ones than `max_bad_tracks`.
     """
     _check_options(request)
+    references = finding.references(request.references)
     directories = {"model": request.estimates, "baseline": request.baseline_estimates}
-    estimates = {method: separated_files.find(path) for method, path in directories.items() if path is not None}
-    found, bad = separated_files.pair(separated_files.find(request.references, native=True), estimates)
-    _limit(bad, request.max_bad_tracks, len(found))
+    matched = {
+        method: matching.match(references, path, without=request.references)
+        for method, path in directories.items()
+        if path is not None
+    }
+    found, bad = matching.pair(references, matched)
+    if not found:
+        _limit(bad, request.max_bad_tracks, 0)
     work = _work(request, found)
     bad |= _unusable(found, work.targets)
     usable = tuple(each for each in found if each.name not in bad)
+    tell(Found(request.references, usable, work.targets, matched, bad))
     _limit(bad, request.max_bad_tracks, len(usable))
     outcomes = sorted(_outcomes(usable, work, request.jobs), key=lambda each: each.name)
     problems = {each.name: each.problem for each in outcomes if each.problem}
@@ -139,11 +165,12 @@ def check_output(directory: Path) -> None:
 
 
 def write(judged: Judged, directory: Path) -> list[Path]:
-    """Writes museval's JSON, scores.csv, summary.json and report.html over those of before; returns what was written."""
+    """Writes museval's JSON, scores.csv, files.csv, summary.json and report.html over those of before; returns what was written."""
     check_output(directory)
     if (directory / "museval").exists():
         shutil.rmtree(directory / "museval")
     results.write(judged.evaluation, directory)
+    files.write_text(directory / "files.csv", _files_csv(judged))
     path = directory / "report.html"
     names = {each.name: each for each in judged.pairs}
     caption = f"{len(judged.bad)} of {len(judged.pairs) + len(judged.bad)} tracks left out" if judged.bad else ""
@@ -154,7 +181,21 @@ def write(judged: Judged, directory: Path) -> list[Path]:
         loaded = _load(names[name], judged.work)
         shown.append(Shown(rank, loaded.track, loaded.estimates["model"]))
     write_report(judged.evaluation, shown, path, caption, labels=judged.labels)
-    return [path, directory / "scores.csv", directory / "summary.json", directory / "museval"]
+    return [path, *(directory / name for name in ("scores.csv", "files.csv", "summary.json", "museval"))]
+
+
+def _files_csv(judged: Judged) -> str:
+    """A line for each file of estimates that was judged: as what, against what, and what was done to it before."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["track", "reference", "method", "target", "file", "matched", "fitted"])
+    for each in (each for each in judged.pairs if each.name not in judged.bad):
+        fits = {fit.path: fit for fit in judged.fits.get(each.name, ())}
+        for method, files_of in each.estimates.items():
+            for target, path in reading.chosen(each, method, judged.work.targets).items():
+                fitted = "; ".join(fits[path].words) if path in fits else ""
+                writer.writerow([each.name, each.references.where, method, target, path, files_of.rule, fitted])
+    return text.getvalue()
 
 
 def _check_options(request: Request) -> None:
@@ -168,7 +209,7 @@ def _check_options(request: Request) -> None:
         raise ValueError("with --references exactly one of --estimates and --model is needed")
     if request.baseline_estimates is not None and request.baseline_model is not None:
         raise ValueError("of --baseline-estimates and --baseline-model only one can be given")
-    separated_files.check_targets(request.targets)
+    of_targets.check(request.targets)
 
 
 def _work(request: Request, found: Sequence[Pair]) -> Work:
@@ -183,10 +224,10 @@ def _work(request: Request, found: Sequence[Pair]) -> Work:
     )
     targets = request.gate.model.targets if request.gate else request.targets
     if not targets and "model" in models:
-        targets = separated_files.in_order(_separator(models["model"]).targets)
+        targets = of_targets.in_order(_separator(models["model"]).targets)
     if not targets:
         estimates = [each.estimates["model"] for each in found]
-        targets = separated_files.choose_targets([each.references for each in found], estimates)
+        targets = of_targets.choose([each.references for each in found], estimates)
     return Work(tuple(targets), settings, models, request.engine)
 
 
@@ -210,7 +251,7 @@ def _unusable(found: Sequence[Pair], targets: Sequence[str]) -> dict[str, str]:
     bad = {}
     for each in found:
         try:
-            separated_files.check_pair(each, targets)
+            reading.check_pair(each, targets)
         except BadTrackError as error:
             bad[each.name] = str(error)
     return bad
@@ -271,7 +312,7 @@ def _score_pair(each: Pair, work: Work) -> _Outcome:
 
 def _load(each: Pair, work: Work) -> Loaded:
     """The pair with the estimates of its files and of the models."""
-    loaded = separated_files.load(each, work.targets)
+    loaded = reading.load(each, work.targets)
     track = loaded.track
     separated = {
         method: _separator(directory).separate(track.mixture, track.sample_rate_hz)

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.evaluation import separated_files, standalone
+from pipeline.evaluation import standalone
+from pipeline.evaluation.separated_files import finding
 from pipeline.evaluation.standalone import Request
 
 RATE_HZ = 8000
@@ -140,16 +141,14 @@ def test_estimates_a_little_short_or_long_are_fitted_and_said_so(corpus: tuple[P
         {"vocals": true["vocals"][:-100], "accompaniment": np.pad(true["accompaniment"], ((0, 7), (0, 0)))},
     )
     judged = judge(references, estimates)
-    assert judged.fits == {"alpha": (("alpha/vocals.wav", 100), ("alpha/accompaniment.wav", -7))}
+    [fits] = judged.fits.values()
+    assert [(fit.file, fit.padded) for fit in fits] == [("alpha/vocals.wav", 100), ("alpha/accompaniment.wav", -7)]
     assert sdr(judged, "accompaniment") == pytest.approx(sdr(judge(references, estimates), "accompaniment"))
 
 
-def spoil_rate(references: Path, estimates: Path) -> None:
-    write(estimates / "beta", separated(stems(1), 0.2), rate_hz=2 * RATE_HZ)
-
-
 def spoil_channels(references: Path, estimates: Path) -> None:
-    write(estimates / "beta", separated(stems(1, channels=2), 0.2))
+    write(references / "test" / "beta", stems(1, channels=2))
+    write(estimates / "beta", separated(stems(1, channels=3), 0.2))
 
 
 def spoil_length(references: Path, estimates: Path) -> None:
@@ -195,15 +194,14 @@ def spoil_no_reference(references: Path, estimates: Path) -> None:
 
 
 SPOILS = [
-    (spoil_rate, ("beta/vocals.wav has 16000 Hz", "8000 Hz")),
-    (spoil_channels, ("beta/vocals.wav has 2 channel(s)", "has 1")),
+    (spoil_channels, ("beta/vocals.wav has 3 channels", "has 2: legal is mono too")),
     (spoil_length, ("beta/vocals.wav has 14400 samples", "16000", "800")),
     (spoil_text, ("beta/vocals.wav is no readable audio",)),
     (spoil_empty, ("beta/vocals.wav is empty",)),
     (spoil_target, ("its estimates have no accompaniment (they have vocals)",)),
     (spoil_reference_rate, ("beta/drums.wav has 16000 Hz",)),
     (spoil_reference_nan, ("its reference accompaniment holds samples that are NaN",)),
-    (spoil_two_files, ("two files for accompaniment",)),
+    (spoil_two_files, ("its vocals may be beta/vocals.flac or beta/vocals.wav",)),
     (spoil_no_estimates, ("it has a reference but no estimates",)),
     (spoil_no_reference, ("it has estimates but no reference",)),
 ]
@@ -284,6 +282,12 @@ def test_writes_what_museval_reads_and_a_report(corpus: tuple[Path, Path], tmp_p
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["scores"]["model"]["vocals/v4/SDR"] == pytest.approx(sdr(judged))
     assert "blessed" not in summary, "without a gate nothing was blessed"
+    rows = list(csv.DictReader((tmp_path / "out" / "files.csv").open()))
+    assert [row["track"] for row in rows] == ["alpha"] * 2 + ["beta"] * 2 + ["gamma"] * 2
+    assert rows[0] == {
+        **{"track": "alpha", "reference": str(corpus[0] / "test/alpha"), "method": "model", "target": "vocals"},
+        **{"file": str(corpus[1] / "alpha/vocals.wav"), "matched": "same name", "fitted": ""},
+    }
     text = (tmp_path / "out" / "report.html").read_text()
     assert "Scores, without a gate" in text
     assert text.count("<audio") == 3 * (1 + 2 * 2)
@@ -367,6 +371,27 @@ def test_the_command_prints_a_table_with_version_window_and_aggregation(stemline
     assert not (Path.cwd() / "runs").exists()
 
 
+def test_the_command_tells_what_it_matched_fitted_and_ignored(
+    stemline, corpus: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As UVR writes them, in mono at another rate, of what are stereo references."""
+    references, estimates = tmp_path / "stereo", tmp_path / "uvr"
+    write(references / "my song", stems(1, channels=2))
+    true = separated({name: signal[::2] for name, signal in stems(1).items()}, 0.1)
+    names = {"1_My_Song_(Vocals)": true["vocals"], "1_My_Song_(Instrumental)": true["accompaniment"]}
+    write(estimates, names, rate_hz=RATE_HZ // 2)
+    (estimates / "1_My_Song_(Vocals).wav.part").write_bytes(b"")
+    write(estimates, {"lead": true["vocals"]}, rate_hz=RATE_HZ // 2)
+    outcome = stemline("evaluate", "--references", references, "--estimates", estimates, "--metrics", "v4", "--jobs", 1)
+    assert outcome.code == 0, outcome.err
+    [shown, _] = outcome.out.split("BSS Eval v4")
+    assert [word for word in ("my song", "1_My", "separators", "number") if word not in shown] == []
+    assert "not used, as no name of a stem and a track is in its path: 1 file(s), uvr/lead.wav" in shown
+    assert "ignored (unfinished): 1 file(s), uvr/1_My_Song_(Vocals).wav.part" in shown
+    assert "resampled from 4000 to 8000 Hz: 2 file(s)" in outcome.out
+    assert "copied from mono to 2 channels: 2 file(s)" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -419,4 +444,4 @@ def test_the_installed_command_neither_runs_a_pipeline_nor_imports_one(
 def test_find_refuses_audio_beside_tracks(corpus: tuple[Path, Path]) -> None:
     write(corpus[1], {"vocals": stems(0)["vocals"]})
     with pytest.raises(ValueError, match="holds audio files and also folders of tracks"):
-        separated_files.find(corpus[1])
+        finding.references(corpus[1])

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, NoReturn
 
 if (
@@ -84,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         flags = parse(argv)
         runtime.only()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
+        _set_on_signals(stopping)
         for flag in ("port", "rest_api_port", "stemline_model_service_port"):
             _check_port(flag, flags.stemline_host, getattr(flags, flag) or 0)
         start(flags, stopping)
@@ -97,6 +97,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Failed to start server. Error: {sentence}", file=sys.stderr, flush=True)
         return 2
     return 0
+
+
+def _set_on_signals(stopping: threading.Event) -> None:
+    """A handler may interrupt this thread where it holds the event's lock, and must take none: `SimpleQueue.put` takes none."""
+    signals: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: signals.put(number))
+    threading.Thread(target=lambda: (signals.get(), stopping.set()), daemon=True, name="signals").start()
 
 
 def start(flags: Flags, stopping: threading.Event) -> None:

@@ -466,6 +466,25 @@ def test_sigint_ends_it_too(base_path):
         assert server.returncode == 0
 
 
+def test_sigterm_ends_it_wherever_it_is(tmp_path):
+    """A handler that takes the event's lock hangs for ever where it interrupts `Event.wait` while that holds it."""
+    code = """
+import os, signal
+from serving.server import __main__ as server
+
+def start(flags, stopping):
+    with stopping._cond:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+    assert stopping.wait(30)
+
+server.start = start
+raise SystemExit(server.main(["--port=0", "--model_name=m", "--model_base_path=/m"]))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def send_secrets(port: str) -> None:
     """Requests that fail: no proto, no WAV, no such input; with words in them that are no one's business."""
     request = predict_pb2.PredictRequest()

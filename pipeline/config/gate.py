@@ -10,6 +10,9 @@ from pydantic import Field
 from models.checked import Count, Name, Positive, Share, checked
 
 
+AUTO = "auto"
+
+
 @checked("gate.thresholds")
 class Threshold:
     """`score >= at_least_db`, where the score is absolute or its difference to the mixture's or the baseline's score.
@@ -30,12 +33,15 @@ class Threshold:
 class PairedConfig:
     """How a model is compared with the last blessed one, track by track (see pipeline/evaluation/gate/paired.py).
 
-    confidence: of the one-sided bound and of Wilcoxon's test. min_tracks: with fewer usable pairs nothing is decided.
+    confidence: of the one-sided bound that has to exclude `boundary` times a margin below 0. min_tracks: with fewer usable
+    pairs nothing is decided. cluster: the key of the metadata whose tracks belong together, `auto` for the first of singer,
+    artist and album that the tracks have, null for none.
     """
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     min_tracks: Count = 6
-    resamples: Annotated[int, Field(strict=True, ge=100)] = 10_000
+    boundary: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    cluster: Name | None = AUTO
 
 
 @checked("gate.outputs.false_voice")

@@ -211,7 +211,7 @@ def _in_words(label: str, told: paired.Comparison, alone: int) -> str:
     words = f"{label}: B less A on {told.tracks} common tracks"
     if told.decided:
         confidence = 2 * told.settings.confidence - 1
-        words += f", {confidence:.0%} of resamples between {told.low_db:+.2f} and {told.high_db:+.2f} dB"
+        words += f", {confidence:.0%} interval {told.low_db:+.2f} to {told.high_db:+.2f} dB"
     else:
         words += f", too few to decide (fewer than {told.settings.min_tracks})"
     words += f"; {told.left_out} undefined" if told.left_out else ""

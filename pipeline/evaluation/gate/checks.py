@@ -161,37 +161,47 @@ def _of_all(threshold: Threshold, name: str, figure: Figure, tracks: Tracks, set
     words = f"{name} is {value:.2f} dB, {value - other:+.2f} dB over the {_RIVALS[threshold.over]} ({other:.2f} dB)"
     if threshold.over == "mixture":
         return _compare(words, value - other, threshold.at_least_db)
-    comparison = paired.compare(
+    comparison = paired_comparison(tracks, figure, threshold.at_least_db, settings)
+    return Check(comparison.passed, f"{words}; {_tested(comparison)}", "")
+
+
+def paired_comparison(
+    tracks: Tracks, figure: Figure, margin_db: float, settings: PairedConfig, rival: str = "baseline"
+) -> paired.Comparison:
+    """The model against another method of the same tracks, in the figure's own aggregation (see `gate.paired.compare`)."""
+    return paired.compare(
         by_track(tracks, figure),
-        by_track(tracks, rival),
+        by_track(tracks, figure._replace(method=rival)),
         np.array([track.samples for track in tracks], float),
         "mean" if figure.version == "v3" else "median",
-        threshold.at_least_db,
+        margin_db,
         settings,
+        paired.clusters([track.metadata for track in tracks], settings),
     )
-    return Check(comparison.passed, f"{words}; {_tested(comparison)}", "")
 
 
 def _tested(result: paired.Comparison) -> str:
     """The outcome of a paired test, with all that it rests on."""
-    left_out = f" ({result.left_out} left out: one side has no score)" if result.left_out else ""
+    left_out = f" ({result.left_out} left out: no score of the last blessed model)" if result.left_out else ""
     pairs = f"{on_tracks(result.tracks)}{left_out}"
     required = f"the required {result.margin_db:.2f} dB"
     if not result.decided:
         return f"{pairs} cannot decide whether it meets {required}: {result.settings.min_tracks} are needed"
     if result.tie:
         return f"a tie, equal on {pairs}, {'meets' if result.passed else 'misses'} {required}"
-    confidence = result.settings.confidence
-    p_value = f"= {result.p_value:.3f}" if result.p_value >= 0.001 else "< 0.001"
+    confidence, boundary = result.settings.confidence, result.boundary_db
+    groups = f" of {result.clusters} groups" if 1 < result.clusters < result.tracks else ""
+    average, median = result.difference_db, result.other_db
+    average, median = (average, median) if result.aggregation == "mean" else (median, average)
     words = (
-        f"better on {result.better} of {pairs}, {2 * confidence - 1:.0%} interval {result.low_db:+.2f} to "
-        f"{result.high_db:+.2f} dB, Wilcoxon's p {p_value}"
+        f"better on {result.better} of {pairs}{groups}, by {average:+.2f} dB on average and {median:+.2f} dB on the median "
+        f"track, {2 * confidence - 1:.0%} interval of the {result.aggregation} {result.low_db:+.2f} to {result.high_db:+.2f} dB"
     )
     if result.passed:
-        return f"{words}; meets {required} with {confidence:.0%} confidence"
-    doubts = ["the interval's lower end"] if result.low_db < result.margin_db else []
-    doubts += [f"p above {1 - confidence:.3g}"] if result.p_value > 1 - confidence else []
-    return f"{words}; is not shown to meet {required} with {confidence:.0%} confidence: {' and '.join(doubts)}"
+        return f"{words}; meets {required}: below {boundary:.2f} dB is excluded with {confidence:.0%} confidence"
+    doubts = [f"the {how} is below" for how, value in (("mean", average), ("median", median)) if not result.reaches(value)]
+    doubts += [f"below {boundary:.2f} dB is not excluded with {confidence:.0%} confidence"] if not result.excludes else []
+    return f"{words}; is not shown to meet {required}: {' and '.join(doubts)}"
 
 
 def _worst(threshold: Threshold, name: str, figure: Figure, tracks: Tracks) -> Check:

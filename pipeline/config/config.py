@@ -27,6 +27,7 @@ from pipeline.config.metadata import MetadataConfig
 from pipeline.config.train import Recipe, TrainSpec
 
 RECIPES = Path(__file__).parent / "recipes"
+_TRAINED_WITH = ("data", "model", "train")
 
 # `<system>` is the recipe of a system at its published settings, `<system>_mir1k` the one that trains in minutes.
 BENCHMARK_SUFFIX = "_mir1k"
@@ -197,20 +198,29 @@ def to_json(config: Config) -> str:
 
 def from_json(text: str) -> Config:
     """The inverse of `to_json`. Raises ConfigError on anything else."""
+    return from_mapping(_mapping(text))
+
+
+def _mapping(text: str) -> dict[str, Any]:
     try:
-        mapping = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"configuration is not JSON: {error}") from error
-    return from_mapping(mapping)
 
 
 def saved_config(saved_model: str) -> Config:
     """The configuration that a SavedModel was trained with: its sections data, model and train.
 
+    All others are as a new configuration has them: a model may be older than a setting of the gate.
+
     Raises OSError when it is not beside the model, ConfigError when it cannot be read.
     """
     with storage.told(saved_model):
-        return from_json(ModelDirectory(saved_model).config_file.read_text())
+        text = ModelDirectory(saved_model).config_file.read_text()
+    known = {f.name for f in dataclasses.fields(Config) if f.default_factory is dataclasses.MISSING} | set(
+        _TRAINED_WITH
+    )
+    return from_mapping({key: value for key, value in _mapping(text).items() if key in known})
 
 
 def _recipe_path(recipe: str) -> Path:

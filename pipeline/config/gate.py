@@ -9,7 +9,6 @@ from pydantic import Field
 
 from models.checked import Count, Name, Positive, Share, checked
 
-
 AUTO = "auto"
 
 

@@ -176,7 +176,7 @@ def paired_comparison(
         "mean" if figure.version == "v3" else "median",
         margin_db,
         settings,
-        paired.clusters([track.metadata for track in tracks], settings),
+        paired.clusters_of([track.metadata for track in tracks], settings),
     )
 
 
@@ -189,18 +189,23 @@ def _tested(result: paired.Comparison) -> str:
         return f"{pairs} cannot decide whether it meets {required}: {result.settings.min_tracks} are needed"
     if result.tie:
         return f"a tie, equal on {pairs}, {'meets' if result.passed else 'misses'} {required}"
-    confidence, boundary = result.settings.confidence, result.boundary_db
-    groups = f" of {result.clusters} groups" if 1 < result.clusters < result.tracks else ""
-    average, median = result.difference_db, result.other_db
-    average, median = (average, median) if result.aggregation == "mean" else (median, average)
+    confidence, boundary = result.settings.confidence, paired.boundary_db(result.margin_db, result.settings)
+    groups = f" in {result.clusters} groups" if 1 < result.clusters < result.tracks else ""
     words = (
-        f"better on {result.better} of {pairs}{groups}, by {average:+.2f} dB on average and {median:+.2f} dB on the median "
-        f"track, {2 * confidence - 1:.0%} interval of the {result.aggregation} {result.low_db:+.2f} to {result.high_db:+.2f} dB"
+        f"better on {result.better} of {pairs}{groups}, by {result.average_db:+.2f} dB on average and "
+        f"{result.median_db:+.2f} dB on the median track, {2 * confidence - 1:.0%} interval of the {result.aggregation} "
+        f"{result.low_db:+.2f} to {result.high_db:+.2f} dB"
     )
     if result.passed:
-        return f"{words}; meets {required}: below {boundary:.2f} dB is excluded with {confidence:.0%} confidence"
-    doubts = [f"the {how} is below" for how, value in (("mean", average), ("median", median)) if not result.reaches(value)]
-    doubts += [f"below {boundary:.2f} dB is not excluded with {confidence:.0%} confidence"] if not result.excludes else []
+        return (
+            f"{words}; meets {required}, and worse than {boundary:.2f} dB is excluded with {confidence:.0%} confidence"
+        )
+    measured = {"average": result.average_db, "median": result.median_db}
+    doubts = [
+        f"the {name} is below it" for name, value in measured.items() if not paired.reaches(value, result.margin_db)
+    ]
+    if not paired.reaches(result.low_db, boundary):
+        doubts.append(f"worse than {boundary:.2f} dB is not excluded with {confidence:.0%} confidence")
     return f"{words}; is not shown to meet {required}: {' and '.join(doubts)}"
 
 

@@ -12,7 +12,7 @@ Tracks of one singer, artist or album are not independent. The standard error is
 cluster at a time, with t of as many degrees of freedom as clusters less one: at few and unequal clusters the most
 reliable of the simple ones (Hansen, "Jackknife standard errors for clustered regression", 2022; MacKinnon, Nielsen and Webb,
 "Cluster-robust inference: a guide to empirical practice", Journal of Econometrics 232, 2023). A bootstrap of clusters is too
-narrow below some thirty of them, and the wild cluster bootstrap (Cameron, Gelbach and Miller, "Bootstrap-based improvements
+narrow below some twenty of them, and the wild cluster bootstrap (Cameron, Gelbach and Miller, "Bootstrap-based improvements
 for inference with clustered errors", Review of Economics and Statistics 90, 2008) cannot reach p = 0.05 below five. As
 few clusters can agree by chance, the wider one of this interval and that of independent tracks counts.
 
@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import scipy.stats
 
-_WINSORISED = 20  # one of so many tracks on either side
+_WINSORISED, _WINSORISED_FROM = 20, 6  # one of so many tracks on either side; of fewer than six none
 _FEW = 4  # fewer clusters, or tracks of a cluster, are no sample
 
 
@@ -60,13 +60,13 @@ def estimate(
                 part, share = kept[..., members], weights[members]
                 own = np.sum(part * share, -1) / np.sum(share) if aggregation == "mean" else np.median(part, -1)
                 bounds = np.minimum(bounds[0], own), np.maximum(bounds[1], own)
-    return average, median, *bounds
+    return average, median, bounds[0], bounds[1]
 
 
 def _winsorised(differences: np.ndarray) -> tuple[np.ndarray, int]:
     """The differences with their extremes pulled in, and how many are no extremes."""
     count = differences.shape[-1]
-    out = min(max(1, count // _WINSORISED), (count - 1) // 2)
+    out = max(count // _WINSORISED, int(count >= _WINSORISED_FROM))
     ordered = np.sort(differences, -1)
     low, high = ordered[..., out, np.newaxis], ordered[..., count - 1 - out, np.newaxis]
     return np.clip(differences, low, high), count - 2 * out

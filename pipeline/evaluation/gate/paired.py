@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pipeline.config.gate import AUTO, PairedConfig
 from pipeline.evaluation.gate import intervals
@@ -34,17 +35,17 @@ class Comparison:
     """Model less rival, in dB.
 
     tracks: usable pairs. left_out: pairs without a score of the rival. clusters: groups of tracks that belong together;
-    as many as tracks where each stands for itself. difference_db: of the figure, so the mean or the median of the paired
-    differences. other_db: the median or the mean. low_db, high_db: the ends of the interval of `difference_db`, each the
-    one-sided bound at the confidence asked for. tie: no track differs. better: tracks on which the model is above.
+    as many as tracks where each stands for itself. average_db, median_db: of the paired differences. low_db, high_db: the
+    ends of the interval of the one that `aggregation` names, each the one-sided bound at the confidence asked for. tie: no
+    track differs. better: tracks on which the model is above.
     """
 
     tracks: int
     left_out: int
     clusters: int
     aggregation: Aggregation
-    difference_db: float
-    other_db: float
+    average_db: float
+    median_db: float
     low_db: float
     high_db: float
     tie: bool
@@ -53,7 +54,68 @@ class Comparison:
     settings: PairedConfig
 
     @property
-    def clusters(metadata: Sequence[Mapping[str, str]], settings: PairedConfig) -> list[str] | None:
+    def difference_db(self) -> float:
+        """Of the figure: the average or the median of the paired differences."""
+        return self.average_db if self.aggregation == "mean" else self.median_db
+
+    @property
+    def decided(self) -> bool:
+        """Whether there are pairs enough to decide on."""
+        return self.tracks >= self.settings.min_tracks
+
+    @property
+    def passed(self) -> bool:
+        """Measured no worse than the margin, and worse than the boundary excluded; a tie if the margin allows it."""
+        if not self.decided or self.tie:
+            return self.decided and self.margin_db <= 0
+        return bool(passes(self.average_db, self.median_db, self.low_db, self.margin_db, self.settings))
+
+
+def compare(
+    model: np.ndarray,
+    rival: np.ndarray,
+    weights: np.ndarray,
+    aggregation: Aggregation,
+    margin_db: float,
+    settings: PairedConfig,
+    clusters: Sequence[str] | None = None,
+) -> Comparison:
+    """Compares two models by their scores in dB on the same tracks; the order of the tracks does not matter.
+
+    Args:
+        model, rival: [tracks]; no score counts as more than +-120 dB. A track without a score of the rival (NaN) is left
+            out; one that only the rival has a score on is lost by the model, at -120 dB.
+        weights: [tracks], above 0: each track's in a mean; a median does not use them.
+        margin_db: the difference that is just good enough; below 0 for "may be a little worse".
+        clusters: of each track the group that it belongs to, such as its singer; None where each stands for itself.
+    """
+    usable = ~np.isnan(rival)
+    ours = np.clip(np.where(np.isnan(model), -LIMIT_DB, model), -LIMIT_DB, LIMIT_DB)[usable]
+    theirs, weights = np.clip(rival, -LIMIT_DB, LIMIT_DB)[usable], weights[usable]
+    names = np.asarray(np.arange(len(rival)) if clusters is None else clusters, dtype=str)[usable]
+    order = np.lexsort((names, weights, theirs, ours))
+    differences, weights, groups = (ours - theirs)[order], weights[order], intervals.membership(names[order])
+    average, median, low, high = [np.nan] * 4
+    if len(differences):
+        found = intervals.estimate(differences, weights, groups, aggregation, settings.confidence)
+        average, median, low, high = (float(each) for each in found)
+    return Comparison(
+        tracks=len(differences),
+        left_out=int(np.sum(~usable)),
+        clusters=groups.shape[1],
+        aggregation=aggregation,
+        average_db=average,
+        median_db=median,
+        low_db=low,
+        high_db=high,
+        tie=bool(len(differences)) and bool(np.all(np.abs(differences) < _ROUNDING_DB)),
+        better=int(np.sum(differences > _ROUNDING_DB)),
+        margin_db=margin_db,
+        settings=settings,
+    )
+
+
+def clusters_of(metadata: Sequence[Mapping[str, str]], settings: PairedConfig) -> list[str] | None:
     """The group of every track by its metadata and `PairedConfig.cluster`; None where each stands for itself.
 
     A track without the key stands for itself.
@@ -66,5 +128,18 @@ class Comparison:
 
 
 def boundary_db(margin_db: float, settings: PairedConfig) -> float:
-    """The difference that has to be excluded where `margin_db` is required."""
+    """The difference that has to be excluded: so many margins for one below 0; a gain that is demanded has to be shown."""
     return min(margin_db, settings.boundary * margin_db)
+
+
+def passes(
+    average_db: ArrayLike, median_db: ArrayLike, low_db: ArrayLike, margin_db: float, settings: PairedConfig
+) -> np.ndarray:
+    """Both requirements, of one comparison or of many."""
+    measured = reaches(average_db, margin_db) & reaches(median_db, margin_db)
+    return measured & reaches(low_db, boundary_db(margin_db, settings))
+
+
+def reaches(value_db: ArrayLike, floor_db: float) -> np.ndarray:
+    """Whether a figure is at or above its floor, but for rounding."""
+    return np.asarray(value_db) >= floor_db - _ROUNDING_DB

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from models import networks
+from models.directory import ModelDirectory
 from pipeline.config import config
 
 
@@ -232,6 +234,17 @@ def test_a_change_of_the_gate_leaves_the_trainers_view_unchanged() -> None:
     sections = ("data", "model", "train")
     assert config.to_json(strict.only(*sections)) == config.to_json(config.load("demo").only(*sections))
     assert strict.only(*sections).gate == config.GateConfig()
+
+
+def test_a_model_that_is_older_than_a_setting_of_the_gate_is_read(tmp_path: Path) -> None:
+    mapping = json.loads(config.to_json(config.load("demo").only("data", "model", "train")))
+    mapping["gate"]["paired"]["resamples"] = 10_000
+    ModelDirectory(tmp_path).config_file.parent.mkdir()
+    ModelDirectory(tmp_path).config_file.write_text(json.dumps(mapping))
+    assert config.saved_config(str(tmp_path)) == config.load("demo").only("data", "model", "train")
+    ModelDirectory(tmp_path).config_file.write_text(json.dumps({**mapping, "model": {"netwok": "drnn"}}))
+    with pytest.raises(config.ConfigError, match="netwok"):
+        config.saved_config(str(tmp_path))
 
 
 def test_the_configuration_cannot_be_changed_in_place() -> None:

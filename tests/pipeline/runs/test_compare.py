@@ -164,9 +164,7 @@ def test_scores_and_tracks_are_b_less_a(told: dict[str, Section]) -> None:
     assert (row.name, row.a, row.b) == ("vocals v3/SDR (track)", "better on 1", "better on 5")
     assert row.change == pytest.approx(4.5 / 7), "the mean of 1, 1.5, 1, 0.5, 1, -0.5, 0"
     assert (
-        told["Track by track"]
-        .notes[0]
-        .startswith("vocals v3/SDR (track): B less A on 7 common tracks, 90% of resamples")
+        told["Track by track"].notes[0].startswith("vocals v3/SDR (track): B less A on 7 common tracks, 90% interval")
     )
 
 

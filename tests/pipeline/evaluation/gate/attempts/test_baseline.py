@@ -26,7 +26,7 @@ BAD: dict[str, Attempt] = {
     "a better mean through one outlier": Attempt(
         by_song(lambda n: leaky(1e-4) if n == 1 else worse_by(0.5)),
         "baseline",
-        ["dB over the last blessed model", "better on 1 of 8 tracks", "the interval's lower end and p above 0.05"],
+        ["dB over the last blessed model", "better on 1 of 8 tracks", "the average is below it and the median is below it"],
         MARGIN,
         oracle,
         V3,

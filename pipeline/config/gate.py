@@ -68,8 +68,11 @@ class OutputLimits:
     silence_db: an estimate this far under its reference is silent. dropped_share: of the reference's energy where the
         estimate drops out. clipped_share: of samples at or beyond full scale or stuck at the estimate's own ceiling,
         above the share that mixture or reference have. offset: of the mean sample, full scale being 1.
-    level_db, delay_samples: of the median track.
-    misplaced_share: of tracks whose estimates are of the wrong target or of the wrong polarity.
+    level_db: too loud or too quiet on the median track.
+    correlation, delay_samples, stretch_level_db: of the worst stretch of any channel that sounds in the reference:
+        the lowest, the latest or earliest, the loudest or quietest (beyond errors of separation).
+    balance_db, tilt_db: of left against right, of all and of an octave. width_db: of the side against the middle, median track.
+    stray_share: of tracks on which a sound model may be beyond one of these (all but the medians) by chance, or like another target.
     false_voice: what may sound where the reference is silent.
     """
 
@@ -78,8 +81,13 @@ class OutputLimits:
     clipped_share: float | None = 0.001
     offset: float | None = 0.01
     level_db: float | None = 6.0
+    correlation: float | None = -0.2
     delay_samples: int | None = 8
-    misplaced_share: float | None = 0.5
+    stretch_level_db: float | None = 10.0
+    balance_db: float | None = 3.0
+    width_db: float | None = 4.0
+    tilt_db: float | None = 9.0
+    stray_share: Annotated[float, Field(ge=0, le=1)] = 0.001
     false_voice: FalseVoiceLimits | None = field(default_factory=FalseVoiceLimits)
 
 
@@ -110,12 +118,13 @@ class GateConfig:
     """A model is blessed only if every threshold and every other check holds (see docs/gates.md).
 
     better_than_mixture: every target's SDR must be above the mixture's, over all tracks and on `better_on_share` of them.
+    outputs: null asks only that they are there and finite.
     """
 
     thresholds: tuple[Threshold, ...] = ()
     better_than_mixture: bool = True
     better_on_share: Share = 0.75
     paired: PairedConfig = field(default_factory=PairedConfig)
-    outputs: OutputLimits = field(default_factory=OutputLimits)
+    outputs: OutputLimits | None = field(default_factory=OutputLimits)
     budgets: Budgets = field(default_factory=Budgets)
     drift: DriftLimits = field(default_factory=DriftLimits)

@@ -9,23 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.fft
 import scipy.optimize
 
-from pipeline.evaluation.outputs import false_voice
+from pipeline.evaluation.outputs import alignment, false_voice, image, stretches
 from pipeline.evaluation.outputs.energies import energies
 from pipeline.evaluation.outputs.false_voice import FalseVoice
+from pipeline.evaluation.outputs.image import ImageFacts
+from pipeline.evaluation.outputs.stretches import StretchFacts
 
-MAX_DELAY_SAMPLES = 4096
 
-_SOUNDING = 10 ** (-84 / 20)  # RMS of two steps of 16 bits: below it a reference is dither, not sound
 _CEILING_FLOOR = 10 ** (-40 / 20)  # the ceiling of a quieter signal is nobody's limiter
 _CEILING_WIDTH = 1e-4
 _EXCERPT_SAMPLES = 2**19
 _BLOCK_SAMPLES = 2**12
 _DROPPED = 10 ** (-60 / 10)
-_LIKENESS = 0.3  # a correlation below it says nothing about delay
-_PROMINENCE = 1.1  # by which a delay must explain more than no delay does
 _ASSIGNMENT_MARGIN = 0.1
 _NOTHING_TO_SEPARATE_DB = 60.0
 _TINY = 1e-12
@@ -33,7 +30,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class OutputFacts:
-    """One target's estimate of one track, all channels together.
+    """One target's estimate of one track, all channels together except in `stretches` and `image`.
 
     bad_samples: how many are NaN or infinite; nothing else is measured then.
     level_db: energy over that of the reference; -inf for silence, NaN where the reference is silent.
@@ -59,6 +56,8 @@ class OutputFacts:
     offset: float = 0.0
     resembles: str = ""
     missing: bool = False
+    stretches: StretchFacts = field(default_factory=StretchFacts)
+    image: ImageFacts = field(default_factory=ImageFacts)
     false_voice: FalseVoice = field(default_factory=FalseVoice)
 
     @property
@@ -68,18 +67,11 @@ class OutputFacts:
 
     @property
     def level_error_db(self) -> float:
-        """How much too loud (positive) or too quiet (negative) the estimate is; 0 within what its errors explain.
-
-        Of an estimate e with correlation c to its reference s, the gain that brings e closest to s is
-        <e, s> / <e, e>, and the coefficient of s in e is <e, s> / <s, s>. An unbiased estimate (the least squares: it
-        shrinks what is uncertain) has a gain of 1, one that leaks (s + interference) a coefficient of 1, so the level
-        |e| / |s| of a sound estimate lies between c and 1 / c. What lies outside is no error of separation.
-        """
+        """How much too loud (positive) or too quiet (negative): `alignment.level_error_db`, NaN of silence."""
         if not np.isfinite(self.level_db) or np.isnan(self.correlation):
             return np.nan
-        with np.errstate(divide="ignore"):
-            room = -20 * float(np.log10(abs(self.correlation)))
-        return float(np.sign(self.level_db)) * max(0.0, abs(self.level_db) - room)
+        own = 10 ** (self.level_db / 10)
+        return alignment.level_error_db(1.0, own, self.correlation * own**0.5)
 
 
 def facts(
@@ -115,7 +107,7 @@ def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarr
         false_voice=false_voice.measure(reference, estimate, mixture, sample_rate_hz),
     )
     energy, own = _dot(reference, reference), _dot(estimate, estimate)
-    if energy < _SOUNDING**2 * reference.size:
+    if energy < alignment.SOUNDING**2 * reference.size:
         return facts
     if own == 0:
         return dataclasses.replace(facts, level_db=-np.inf, dropped_share=1.0)
@@ -128,6 +120,8 @@ def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarr
         correlation=correlation if delay else still,
         delay_samples=delay,
         gain_db=_scale_free_gain_db(still, _correlation(reference, mixture)),
+        stretches=stretches.measure(reference, estimate, sample_rate_hz),
+        image=image.measure(reference, estimate, sample_rate_hz),
     )
 
 
@@ -155,19 +149,7 @@ def _delay(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
     """Lag of the estimate and the correlation there, from the loudest excerpt; (0, ...) where no lag stands out."""
     start = int(np.argmax(energies(reference, _EXCERPT_SAMPLES))) * _EXCERPT_SAMPLES
     loudest = slice(start, start + _EXCERPT_SAMPLES)
-    reference, estimate = reference[loudest].astype(float), estimate[loudest].astype(float)
-    norm = (_dot(reference, reference) * _dot(estimate, estimate)) ** 0.5
-    if norm == 0:
-        return 0, 0.0
-    width = scipy.fft.next_fast_len(len(reference) + MAX_DELAY_SAMPLES, real=True)
-    spectra = [scipy.fft.rfft(each, width, axis=0) for each in (reference, estimate)]
-    products = scipy.fft.irfft(np.sum(spectra[0].conj() * spectra[1], axis=1), width) / norm
-    most = min(MAX_DELAY_SAMPLES, len(reference) - 1)
-    lags = np.arange(-most, most + 1)
-    best = int(lags[np.argmax(np.abs(products[lags]))])
-    if abs(products[best]) < max(_LIKENESS, _PROMINENCE * abs(products[0])):
-        best = 0
-    return best, float(products[best])
+    return alignment.delay(reference[loudest], estimate[loudest])
 
 
 def _dropped(reference: np.ndarray, estimate: np.ndarray) -> float:

@@ -35,8 +35,7 @@ SMALL = [
 LENIENT = [
     *("--set", "gate.thresholds=[{target: vocals, metric: v3/SDR, at_least_db: -60}]"),
     *("--set", "gate.better_than_mixture=false"),
-    *("--set", "gate.outputs.level_db=null"),
-    *("--set", "gate.outputs.misplaced_share=null"),
+    *("--set", "gate.outputs=null"),
 ]
 STRICT = ["--set", "gate.thresholds=[{target: vocals, metric: v3/SDR, at_least_db: 60}]"]
 EVERYTHING = {

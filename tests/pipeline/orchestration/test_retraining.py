@@ -145,8 +145,7 @@ RECIPE = [
     "serve.chunk_seconds=2",
     "gate.thresholds=[{target: vocals, metric: v3/SDR, at_least_db: -60}]",
     "gate.better_than_mixture=false",
-    "gate.outputs.level_db=null",
-    "gate.outputs.misplaced_share=null",
+    "gate.outputs=null",
     "gate.drift={min_values: 2, divergence: 0.01}",
 ]
 

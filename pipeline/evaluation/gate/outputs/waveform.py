@@ -1,11 +1,11 @@
-"""Level, drop-outs, clipping, offset, delay, polarity and mix-ups: by whole estimates."""
+"""Level, drop-outs, clipping, offset and mix-ups: by whole estimates."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from pipeline.config.gate import OutputLimits
-from pipeline.evaluation.gate.outputs.predicates import Facts, above, on_any
+from pipeline.evaluation.gate.outputs.predicates import Facts, above, on_any, strays
 from pipeline.evaluation.gate.verdict import on_tracks
 
 _KEPT = {
@@ -14,15 +14,12 @@ _KEPT = {
     "clipped_share": "unclipped",
     "offset": "without offset",
     "level_db": "at level",
-    "delay_samples": "in time",
-    "misplaced_share": "upright and each of its own target",
 }
-_LIKENESS = 0.1  # a correlation nearer to 0 has no sign
 
 
 def kept(limits: OutputLimits) -> list[str]:
     """What is true of outputs that pass."""
-    return [words for name, words in _KEPT.items() if getattr(limits, name) is not None]
+    return [*(words for name, words in _KEPT.items() if getattr(limits, name) is not None), "each of its own target"]
 
 
 def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
@@ -45,8 +42,7 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
     yield from above(facts, limits.clipped_share, lambda f: f.clipped_share, "clip", "{:.1%} of the samples")
     yield from above(facts, limits.offset, lambda f: f.offset, "have a constant offset", "{:.3f} of full scale")
     yield from _level(facts, limits.level_db)
-    yield from _delay(facts, limits.delay_samples)
-    yield from _misplaced(target, facts, limits.misplaced_share)
+    yield from _swapped(target, facts, limits.stray_share)
 
 
 def _level(facts: Facts, limit: float | None) -> Iterator[str]:
@@ -60,25 +56,14 @@ def _level(facts: Facts, limit: float | None) -> Iterator[str]:
         yield f"are {abs(error):.1f} dB too {side} on the median of {on_tracks(len(errors))}; legal: up to {limit:g} dB"
 
 
-def _delay(facts: Facts, limit: int | None) -> Iterator[str]:
-    delays = [each.delay_samples for each in facts.values() if not np.isnan(each.correlation)]
-    if limit is None or not delays:
-        return
-    delay = float(np.median(delays))
-    if abs(delay) > limit:
-        words = "lag behind" if delay > 0 else "run ahead of"
-        yield f"{words} their references by {abs(delay):g} samples on the median of {on_tracks(len(delays))}; legal: up to {limit}"
-
-
-def _misplaced(target: str, facts: Facts, limit: float | None) -> Iterator[str]:
-    """The wrong way up, or of another target, on more tracks than the limit allows."""
-    heard = [each for each in facts.values() if not np.isnan(each.correlation)]
-    if limit is None or not heard:
-        return
-    inverted = sum(each.correlation < -_LIKENESS for each in heard)
-    if inverted > limit * len(heard):
-        yield f"have the opposite polarity of their references on {inverted} of {on_tracks(len(heard))}"
-    others = [each.resembles for each in heard if each.resembles != target]
-    if len(others) > limit * len(heard):
-        other = max(sorted(set(others)), key=others.count) or "the rest of the mixture"
-        yield f"are swapped: they resemble {other} on {len(others)} of {on_tracks(len(heard))}"
+def _swapped(target: str, facts: Facts, share: float) -> Iterator[str]:
+    """Like another target's reference on more tracks than chance explains."""
+    others = [each.resembles for each in facts.values() if each.resembles != target]
+    other = max(sorted(set(others)), key=others.count, default="") or "the rest of the mixture"
+    yield from strays(
+        facts,
+        share,
+        lambda f: f.resembles != target,
+        f"are swapped: they resemble {other}",
+        lambda f: f"correlation {f.correlation:.2f}",
+    )

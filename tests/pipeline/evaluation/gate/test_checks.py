@@ -8,7 +8,9 @@ import pytest
 
 from pipeline.config.gate import Budgets, GateConfig, OutputLimits, PairedConfig, Threshold
 from pipeline.evaluation.gate import checks
+from pipeline.evaluation.outputs.image import ImageFacts
 from pipeline.evaluation.outputs.output_facts import OutputFacts
+from pipeline.evaluation.outputs.stretches import Extreme, StretchFacts
 from pipeline.evaluation.scores import Figure, TrackScores
 
 FLOOR = Threshold("vocals", "v3/GSDR", 5.0)
@@ -255,6 +257,14 @@ def fact(**changes) -> OutputFacts:
     return OutputFacts(**{**vars(FINE), **changes})
 
 
+def stretch(**extremes: float) -> OutputFacts:
+    return fact(stretches=StretchFacts(**{name: Extreme(value, 7.0) for name, value in extremes.items()}))
+
+
+def image(**changes: float) -> OutputFacts:
+    return fact(image=ImageFacts(**changes))
+
+
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
@@ -267,9 +277,34 @@ def fact(**changes) -> OutputFacts:
         ([FINE, fact(offset=0.1)], "have a constant offset on 1 of 2 tracks: 'song 1' (0.100 of full scale)"),
         ([fact(level_db=9.0)] * 2, "are 8.1 dB too loud on the median of 2 tracks; legal: up to 6 dB"),
         ([fact(level_db=-9.0)] * 2, "are 8.1 dB too quiet on the median of 2 tracks; legal: up to 6 dB"),
-        ([fact(delay_samples=40)] * 2, "lag behind their references by 40 samples on the median of 2 tracks"),
-        ([fact(delay_samples=-40)] * 2, "run ahead of their references by 40 samples"),
-        ([fact(correlation=-0.9)] * 2, "have the opposite polarity of their references on 2 of 2 tracks"),
+        (
+            [FINE, stretch(delay_samples=40)],
+            "lag behind their references on 1 of 2 tracks: 'song 1' (40 samples at 7 s)",
+        ),
+        (
+            [FINE, stretch(delay_samples=-40)],
+            "run ahead of their references on 1 of 2 tracks: 'song 1' (40 samples at 7",
+        ),
+        (
+            [FINE, stretch(correlation=-0.9)],
+            "have the opposite polarity of their references on 1 of 2 tracks: 'song 1'",
+        ),
+        (
+            [FINE, stretch(loud_db=11.0)],
+            "are too loud in a stretch or a channel on 1 of 2 tracks: 'song 1' (+11.0 dB at 7",
+        ),
+        (
+            [FINE, stretch(quiet_db=-11.0)],
+            "are too quiet in a stretch or a channel on 1 of 2 tracks: 'song 1' (-11.0 dB",
+        ),
+        ([FINE, image(balance_db=-4.0)], "are out of balance on 1 of 2 tracks: 'song 1' (left -4.0 dB against right)"),
+        ([FINE, image(side_correlation=-0.9)], "have left and right swapped on 1 of 2 tracks: 'song 1'"),
+        ([FINE, image(width_db=-math.inf)], "are mono where their references are stereo on 1 of 2 tracks: 'song 1'"),
+        ([image(width_db=5.0)] * 2, "are 5.0 dB too wide on the median of 2 tracks; legal: up to 4 dB"),
+        (
+            [FINE, image(tilt_db=-12.0)],
+            "sound unlike left and right on 1 of 2 tracks: 'song 1' (an octave -12.0 dB louder",
+        ),
         ([fact(resembles="drums")] * 2, "are swapped: they resemble drums on 2 of 2 tracks"),
     ],
 )
@@ -277,8 +312,23 @@ def test_refuses_unsound_outputs_unless_their_check_is_off(facts: list[OutputFac
     (check,) = failed(judge(outputs(*facts)))
     assert check.kind == "output"
     assert words in check.words
-    off = judge(outputs(*facts), outputs=OutputLimits(**dict.fromkeys(vars(OutputLimits()))))
+    off = judge(outputs(*facts), outputs=OutputLimits(**{**dict.fromkeys(vars(OutputLimits())), "stray_share": 1.0}))
     assert off.blessed is not ("missing" in words or "not finite" in words)
+
+
+def test_one_track_in_many_strays_by_chance_and_two_do_not() -> None:
+    """Of 148 tracks that each stray with probability 1/1000, two or more do in 1 % of all cases (binomial)."""
+    inverted = stretch(correlation=-0.9)
+    assert failed(judge(outputs(*[FINE] * 9, inverted)))
+    assert not failed(judge(outputs(*[FINE] * 10, inverted)))
+    assert not failed(judge(outputs(*[FINE] * 123, inverted)))
+    assert failed(judge(outputs(*[FINE] * 122, inverted, inverted)))
+    assert not failed(judge(outputs(*[FINE] * 150, inverted, inverted)))
+
+
+def test_outputs_are_there_and_finite_whatever_is_switched_off() -> None:
+    assert judge(outputs(stretch(correlation=-0.9), fact(offset=0.5)), outputs=None).blessed
+    assert failed(judge(outputs(fact(bad_samples=3)), outputs=None))
 
 
 def test_outputs_that_were_not_measured_are_not_called_sound() -> None:

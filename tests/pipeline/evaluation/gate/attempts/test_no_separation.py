@@ -62,8 +62,8 @@ BAD: dict[str, Attempt] = {
         each(lambda e: 10 * e), "mixture, output", ["dB too loud on the median", "vocals clip on 8 of 8 tracks"]
     ),
     "clipped at a third of its peak": Attempt(each(squashed), "output", ["vocals clip on 8 of 8 tracks"]),
-    "late by 100 samples": Attempt(delayed(100), "mixture, output", ["vocals lag behind their references by 100 samples"]),
-    "early by 12 samples": Attempt(delayed(-12), "mixture, output", ["vocals run ahead of their references by 12 samples"]),
+    "late by 100 samples": Attempt(delayed(100), "mixture, output", ["vocals lag behind their references on 8 of 8 tracks: 'song-0' (100 samples at 0 s)"]),
+    "early by 12 samples": Attempt(delayed(-12), "mixture, output", ["vocals run ahead of their references on 8 of 8 tracks: 'song-0' (12 samples at 0 s)"]),
     "played back at a wrong rate": Attempt(each(pitched), "mixture", ["above it on 0 of 8 tracks"]),
     "a constant": Attempt(each(lambda e: np.full_like(e, 0.3)), "mixture, output", ["constant offset", "0.3"]),
     "the oracle on a constant offset": Attempt(each(lambda e: e + 0.03), "output", ["offset", "(0.030 of full scale)"]),

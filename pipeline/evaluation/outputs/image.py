@@ -7,7 +7,7 @@ import scipy.signal
 
 from pipeline.evaluation.outputs import alignment
 
-_FAINT = 10 ** (-20 / 10)  # of the whole: a channel, a side or a band below it is no part of the image
+_FAINT = 10 ** (-15 / 10)  # of the whole: a channel, a side or a band below it is no part of the image
 _FRAME_SECONDS = 0.025
 _LOWEST_BAND_HZ = 250.0
 _MID_AND_SIDE = np.array([[0.5, 0.5], [0.5, -0.5]])

@@ -17,7 +17,6 @@ from pipeline.evaluation.outputs.false_voice import FalseVoice
 from pipeline.evaluation.outputs.image import ImageFacts
 from pipeline.evaluation.outputs.stretches import StretchFacts
 
-
 _CEILING_FLOOR = 10 ** (-40 / 20)  # the ceiling of a quieter signal is nobody's limiter
 _CEILING_WIDTH = 1e-4
 _EXCERPT_SAMPLES = 2**19

@@ -45,7 +45,7 @@ def measure(reference: np.ndarray, estimate: np.ndarray, sample_rate_hz: int) ->
         pieces = _pieces(reference, estimate, round(seconds * sample_rate_hz))
         return [(s / sample_rate_hz, r, e) for s, r, e in pieces if np.mean(np.square(r), dtype=float) >= least]
 
-    delays = [(at, alignment.delay(r, e)[0]) for at, r, e in sounding(DELAY_SECONDS)]
+    delays = [(at, float(alignment.delay(r, e)[0])) for at, r, e in sounding(DELAY_SECONDS)]
     levels = [(at, *_correlation_and_level(r, e)) for at, r, e in sounding(SECONDS)]
     if not levels or not delays:
         return StretchFacts()

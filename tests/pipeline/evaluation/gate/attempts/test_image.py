@@ -104,10 +104,10 @@ BAD: dict[str, Attempt] = {
     "twice as wide": Attempt(widened(2), "output", ["accompaniment are 5.", "dB too wide on the median"]),
     "the right channel inverted": Attempt(matrix((1, 0), (0, -1)), "output", [f"vocals have the opposite polarity of their references {ON_FOUR}"]),
     "both channels inverted in one song": Attempt(
-        by_song(lambda n: matrix((-1, 0), (0, -1)) if n == 0 else oracle), "mixture, output", ["the opposite polarity of their references on 1 of 4"]
+        by_song(lambda n: matrix((-1, 0), (0, -1)) if n == 0 else oracle), "output", ["the opposite polarity of their references on 1 of 4"]
     ),
     "the balance shifted by 6 dB": Attempt(matrix((1.4, 0), (0, 0.7)), "output", ["out of balance", "legal: up to 3 dB"]),
-    "one channel late (Haas)": Attempt(on_left(late), "mixture, output", ["vocals lag behind their references on 4 of 4 tracks: 'song-0' (40 samples at 0 s)"]),
+    "one channel late (Haas)": Attempt(on_left(late), "output", ["vocals lag behind their references on 4 of 4 tracks: 'song-0' (40 samples at 0 s)"]),
     "a muffled left channel": Attempt(on_left(muffled), "output", ["vocals sound unlike left and right", "legal: up to 9 dB"]),
 }  # fmt: skip
 

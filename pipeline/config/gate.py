@@ -61,6 +61,23 @@ class FalseVoiceLimits:
     share: Share = 0.1
 
 
+@checked("gate.outputs.bands")
+class BandLimits:
+    """How much estimates may lack, or have too much of, in a third of an octave (see docs/gates.md).
+
+    median_db: of the median track. track_db: of a track beyond what the band's median track has twice over; octaves: in so
+    many of a track it may be more; share: of the tracks that may be wrong in two bands or more. invented_db: energy that is
+    none of the mixture's over the reference's. up_to_hz: what is above is told and not judged; null judges all.
+    """
+
+    median_db: Positive = 10.0
+    track_db: Positive = 12.0
+    octaves: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.05
+    share: Share = 0.12
+    invented_db: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    up_to_hz: Positive | None = None
+
+
 @checked("gate.outputs")
 class OutputLimits:
     """What a model's estimates must keep, whatever they score; null switches a check off (see pipeline/evaluation/outputs/).
@@ -73,7 +90,7 @@ class OutputLimits:
         the lowest, the latest or earliest, the loudest or quietest (beyond errors of separation).
     balance_db, tilt_db: of left against right, of all and of an octave. width_db: of the side against the middle, median track.
     stray_share: of tracks on which a sound model may be beyond one of these (all but the medians) by chance, or like another target.
-    false_voice: what may sound where the reference is silent.
+    false_voice: what may sound where the reference is silent. bands: what may be missing or too much in a band.
     """
 
     silence_db: float | None = -60.0
@@ -89,6 +106,7 @@ class OutputLimits:
     tilt_db: float | None = 9.0
     stray_share: Annotated[float, Field(ge=0, le=1)] = 0.001
     false_voice: FalseVoiceLimits | None = field(default_factory=FalseVoiceLimits)
+    bands: BandLimits | None = field(default_factory=BandLimits)
 
 
 @checked("gate.budgets")

@@ -1,4 +1,4 @@
-"""A SavedModel as a function from a mixture of any length to its stems, through the signatures that are served."""
+"""A SavedModel as a function from a mixture of any length to its stems, by the code and the defaults of the client."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from models.directory import ModelDirectory
-from serving.client import signals
+from serving.client import Client
 from serving.client.separation import CHUNK_SECONDS, OVERLAP_SECONDS
-from serving.local import local_client
+from serving.local import Local
 
-WHOLE_SECONDS = 60.0
+
+class _Client(Client):
+    """Lets pass what is not finite: the gate says so in words."""
+
+    must_be_finite = False
 
 
 class SavedSeparator:
-    """Separates mixtures of any length: in one piece up to a minute; beyond, by chunks as a client does."""
+    """Separates mixtures by the chunks and crossfades that whoever listens gets, whatever their length."""
 
     def __init__(
         self, directory: str | Path, chunk_seconds: float = CHUNK_SECONDS, overlap_seconds: float = OVERLAP_SECONDS
@@ -27,7 +31,7 @@ class SavedSeparator:
         description = ModelDirectory(directory).description
         self._rate_hz, self._channels = description["sample_rate_hz"], description["channels"]
         self._targets = description["targets"]
-        self._client = local_client(Path(directory), self._rate_hz)
+        self._client = _Client(Local(Path(directory)), model_rate_hz=self._rate_hz, in_flight=1)
         self._seconds = chunk_seconds, overlap_seconds
 
     def __call__(self, mixture: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
@@ -37,11 +41,7 @@ class SavedSeparator:
             ValueError: another sample rate than the model's, or channels that the model cannot take.
         """
         self.check_fits(sample_rate_hz, mixture.shape[1])
-        if len(mixture) > WHOLE_SECONDS * sample_rate_hz:
-            return self._client.separate(mixture, sample_rate_hz, *self._seconds)
-        # `run` lets pass what is not finite: the gate says so in words.
-        stems = self._client.run({"mixture": signals.fold(mixture, self._client.mixture_shape)})
-        return {target: signals.unfold(stems[target], mixture.shape[1]) for target in self._targets}
+        return self._client.separate(mixture, sample_rate_hz, *self._seconds)
 
     def check_fits(self, sample_rate_hz: int, channels: int, targets: Iterable[str] = ()) -> None:
         """Raises ValueError if the model cannot take such audio or does not put out all of `targets`."""

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import soundfile
@@ -87,6 +87,8 @@ class Client:
       SeparationError: in one sentence, naming the model and where it is.
     """
 
+    must_be_finite: ClassVar[bool] = True  # what a model answers
+
     def __init__(
         self, server: str | Transport, *, model_rate_hz: int | None = None, in_flight: int = 2, **connection: Any
     ) -> None:
@@ -141,7 +143,7 @@ class Client:
             stems = self.run({self._mixture[0]: mixture})
         else:
             stems = self.run({"mixture": mixture, "level": level}, LEVELLED_SIGNATURE)
-        return check_stems(self.label, stems, self.targets, mixture.shape)
+        return check_stems(self.label, stems, self.targets, mixture.shape, self.must_be_finite)
 
     @property
     def targets(self) -> tuple[str, ...]:

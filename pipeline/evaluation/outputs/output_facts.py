@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.optimize
 
-from pipeline.evaluation.outputs import alignment, false_voice, image, stretches
+from pipeline.evaluation.outputs import alignment, bands, false_voice, image, stretches
+from pipeline.evaluation.outputs.bands import Band
 from pipeline.evaluation.outputs.energies import energies
 from pipeline.evaluation.outputs.false_voice import FalseVoice
 from pipeline.evaluation.outputs.image import ImageFacts
@@ -43,6 +44,7 @@ class OutputFacts:
     resembles: the target whose reference the estimate is most like, when all estimates are assigned to references.
     missing: the model has no such target.
     false_voice: what sounds where the reference is silent.
+    bands: of third octaves in which the reference sounds.
     """
 
     bad_samples: int = 0
@@ -58,6 +60,7 @@ class OutputFacts:
     stretches: StretchFacts = field(default_factory=StretchFacts)
     image: ImageFacts = field(default_factory=ImageFacts)
     false_voice: FalseVoice = field(default_factory=FalseVoice)
+    bands: tuple[Band, ...] = ()
 
     @property
     def never_sounds(self) -> bool:
@@ -121,6 +124,7 @@ def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarr
         gain_db=_scale_free_gain_db(still, _correlation(reference, mixture)),
         stretches=stretches.measure(reference, estimate, sample_rate_hz),
         image=image.measure(reference, estimate, sample_rate_hz),
+        bands=bands.measure(reference, estimate, mixture, sample_rate_hz, delay),
     )
 
 

@@ -200,7 +200,7 @@ def test_scores_are_those_of_the_separated_audio(good: SimpleNamespace, records:
     """The same by hand: the quantised track through the same arithmetic, judged by museval."""
     read = next(t for t in tfrecords.read_tracks(str(records / "Split-test"), TARGETS) if t.name == "gamma")
     mixture = read.mixture.T
-    later = np.roll(mixture, 4, axis=1)
+    later = np.pad(mixture, ((0, 0), (4, 0)))[:, :-4]  # a client's chunk ends with silence, which comes around
     low, high = (mixture - later) / 2, (mixture + later) / 2
     estimates = np.stack([low + 0.01 * high, high + 0.01 * low]).transpose(0, 2, 1)
     references = np.stack([read.stems[target] for target in TARGETS])

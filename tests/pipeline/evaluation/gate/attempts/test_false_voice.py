@@ -191,7 +191,7 @@ GOOD: dict[str, Attempt] = {
     "robust PCA, which knows no silence": passes(
         robust_pca,
         with_instrumentals(4),
-        gate=GateConfig(better_than_mixture=False, outputs=OutputLimits(stray_share=1.0)),
+        gate=GateConfig(better_than_mixture=False, outputs=OutputLimits(stray_share=1.0, bands=None)),
     ),
     "late by a sample": passes(delayed(1, leaky(0.5)), with_instrumentals(4)),
     "a bit too loud": passes(each(lambda e: 1.3 * e, leaky(0.5)), with_instrumentals(4)),

@@ -45,8 +45,8 @@ BAD: dict[str, Attempt] = {
         ["vocals at any level is +0.00 dB SDR over the mixture"],
         metrics=("v4",),
     ),
-    "white noise": Attempt(lambda t: dict.fromkeys(TARGETS, 0.1 * noise(t)), "mixture", ["above it on 0 of 8 tracks"]),
-    "the oracle under loud noise": Attempt(noisy(1.0), "mixture", ["needed are more than 0.01 dB"]),
+    "white noise": Attempt(lambda t: dict.fromkeys(TARGETS, 0.1 * noise(t)), "mixture, output", ["above it on 0 of 8 tracks"]),
+    "the oracle under loud noise": Attempt(noisy(1.0), "mixture, output", ["needed are more than 0.01 dB"]),
     "not a number": Attempt(
         each(lambda e: np.full_like(e, np.nan)), "mixture, output", ["vocals hold samples that are not finite on 8 of 8"]
     ),
@@ -64,7 +64,7 @@ BAD: dict[str, Attempt] = {
     "clipped at a third of its peak": Attempt(each(squashed), "output", ["vocals clip on 8 of 8 tracks"]),
     "late by 100 samples": Attempt(delayed(100), "mixture, output", ["vocals lag behind their references on 8 of 8 tracks: 'song-0' (100 samples at 0 s)"]),
     "early by 12 samples": Attempt(delayed(-12), "mixture, output", ["vocals run ahead of their references on 8 of 8 tracks: 'song-0' (12 samples at 0 s)"]),
-    "played back at a wrong rate": Attempt(each(pitched), "mixture", ["above it on 0 of 8 tracks"]),
+    "played back at a wrong rate": Attempt(each(pitched), "mixture, output", ["above it on 0 of 8 tracks"]),
     "a constant": Attempt(each(lambda e: np.full_like(e, 0.3)), "mixture, output", ["constant offset", "0.3"]),
     "the oracle on a constant offset": Attempt(each(lambda e: e + 0.03), "output", ["offset", "(0.030 of full scale)"]),
     "the accompaniment left in the mixture": Attempt(
@@ -73,8 +73,8 @@ BAD: dict[str, Attempt] = {
     "a target missing": Attempt(
         vocals_alone, "mixture, output", ["the model's estimates of accompaniment are missing: it separates no such target"]
     ),
-    "the vocals for every target": Attempt(vocals_for_everything, "mixture", ["accompaniment v3/SDR is -"]),
-    "another song's stems": Attempt(another_songs_vocals, "mixture", ["above it on 0 of 8 tracks"]),
+    "the vocals for every target": Attempt(vocals_for_everything, "mixture, output", ["accompaniment v3/SDR is -"]),
+    "another song's stems": Attempt(another_songs_vocals, "mixture, output", ["above it on 0 of 8 tracks"]),
     "played backwards": Attempt(each(lambda e: e[::-1]), "mixture, output", ["above it on 0 of 8 tracks"]),
     "one perfect song among mixtures": Attempt(
         by_song(lambda n: leaky(1e-4) if n == 2 else mixture), "mixture", ["above it on 1 of 8 tracks", "75%"]

@@ -98,6 +98,10 @@ Results = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="For report.html, scores.csv, museval's JSON.", rich_help_panel=_FILES),
 ]
+KeepAudio = Annotated[
+    int | None,
+    typer.Option(help="Whole audio beside the report, of so many tracks.", min=0, rich_help_panel=_FILES),
+]
 RunData = Annotated[
     str | None, typer.Option("--data", "-d", help="Directory of the stems; may hold {SPAN}.", rich_help_panel=_RUN)
 ]
@@ -163,6 +167,7 @@ def evaluate(
     reference: ByReference = False,
     jobs: Jobs = 0,
     output: Results = None,
+    keep_audio: KeepAudio = None,
     recipe: Recipe = "demo",
     set: Set = None,
     max_bad_tracks: BadTracks = None,
@@ -205,9 +210,12 @@ def evaluate(
         jobs=jobs,
         gate=load(recipe, set or ()) if "recipe" in given else None,
         engine="reference" if reference else "stemline",
+        keep_audio=keep_audio,
     )
     if output:
-        standalone.check_output(output)
+        standalone.check_output(output, (references, estimates, baseline_estimates))
+    elif keep_audio:
+        raise ValueError("--keep-audio lays audio beside the report, which --output asks for")
     from pipeline.cli import matches, tables
 
     judged = standalone.evaluate(request, partial(matches.print_found, tables.console))

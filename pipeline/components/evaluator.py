@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -35,8 +36,8 @@ from pipeline.evaluation import results, speed
 from pipeline.evaluation.evaluation import Evaluation, conclude, spread
 from pipeline.evaluation.gate.checks import ModelFacts
 from pipeline.evaluation.gate.verdict import Check, Verdict
-from pipeline.evaluation.report.excerpts import Shown
-from pipeline.evaluation.report.page import choose_tracks, write_report
+from pipeline.evaluation.report.page import choose_tracks, worst_tracks, write_report
+from pipeline.evaluation.report.rooms import Heard, Shown
 
 SPLIT = "test"
 REPORT = "report.html"
@@ -105,7 +106,8 @@ def BssEvaluator(
     directory = Path(evaluation.uri)
     results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))
-    write_report(result, _shown(result, task), directory / REPORT, f"Model {model.uri}", data=data)
+    inside, kept = _shown(result, task)
+    write_report(result, inside, directory / REPORT, f"Model {model.uri}", data=data, kept=kept)
     _publish_scores(evaluation, result)
     _bless(blessing, result, model, {**described, SERVED_VERSION: served.version if served else 0})
     storage.remove(state)
@@ -182,19 +184,29 @@ def _facts(directory: str, config: Config) -> ModelFacts:
 # --- what comes of it ------------------------------------------------------------------------------------------------
 
 
-def _shown(result: Evaluation, task: JudgingTask) -> list[Shown]:
-    """The tracks that the report plays, separated once more: keeping all estimates would take more room than time."""
+def _shown(result: Evaluation, task: JudgingTask) -> tuple[list[Shown], list[Shown]]:
+    """The tracks that the report plays, and those whose audio is kept beside it.
+
+    They are separated once more, one at a time: keeping all estimates would take more room than time.
+    """
     config = task.config
     threshold = next(iter(config.gate.thresholds), None)
     metric = threshold.metric if threshold else f"{config.evaluate.metrics[0]}/SDR"
     target = threshold.target if threshold else config.model.targets[0]
-    separate = judging.load_separator(task.models["model"])
     files = {track.name: task.file(track) for track in task.tracks}
-    shown = []
-    for rank, name in choose_tracks(result, metric, target, config.evaluate.tracks_in_report).items():
+
+    def load(name: str) -> Heard:
         track = judging.read_track(files[name], name, config)
-        shown.append(Shown(rank, track, separate(track.mixture, track.sample_rate_hz)))
-    return shown
+        separators = {method: judging.load_separator(model) for method, model in task.models.items()}
+        return Heard(track, {each: sep(track.mixture, track.sample_rate_hz) for each, sep in separators.items()})
+
+    def shown(chosen: Mapping[str, str]) -> list[Shown]:
+        return [Shown(rank, name, functools.partial(load, name)) for rank, name in chosen.items()]
+
+    return (
+        shown(choose_tracks(result, metric, target, config.evaluate.tracks_in_report)),
+        shown(worst_tracks(result, metric, target, config.evaluate.keep_audio)),
+    )
 
 
 def _publish_scores(artifact: standard_artifacts.ModelEvaluation, result: Evaluation) -> None:

@@ -62,12 +62,15 @@ class EvaluateConfig:
     """What is computed on the test split: BSS Eval versions, the window of v4, and the size of the report.
 
     baselines: what is judged beside the model and the mixture: the ideal masks, and robust PCA.
+    tracks_in_report: how many tracks can be heard in the report; keep_audio: of how many, the worst first, the whole audio
+    is kept beside it.
     """
 
     metrics: tuple[Literal["v3", "v4"], ...] = ("v3", "v4")
     baselines: tuple[Literal["ibm", "irm", "rpca"], ...] = ("irm",)
     window_seconds: float = 1.0
-    tracks_in_report: int = 3
+    tracks_in_report: Whole = 3
+    keep_audio: Whole = 0
     max_tracks: int | None = None
 
 

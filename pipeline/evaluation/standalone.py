@@ -24,8 +24,9 @@ from pipeline.data.datasets.track import BadTrackError
 from pipeline.evaluation import results
 from pipeline.evaluation.bss_eval.score import Engine
 from pipeline.evaluation.evaluation import Evaluation, conclude
-from pipeline.evaluation.report.excerpts import Shown
-from pipeline.evaluation.report.page import choose_tracks, write_report
+from pipeline.evaluation.report import beside
+from pipeline.evaluation.report.page import choose_tracks, worst_tracks, write_report
+from pipeline.evaluation.report.rooms import Heard, Shown
 from pipeline.evaluation.scores import VERSIONS, TrackScores, score_track
 from pipeline.evaluation.separated_files import finding, matching, reading
 from pipeline.evaluation.separated_files import targets as of_targets
@@ -45,6 +46,7 @@ class Request:
     targets: none for those that were separated. metrics, window_seconds: none for those of the recipe, or the usual ones.
     gate: the recipe whose gate judges; None for scores alone.
     engine: "reference" has museval and mir_eval themselves compute.
+    keep_audio: of how many tracks, the worst first, the whole audio lies beside the report; None for the recipe's.
     """
 
     references: Path
@@ -59,6 +61,7 @@ class Request:
     jobs: int = 0
     gate: Config | None = None
     engine: Engine = "stemline"
+    keep_audio: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,34 +157,43 @@ def evaluate(request: Request, tell: Callable[[Found], None] = lambda found: Non
     return Judged(result, bad | problems, fits, work, usable)
 
 
-def check_output(directory: Path) -> None:
-    """Raises ValueError if results cannot be written there, or would mix with museval's files of another origin."""
+def check_output(directory: Path, inputs: Sequence[Path | None] = ()) -> None:
+    """Raises ValueError if results cannot be written there, would mix with files of another origin, or replace the inputs."""
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"--output {directory} is a file; a directory is needed")
-    if (directory / "museval").exists() and not (directory / "summary.json").exists():
-        raise ValueError(
-            f"--output {directory} holds a folder museval that is not of stemline evaluate; choose another"
-        )
+    for name in ("museval", beside.FOLDER):
+        if (directory / name).exists() and not (directory / "summary.json").exists():
+            raise ValueError(
+                f"--output {directory} holds a folder {name} that is not of stemline evaluate; choose another"
+            )
+    for path in inputs:
+        if path is not None and path.resolve().is_relative_to((directory / beside.FOLDER).resolve()):
+            raise ValueError(f"--output {directory} would replace {path}, which is to be judged; choose another")
 
 
 def write(judged: Judged, directory: Path) -> list[Path]:
-    """Writes museval's JSON, scores.csv, files.csv, summary.json and report.html over those of before; returns what was written."""
+    """Writes museval's JSON, scores.csv, files.csv, summary.json, report.html and, where it is kept, audio over those of
+    before; returns what was written.
+    """
     check_output(directory)
     if (directory / "museval").exists():
         shutil.rmtree(directory / "museval")
     results.write(judged.evaluation, directory)
     files.write_text(directory / "files.csv", _files_csv(judged))
     path = directory / "report.html"
-    names = {each.name: each for each in judged.pairs}
+    pairs = {each.name: each for each in judged.pairs}
     caption = f"{len(judged.bad)} of {len(judged.pairs) + len(judged.bad)} tracks left out" if judged.bad else ""
     metric = f"{judged.work.settings.metrics[0]}/SDR"
-    chosen = choose_tracks(judged.evaluation, metric, judged.work.targets[0], judged.work.settings.tracks_in_report)
-    shown = []
-    for rank, name in chosen.items():  # read or separated once more: to keep all estimates would take too much room
-        loaded = _load(names[name], judged.work)
-        shown.append(Shown(rank, loaded.track, loaded.estimates["model"]))
-    write_report(judged.evaluation, shown, path, caption, labels=judged.labels)
-    return [path, *(directory / name for name in ("scores.csv", "files.csv", "summary.json", "museval"))]
+    settings, target = judged.work.settings, judged.work.targets[0]
+
+    def shown(chosen: Mapping[str, str]) -> list[Shown]:
+        return [Shown(rank, name, functools.partial(_heard, pairs[name], judged.work)) for rank, name in chosen.items()]
+
+    inside = shown(choose_tracks(judged.evaluation, metric, target, settings.tracks_in_report))
+    kept = shown(worst_tracks(judged.evaluation, metric, target, settings.keep_audio))
+    write_report(judged.evaluation, inside, path, caption, labels=judged.labels, kept=kept)
+    audio = [directory / beside.FOLDER] if kept else []
+    return [path, *(directory / name for name in ("scores.csv", "files.csv", "summary.json", "museval")), *audio]
 
 
 def _files_csv(judged: Judged) -> str:
@@ -221,6 +233,7 @@ def _work(request: Request, found: Sequence[Pair]) -> Work:
         metrics=request.metrics or settings.metrics,
         window_seconds=request.window_seconds or settings.window_seconds,
         baselines=(),
+        keep_audio=settings.keep_audio if request.keep_audio is None else request.keep_audio,
     )
     targets = request.gate.model.targets if request.gate else request.targets
     if not targets and "model" in models:
@@ -319,6 +332,12 @@ def _load(each: Pair, work: Work) -> Loaded:
         for method, directory in work.models.items()
     }
     return replace(loaded, estimates={**loaded.estimates, **separated})
+
+
+def _heard(each: Pair, work: Work) -> Heard:
+    """The pair, read or separated once more: to keep all estimates would take too much room."""
+    loaded = _load(each, work)
+    return Heard(loaded.track, loaded.estimates)
 
 
 @functools.lru_cache(maxsize=2)

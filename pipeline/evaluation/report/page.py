@@ -3,20 +3,22 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from pipeline.common import files
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate.verdict import Check
-from pipeline.evaluation.report import figures, tables
-from pipeline.evaluation.report.excerpts import Shown, excerpts
+from pipeline.evaluation.report import beside, figures, rooms, tables
+from pipeline.evaluation.report.beside import Kept
+from pipeline.evaluation.report.rooms import Shown
 from pipeline.evaluation.scores import Figure
 
 if TYPE_CHECKING:
     from pipeline.data.drift import DataFacts
 
+MOST_STRETCHES = 8
 METHOD_NAMES = {
     "mixture": "mixture (no separation)",
     "rpca": "robust PCA (no training)",
@@ -28,14 +30,28 @@ METHOD_NAMES = {
 
 
 def choose_tracks(evaluation: Evaluation, metric: str, target: str, most: int) -> dict[str, str]:
-    """Tracks to show, rank -> name: the best, the worst and evenly ranked ones between, by the model's `v3/SDR`, say."""
-    version, _, name = metric.partition("/")
-    figure = Figure("model", target, version, name.removeprefix("G"))
-    scored = [(track.score(figure), track.track) for track in evaluation.tracks]
-    ranked = [name for score, name in sorted(scored, reverse=True) if not math.isnan(score)]
+    """Tracks to show, rank -> name: the worst, the best and evenly ranked ones between, by the model's `v3/SDR`, say.
+
+    The worst comes first.
+    """
+    ranked = _ranked(evaluation, metric, target)
     count = min(most, len(ranked))
     places = [round(i * (len(ranked) - 1) / max(1, count - 1)) for i in range(count)]
     return {_rank(place, len(ranked)): ranked[place] for place in places}
+
+
+def worst_tracks(evaluation: Evaluation, metric: str, target: str, most: int) -> dict[str, str]:
+    """The worst tracks, rank -> name, the worst first."""
+    ranked = _ranked(evaluation, metric, target)
+    return {_rank(place, len(ranked)): name for place, name in enumerate(ranked[:most])}
+
+
+def _ranked(evaluation: Evaluation, metric: str, target: str) -> list[str]:
+    """The tracks that have the metric, the worst first."""
+    version, _, name = metric.partition("/")
+    figure = Figure("model", target, version, name.removeprefix("G"))
+    scored = [(track.score(figure), track.track) for track in evaluation.tracks]
+    return [name for score, name in sorted(scored) if not math.isnan(score)]
 
 
 def write_report(
@@ -45,6 +61,7 @@ def write_report(
     caption: str = "",
     labels: Mapping[str, str] = METHOD_NAMES,
     data: "DataFacts | None" = None,
+    kept: Sequence[Shown] = (),
 ) -> None:
     """Writes the report of an evaluation with excerpts of the tracks in `shown`.
 
@@ -52,8 +69,10 @@ def write_report(
         caption: what was judged, in words.
         labels: method -> what it is called here, where that is not its name in METHOD_NAMES.
         data: what the model was trained and judged on, None where that is not known.
+        kept: tracks whose whole audio is written beside the report.
     """
-    files.write_text(path, render(evaluation, shown, caption, labels, data))
+    whole = beside.write(kept, evaluation.targets, path.parent)
+    files.write_text(path, render(evaluation, shown, caption, labels, data, whole))
 
 
 def render(
@@ -62,8 +81,10 @@ def render(
     caption: str = "",
     labels: Mapping[str, str] = METHOD_NAMES,
     data: "DataFacts | None" = None,
+    whole: Sequence[Kept] = (),
 ) -> str:
-    """The report as HTML."""
+    """The report as HTML; `whole` are the tracks beside it."""
+    inside = rooms.excerpts(shown, evaluation.targets) if shown else []
     names = {**METHOD_NAMES, **labels}
     return (
         templates()
@@ -77,7 +98,9 @@ def render(
             checks=_checks(evaluation),
             duration=_duration(sum(track.samples / track.sample_rate_hz for track in evaluation.tracks)),
             versions=[tables.version(evaluation, version, names) for version in evaluation.settings.metrics],
-            excerpts=excerpts(shown, evaluation.targets),
+            rooms=inside,
+            whole=whole,
+            stretches=_stretches(inside, whole),
         )
     )
 
@@ -91,9 +114,26 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # targets in their order
     # Sortable: no more digits than the order of tracks needs.
-    environment.filters |= {"db": _db, "interval": _interval, "sortable": "{:.6g}".format}
+    environment.filters |= {"clock": _clock, "db": _db, "interval": _interval, "sortable": "{:.6g}".format}
     return environment
+
+
+def _stretches(inside: Sequence[rooms.Room], whole: Sequence[Kept]) -> list[dict[str, Any]]:
+    """The worst stretches of the tracks that can be heard, the worst first; `place` is that of the room in the page.
+
+    Of a track that is there whole and as an excerpt, those of the whole one.
+    """
+    every = [*inside, *(kept.room for kept in whole)]
+    names = {kept.name for kept in whole}
+    found = [
+        {**stretch, "room": room, "place": place}
+        for place, room in enumerate(every)
+        if place >= len(inside) or room["name"] not in names
+        for stretch in room["stretches"]
+    ]
+    return sorted(found, key=lambda stretch: stretch["badness"])[:MOST_STRETCHES]
 
 
 def _checks(evaluation: Evaluation) -> list[Check]:
@@ -110,11 +150,17 @@ def _duration(seconds: float) -> str:
 
 
 def _rank(place: int, count: int) -> str:
+    """Of the place from the worst on: `worst`, `rank 7 of 10` (the best is the first), `best`."""
     if place == 0:
-        return "best"
-    if place == count - 1:
         return "worst"
-    return "median" if place == round((count - 1) / 2) else f"rank {place + 1} of {count}"
+    if place == count - 1:
+        return "best"
+    return "median" if place == round((count - 1) / 2) else f"rank {count - place} of {count}"
+
+
+def _clock(seconds: float) -> str:
+    """`1:02.5`."""
+    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
 
 
 def _interval(ends: tuple[float, float]) -> str:

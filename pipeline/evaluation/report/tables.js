@@ -29,7 +29,8 @@ document.querySelectorAll(".columns").forEach((group, place) => {
     const metric = cell => cell.dataset.metric, scores = headings.filter(cell => cell.dataset.target);
     const wide = view === "all" ? [] : scores.filter(cell => view === "SDR" ? !["SDR", "gain"].includes(metric(cell)) : cell.dataset.target !== view);
     const narrow = view === "all" ? [] : headings.filter(cell => metric(cell) === "metadata" || view === "SDR" && metric(cell) === "gain");
-    style.textContent = `${hide(wide)} @media (max-width: 48rem) { ${hide(narrow)} }`;
+    const named = ["SDR", "all"].includes(view) ? "" : `#${table.id} th span { display: none; }`; // what the button says
+    style.textContent = `${hide(wide)} @media (max-width: 48rem) { ${hide(narrow)} ${named} }`;
     buttons.forEach(button => button.setAttribute("aria-pressed", button.dataset.view === view));
   };
   buttons.forEach(button => button.addEventListener("click", () => show(button.dataset.view)));

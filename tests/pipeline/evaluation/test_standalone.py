@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from pipeline.evaluation import standalone
+from pipeline.evaluation.scores import Figure
 from pipeline.evaluation.separated_files import finding
 from pipeline.evaluation.standalone import Request
 
@@ -290,7 +291,25 @@ def test_writes_what_museval_reads_and_a_report(corpus: tuple[Path, Path], tmp_p
     }
     text = (tmp_path / "out" / "report.html").read_text()
     assert "Scores, without a gate" in text
-    assert text.count("<audio") == 3 * (1 + 2 * 2)
+    assert text.count('"vocals/estimate":') == 3
+    assert "vocals/baseline" not in text
+
+
+def test_kept_audio_can_be_judged_again_and_scores_the_same(corpus: tuple[Path, Path], tmp_path: Path) -> None:
+    """But for 16 bits: the worst track is judged from the files that lie beside its report."""
+    out, audio = tmp_path / "out", tmp_path / "out" / "report_audio"
+    judged = judge(*corpus, metrics=("v4",), keep_audio=1)
+    assert standalone.write(judged, out)[-1] == audio
+    again = judge(audio / "references", audio / "estimates", metrics=("v4",))
+    [track] = again.evaluation.tracks
+    figure = Figure("model", "vocals", "v4", "SDR")
+    before = {each.track: each.score(figure) for each in judged.evaluation.tracks}
+    assert track.track == min(before, key=lambda name: before[name])
+    assert track.score(figure) == pytest.approx(before[track.track], abs=0.05)
+    with pytest.raises(ValueError, match=r"would replace .*references, which is to be judged"):
+        standalone.check_output(out, (audio / "references", audio / "estimates"))
+    standalone.write(judge(*corpus, metrics=("v4",)), out)
+    assert not audio.exists(), "of an evaluation that keeps none"
 
 
 @pytest.mark.slow

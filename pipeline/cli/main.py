@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.extras import PipelineCommand, need
+from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
 from pipeline.cli.paths import LocalPaths
 from pipeline.common.process import quiet, sentence
@@ -370,6 +371,7 @@ def models(workdir: Work = WORKDIR) -> None:
 
 
 app.add_typer(kubeflow_app, name="kubeflow")
+app.add_typer(gate_app, name="gate")
 runs_app = typer.Typer(add_completion=False)
 app.add_typer(runs_app, name="runs")
 
@@ -401,7 +403,7 @@ def diff(
     tables.print_diff(Workdir(workdir or whole), a, b)
 
 
-for each in (app, kubeflow_app, runs_app):
+for each in (app, kubeflow_app, gate_app, runs_app):
     for command in each.registered_commands:
         command.cls = LocalPaths if command.callback in (separate, live, serve) else PipelineCommand
 

@@ -44,9 +44,10 @@ def components(
     ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.
     resolve: False leaves out the nodes that look into the metadata, for an orchestrator without them; then the judge's
         baseline is the version in the serving directory.
-    gated: True adds the node that fails where nothing was pushed.
+    gated: True adds the node that fails where nothing was pushed, and has AnomalyGate say what the gate cannot decide:
+        for clusters, where no command looks and waits.
     """
-    examples, nodes = _examples(config, workdir, ingested)
+    examples, nodes = _examples(config, workdir, ingested, gated)
     if until == "ingest":
         return nodes
     if until == "baselines":
@@ -104,10 +105,13 @@ def components(
     return nodes
 
 
-def _examples(config: Config, workdir: Workdir, ingested: str | None) -> tuple[OutputChannel, list[BaseNode]]:
+def _examples(
+    config: Config, workdir: Workdir, ingested: str | None, foreseen: bool
+) -> tuple[OutputChannel, list[BaseNode]]:
     """The channel of the Examples and the nodes that it takes, the last of which lets the rest begin.
 
-    Statistics of the metadata are held against the hand-written schema; AnomalyGate stops the run in words.
+    Statistics of the metadata are held against the hand-written schema; AnomalyGate stops the run in words. foreseen: it
+    also says what the gate cannot decide on these tracks.
     """
     if ingested:
         importer = Importer(source_uri=ingested, artifact_type=standard_artifacts.Examples).with_id("SharedExamples")
@@ -119,5 +123,9 @@ def _examples(config: Config, workdir: Workdir, ingested: str | None) -> tuple[O
     statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=options)
     schema = ImportSchemaGen(schema_file=str(SCHEMA_PATH))
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    gate = AnomalyGate(
+        anomalies=validator.outputs["anomalies"],
+        examples=ingest.outputs["examples"] if foreseen else None,
+        config=to_json(config.only("data", "model", "evaluate", "gate")) if foreseen else "",
+    )
     return ingest.outputs["examples"], [ingest, statistics, schema, validator, gate]

@@ -34,13 +34,15 @@ class PairedConfig:
 
     confidence: of the one-sided bound that has to exclude `boundary` times a margin below 0. min_tracks: with fewer usable
     pairs nothing is decided. cluster: the key of the metadata whose tracks belong together, `auto` for the first of singer,
-    artist and album that the tracks have, null for none.
+    artist and album that the tracks have, null for none. power: the chance of an equally good model to pass under which the
+    test is said to be unable to decide.
     """
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     min_tracks: Count = 6
     boundary: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
     cluster: Name | None = AUTO
+    power: Share = 0.5
 
 
 @checked("gate.outputs.false_voice")
@@ -142,6 +144,8 @@ class GateConfig:
     thresholds: tuple[Threshold, ...] = ()
     better_than_mixture: bool = True
     better_on_share: Share = 0.75
+    min_tracks: Count = 2
+    when_undecidable: Literal["tell", "refuse"] = "tell"
     paired: PairedConfig = field(default_factory=PairedConfig)
     outputs: OutputLimits | None = field(default_factory=OutputLimits)
     budgets: Budgets = field(default_factory=Budgets)

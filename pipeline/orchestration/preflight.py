@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from models import losses, storage
@@ -12,8 +13,10 @@ from models.separator import Separator
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
 from pipeline.data import batches, ingest
+from pipeline.data.datasets.track import TrackRef
+from pipeline.evaluation.gate import outlook
 from pipeline.orchestration import beam_runners
-from pipeline.runs import history, metadata
+from pipeline.runs import history, metadata, power
 from pipeline.runs.workdir import Workdir
 from pipeline.training import devices, stages
 
@@ -25,14 +28,15 @@ INGEST, JUDGE, PUSHER = "StemsExampleGen", "BssEvaluator", "Pusher"  # as their 
 def check_run(config: Config, workdir: Workdir | None = None) -> None:
     """Raises ValueError or OSError for data, networks, losses, augmentations or Beam runners that would be refused later.
 
-    With `workdir`, the store of its runs must open, and the teacher is looked for.
+    With `workdir`, the store of its runs must open, the teacher is looked for, and what the gate cannot decide is said.
     """
     beam_runners.check_arguments(config.beam.pipeline_args)
-    ingest.discover(config.data)
+    refs = ingest.discover(config.data)
     check_recipe(config)
     if workdir:
         metadata.check_store(config.metadata, workdir)
         check_teacher(config, workdir)
+        check_gate(config, refs, workdir)
 
 
 def check_recipe(config: Config) -> None:
@@ -41,6 +45,18 @@ def check_recipe(config: Config) -> None:
     for _, stage in stages.plan(config.recipe):
         losses.check(stage.train.loss, stage.train.loss_options, teacher=stage.train.teacher is not None)
         Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+
+
+def check_gate(config: Config, refs: Sequence[TrackRef], workdir: Workdir) -> None:
+    """Says what the gate will be unable to decide on the test tracks, or refuses (see `pipeline.evaluation.gate.outlook`).
+
+    Its power is known where the recipe has judged a model against a last blessed one in `workdir` before.
+    """
+    tracks = [ref.metadata for ref in refs if ref.split == "test"]
+    known = power.last_pairs(workdir, config.name)
+    count = min(len(tracks), config.evaluate.max_tracks or len(tracks))
+    found = power.decisions(known[1], config.gate, count) if known else []
+    outlook.tell(config.gate, tracks, config.evaluate.max_tracks, {each.name: each.power for each in found})
 
 
 def check_workers(config: Config) -> None:

@@ -53,6 +53,7 @@ def decide(
         return Verdict(
             (*checks, Check(False, "no track was judged" if not tracks else "no model was judged", "tracks"))
         )
+    checks += _track_checks(tracks, config)
     checks += output_checks.check_outputs({track.track: track.outputs for track in tracks}, config.outputs)
     checks += _mixture_checks(tracks, config) if config.better_than_mixture else []
     compared = [each for each in config.thresholds if each.over == "baseline"]
@@ -62,6 +63,20 @@ def decide(
         if not (baseline_problem and threshold in compared):
             checks += _threshold_checks(threshold, tracks, config.paired)
     return Verdict((*checks, *_budget_checks(config.budgets, facts)))
+
+
+def _track_checks(tracks: Tracks, config: GateConfig) -> Iterator[Check]:
+    """Tracks on which the model has a score, by the target that has fewest; a word on few, nothing on many."""
+    counts: dict[str, int] = {}
+    for figure in dict.fromkeys(f for t in tracks for f in t.values if (f.method, f.metric) == ("model", "SDR")):
+        scored = int(np.sum(~np.isnan(by_track(tracks, figure))))
+        counts[figure.target] = max(scored, counts.get(figure.target, 0))
+    target, count = min(counts.items(), key=lambda each: each[1], default=("", 0))
+    words = f"{target} of the model has a score on {on_tracks(count)}"
+    if count < config.min_tracks:
+        yield Check(False, f"{words}; gate.min_tracks asks for {config.min_tracks}", "tracks")
+    elif count < config.paired.min_tracks:
+        yield Check(True, f"{words}: few, on which a lucky model is hardly told from a good one", "tracks")
 
 
 # --- better than the mixture ------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import numpy as np
 import scipy.stats
 
 _WINSORISED, _WINSORISED_FROM = 20, 6  # one of so many tracks on either side; of fewer than six none
-_FEW = 4  # fewer clusters, or tracks of a cluster, are no sample
+FEW = 4  # fewer clusters, or tracks of a cluster, are no sample
 
 
 def membership(names: np.ndarray) -> np.ndarray:
@@ -37,30 +37,31 @@ def membership(names: np.ndarray) -> np.ndarray:
 def estimate(
     differences: np.ndarray,
     weights: np.ndarray,
-    groups: np.ndarray,
+    groups: np.ndarray | None,
     aggregation: Literal["mean", "median"],
     confidence: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Mean and median of differences [..., tracks], and the one-sided bounds of the one that `aggregation` names: [...] each.
 
     Args:
-        weights: [tracks], of the mean. groups: [tracks, clusters], see `membership`.
+        weights: [tracks], of the mean. groups: [tracks, clusters], see `membership`; None where each track stands for itself.
         confidence: of each bound.
     """
+    clusters = groups.shape[1] if groups is not None else 1
     kept, inner = _winsorised(differences)
     average, median = np.sum(kept * weights, -1) / np.sum(weights), np.median(differences, -1)
+    sample = groups if FEW <= clusters < differences.shape[-1] else None
     if aggregation == "mean":
-        half = _half_width(kept, weights, groups, inner, confidence)
-        bounds = average - half, average + half
+        half = _half_width(kept, weights, sample, inner, confidence)
+        low, high = average - half, average + half
     else:
-        bounds = _median_bounds(differences, median, groups, confidence)
-    if 1 < groups.shape[1] < _FEW:
-        for members in (groups[:, each] > 0 for each in range(groups.shape[1])):
-            if np.sum(members) >= _FEW:
-                part, share = kept[..., members], weights[members]
-                own = np.sum(part * share, -1) / np.sum(share) if aggregation == "mean" else np.median(part, -1)
-                bounds = np.minimum(bounds[0], own), np.maximum(bounds[1], own)
-    return average, median, bounds[0], bounds[1]
+        low, high = _median_bounds(differences, median, sample, confidence)
+    for members in groups.T > 0 if groups is not None and 1 < clusters < FEW else ():
+        if np.sum(members) >= FEW:
+            part, share = kept[..., members], weights[members]
+            own = np.sum(part * share, -1) / np.sum(share) if aggregation == "mean" else np.median(part, -1)
+            low, high = np.minimum(low, own), np.maximum(high, own)
+    return average, median, low, high
 
 
 def _winsorised(differences: np.ndarray) -> tuple[np.ndarray, int]:
@@ -72,38 +73,40 @@ def _winsorised(differences: np.ndarray) -> tuple[np.ndarray, int]:
     return np.clip(differences, low, high), count - 2 * out
 
 
-def _half_width(kept: np.ndarray, weights: np.ndarray, groups: np.ndarray, inner: int, confidence: float) -> np.ndarray:
+def _half_width(
+    kept: np.ndarray, weights: np.ndarray, groups: np.ndarray | None, inner: int, confidence: float
+) -> np.ndarray:
     """Of the interval of a winsorised mean: [...]; infinite where no spread can be known."""
-    count, clusters = groups.shape
     if inner < 2:
         return np.full(kept.shape[:-1], np.inf)
-    factor = (count - 1) / (inner - 1)
-    width = scipy.stats.t.ppf(confidence, inner - 1) * _jackknife(kept, weights, np.eye(count))
-    if _FEW <= clusters < count:
-        spread = scipy.stats.t.ppf(confidence, min(inner, clusters) - 1) * _jackknife(kept, weights, groups)
-        width = np.maximum(width, spread)
-    return factor * width
+    width = scipy.stats.t.ppf(confidence, inner - 1) * _jackknife(kept, weights)
+    if groups is not None:
+        degrees = min(inner, groups.shape[1]) - 1
+        width = np.maximum(width, scipy.stats.t.ppf(confidence, degrees) * _jackknife(kept, weights, groups))
+    return (kept.shape[-1] - 1) / (inner - 1) * width
 
 
-def _jackknife(values: np.ndarray, weights: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Standard error of the weighted mean of values [..., tracks] by leaving out one cluster at a time: [...]."""
-    clusters = groups.shape[1]
-    sums, shares = (values * weights) @ groups, weights @ groups
+def _jackknife(values: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """Standard error of the weighted mean of values [..., tracks] by leaving out one track or cluster at a time: [...]."""
+    sums, shares = values * weights, weights
+    if groups is not None:
+        sums, shares = sums @ groups, shares @ groups
     whole = np.sum(sums, -1, keepdims=True)
     others = (whole - sums) / (np.sum(shares) - shares)
+    clusters = len(shares)
     return np.sqrt((clusters - 1) / clusters * np.sum((others - whole / np.sum(shares)) ** 2, -1))
 
 
 def _median_bounds(
-    differences: np.ndarray, median: np.ndarray, groups: np.ndarray, confidence: float
+    differences: np.ndarray, median: np.ndarray, groups: np.ndarray | None, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The quantiles at a half less and more what the share of tracks above the median may be off by: [...] each."""
-    count, clusters = groups.shape
+    count = differences.shape[-1]
     off = np.full(differences.shape[:-1], scipy.stats.norm.ppf(confidence) * 0.5 / np.sqrt(count))
-    if _FEW <= clusters < count:
+    if groups is not None:
         above = (np.sign(differences - median[..., np.newaxis]) + 1) / 2
         spread = _jackknife(above, np.ones(count), groups)
-        off = np.maximum(off, scipy.stats.t.ppf(confidence, clusters - 1) * spread)
+        off = np.maximum(off, scipy.stats.t.ppf(confidence, groups.shape[1] - 1) * spread)
     ordered = np.sort(differences, -1)
     return _quantile(ordered, 0.5 - off), -_quantile(-ordered[..., ::-1], 0.5 - off)
 

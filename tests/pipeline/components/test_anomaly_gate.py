@@ -46,7 +46,7 @@ def validate(path: Path, workdir: Path) -> None:
     statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=allowed)
     schema = ImportSchemaGen(schema_file=str(SCHEMA_PATH))
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"], config="")
     LocalDagRunner().run(
         Pipeline(
             "validation",

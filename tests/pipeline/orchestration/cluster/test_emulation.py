@@ -38,12 +38,12 @@ SMALL = (
     "evaluate.tracks_in_report=1",
     "serve.chunk_seconds=2",
     "serve.overlap_seconds=0.5",
-    "gate={better_than_mixture: false, outputs: null}",
+    "gate={better_than_mixture: false, outputs: null, min_tracks: 1}",
 )
 
 SHORT = (
     *("train.steps=4", "train.warmup_steps=0", "train.cpu_minutes=null", "evaluate.max_tracks=1"),
-    "gate={better_than_mixture: false, outputs: null}",
+    "gate={better_than_mixture: false, outputs: null, min_tracks: 1}",
 )
 
 # --- the real graph --------------------------------------------------------------------------------------------------

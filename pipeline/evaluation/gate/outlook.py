@@ -1,0 +1,80 @@
+"""What a gate will be unable to decide on a test split, known before a model is trained for it. In sentences."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pipeline.common.progress import console
+from pipeline.config.gate import GateConfig
+from pipeline.evaluation.gate.power import TARGET, Power
+from pipeline.evaluation.gate.verdict import on_tracks
+
+
+def tell(
+    gate: GateConfig,
+    tracks: Sequence[Mapping[str, str]],
+    most: int | None = None,
+    powers: Mapping[str, Power] | None = None,
+) -> None:
+    """Says on the console what `undecidable` finds, or refuses, as `gate.when_undecidable` asks. most: tracks that are judged.
+
+    Raises:
+        ValueError: something cannot be decided, and that is to be refused.
+    """
+    problems = undecidable(gate, tracks, most, powers)
+    if problems and gate.when_undecidable == "refuse":
+        raise ValueError(
+            f"the gate will not be able to decide (gate.when_undecidable is 'refuse'): {'; '.join(problems)}"
+        )
+    for problem in problems:
+        console.print(f"  the gate: {problem}", style="yellow", markup=False, soft_wrap=True)
+
+
+def undecidable(
+    gate: GateConfig,
+    tracks: Sequence[Mapping[str, str]],
+    most: int | None = None,
+    powers: Mapping[str, Power] | None = None,
+) -> list[str]:
+    """Why checks of the gate cannot decide; empty where all can.
+
+    Args:
+        tracks: the metadata of every test track. most: how many of them are judged at most (`evaluate.max_tracks`).
+        powers: what paired tests can decide on these tracks, by their names, as far as it is known.
+    """
+    problems = []
+    count, few = min(len(tracks), most or len(tracks)), gate.paired.min_tracks
+    if count < gate.min_tracks:
+        problems.append(
+            f"the test split has {on_tracks(count)}, and gate.min_tracks asks for {gate.min_tracks}: every model will be refused"
+        )
+    for threshold in gate.thresholds:
+        if threshold.over != "baseline" or threshold.across == "worst":
+            continue
+        name = f"{threshold.target} {threshold.metric}"
+        if threshold.across == "all":
+            if count < few:
+                problems.append(
+                    f"the test split has {on_tracks(count)}, too few to compare {name} with the last blessed model "
+                    f"(gate.paired.min_tracks is {few}): every retraining will be refused"
+                )
+            continue
+        groups = Counter(of.get(threshold.across, "") for of in tracks)
+        if missed := sorted(group for group, size in groups.items() if group and size < few):
+            problems.append(
+                f"{threshold.across} {missed[0]!r} has {on_tracks(groups[missed[0]])} in the test split, too few to compare {name} "
+                f"with the last blessed model (gate.paired.min_tracks is {few}): every retraining will be refused"
+            )
+    for name, power in (powers or {}).items():
+        if power.margin_db < 0 and power.tracks >= few and power.chances["equal"] < gate.paired.power:
+            problems.append(_weak(name, power))
+    return problems
+
+
+def _weak(name: str, power: Power) -> str:
+    words = (
+        f"on {on_tracks(power.tracks)} an equally good model passes the required {power.margin_db:.2f} dB of {name} over the last "
+        f"blessed model in {power.chances['equal']:.0%} only, by the differences of the last two models"
+    )
+    ways = [f"{power.tracks_needed} tracks"] if power.tracks_needed else []
+    ways += [f"a margin of {power.margin_allowed_db:.2f} dB"] if power.margin_allowed_db is not None else []
+    return f"{words}; {' or '.join(ways)} would give {TARGET:.0%}" if ways else words

@@ -1,0 +1,112 @@
+"""What the gate of a recipe can decide, by how the models of its last judged run differed from track to track."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config.gate import GateConfig, Threshold
+from pipeline.evaluation.gate import paired, power
+from pipeline.evaluation.gate.power import Power, Spread
+from pipeline.runs import history
+from pipeline.runs.history import Run
+from pipeline.runs.workdir import Workdir
+
+_TRACKS, _SCORES = "tracks.json", "scores.csv"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A threshold over the last blessed model, the group of tracks it is for (empty for all), and what it can decide there."""
+
+    threshold: Threshold
+    group: str
+    power: Power
+
+    @property
+    def name(self) -> str:
+        """`vocals v3/GNSDR of singer 'amy'`."""
+        of_group = f" of {self.threshold.across} {self.group!r}" if self.group else ""
+        return f"{self.threshold.target} {self.threshold.metric}{of_group}"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Tracks that both models of a run were judged on: name -> (score of the model, of the baseline, seconds)."""
+
+    scores: Mapping[tuple[str, str, str], Mapping[str, tuple[float, float, float]]]
+    metadata: Mapping[str, Mapping[str, str]]
+
+
+def last_pairs(workdir: Workdir, recipe: str) -> tuple[Run, Pairs] | None:
+    """The newest run of a recipe in which two models were judged on the same tracks; None where there is none yet."""
+    for run in history.runs(workdir, recipe):
+        if scores := _scores(run):
+            return run, Pairs(scores, _metadata(run))
+    return None
+
+
+def decisions(pairs: Pairs, gate: GateConfig, tracks: int | None = None) -> list[Decision]:
+    """What every threshold over the last blessed model can decide; tracks: on so many, else on those that were judged."""
+    return [
+        Decision(threshold, group, power.of_threshold(spread, aggregation, threshold.at_least_db, count, gate.paired))
+        for threshold in gate.thresholds
+        if threshold.over == "baseline" and threshold.across != "worst"
+        for group, spread, aggregation, seen in _spreads(pairs, threshold, gate)
+        for count in [seen if tracks is None or threshold.across != "all" else tracks]
+    ]
+
+
+def _spreads(
+    pairs: Pairs, threshold: Threshold, gate: GateConfig
+) -> Iterator[tuple[str, Spread, paired.Aggregation, int]]:
+    version, _, metric = threshold.metric.partition("/")
+    figure = threshold.target, version, metric.removeprefix("G") if version == "v3" else metric
+    names: dict[str, list[str]] = {}
+    for name, (ours, theirs, _) in sorted(pairs.scores.get(figure, {}).items()):
+        if not np.isnan(ours - theirs) or np.isinf(ours) or np.isinf(theirs):
+            group = "" if threshold.across == "all" else pairs.metadata.get(name, {}).get(threshold.across, "")
+            names.setdefault(group, []).append(name)
+    for group, tracks in names.items():
+        scores = np.array([pairs.scores[figure][name] for name in tracks])
+        clipped = np.clip(scores[:, :2], -paired.LIMIT_DB, paired.LIMIT_DB)
+        clusters = paired.clusters_of([pairs.metadata.get(name, {}) for name in tracks], gate.paired)
+        spread = power.seen(clipped[:, 0] - clipped[:, 1], scores[:, 2], clusters)
+        yield group, spread, "mean" if version == "v3" else "median", len(tracks)
+
+
+def _scores(run: Run) -> dict[tuple[str, str, str], dict[str, tuple[float, float, float]]]:
+    """(target, version, metric) -> track -> (model, baseline, seconds); empty where no baseline was judged."""
+    evaluation = run.outputs.get("ModelEvaluation")
+    file = Path(evaluation.uri, _SCORES) if evaluation else None
+    if file is None or not file.is_file():
+        return {}
+    found: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
+    with file.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            values = found.setdefault((row["target"], row["version"], row["metric"]), {}).setdefault(row["track"], {})
+            values |= {row["method"]: float(row["value_db"]), "seconds": float(row["seconds"])}
+    both = {
+        figure: {
+            track: (of["model"], of["baseline"], of["seconds"])
+            for track, of in tracks.items()
+            if {"model", "baseline"} <= of.keys()
+        }
+        for figure, tracks in found.items()
+    }
+    return {figure: tracks for figure, tracks in both.items() if tracks}
+
+
+def _metadata(run: Run) -> dict[str, Mapping[str, str]]:
+    """Of every ingested track by its name; empty where the run left no list."""
+    examples = run.outputs.get("Examples")
+    file = Path(examples.uri, _TRACKS) if examples else None
+    if file is None or not file.is_file():
+        return {}
+    entries: Sequence[Mapping] = json.loads(file.read_text())
+    return {entry["name"]: entry.get("metadata", {}) for entry in entries}

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -30,8 +30,9 @@ from pipeline.components.judging import JudgingTask
 from pipeline.components.pusher import SERVED_VERSION
 from pipeline.config import config as configuration
 from pipeline.config.config import Config
-from pipeline.data import catalogue, drift, leaks
+from pipeline.data import catalogue, datasets, drift, leaks
 from pipeline.data.catalogue import IngestedTrack
+from pipeline.data.leaks import ruling
 from pipeline.evaluation import results, speed
 from pipeline.evaluation.evaluation import Evaluation, conclude, spread
 from pipeline.evaluation.gate.checks import ModelFacts
@@ -41,7 +42,6 @@ from pipeline.evaluation.report.rooms import Heard, Shown
 
 SPLIT = "test"
 REPORT = "report.html"
-_TRAINED_SPLIT = "train"
 
 
 @component(use_beam=True)
@@ -95,14 +95,17 @@ def BssEvaluator(
         state = storage.path(os.path.join(evaluations, judging.key(task)))
         scores = judging.judge_tracks(beam_pipeline, task, state)
     ingested = catalogue.read(examples.uri)
-    leaked = leaks.problems(leaks.find(tracks, [track for track in ingested if track.split == _TRAINED_SPLIT]))
+    leaked = _leaked(examples.uri, tracks, settings)
     data = drift.describe(ingested, settings.gate.drift)
-    result = conclude(scores, settings, unfit, _facts(models["model"], settings), leaked)
+    result = conclude(scores, settings, unfit, _facts(models["model"], settings), leaked.refused)
     if data.words:
         console.print(f"  drift: {data.words}", style="yellow", markup=False, soft_wrap=True)
         if settings.gate.drift.refuse:
             verdict = Verdict((*result.verdict.checks, Check(False, data.words, "drift")))
             result = dataclasses.replace(result, verdict=verdict)
+    if leaked.told:
+        told = [Check(True, words, "leak") for words in leaked.told]
+        result = dataclasses.replace(result, verdict=Verdict((*result.verdict.checks, *told)))
     directory = Path(evaluation.uri)
     results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))
@@ -170,6 +173,13 @@ def _chosen(artifact_uri: str, config: Config) -> list[IngestedTrack]:
     if not entries:
         raise ValueError(f"split {SPLIT!r} of the examples in {artifact_uri} has no tracks to judge a model by")
     return [entries[name] for name in spread(sorted(entries), config.evaluate.max_tracks)]
+
+
+def _leaked(artifact_uri: str, tracks: Sequence[IngestedTrack], config: Config) -> ruling.Ruling:
+    """What `gate.leaks` makes of recordings in two splits; of the test split, those in the tracks that are judged."""
+    judged = {track.name for track in tracks}
+    found = [leak for leak in leaks.read(artifact_uri) if leak.split != SPLIT or leak.track in judged]
+    return ruling.ruled(found, config.gate.leaks, functools.partial(datasets.is_published, config.data.format))
 
 
 def _facts(directory: str, config: Config) -> ModelFacts:

@@ -34,10 +34,13 @@ from tfx.utils import proto_utils
 
 from models import code_identity, storage
 from pipeline.common.files import write_text
+from pipeline.common.progress import console
 from pipeline.config.config import DataConfig
+from pipeline.config.gate import LeakRules
 from pipeline.data import datasets, ingest, spans
 from pipeline.data.datasets import files
 from pipeline.data.datasets.track import SPLITS
+from pipeline.data.leaks import ruling
 from pipeline.data.spans import Span
 
 _NO_FILES = "no-files"  # input_base of a format without any; TFX wants a string
@@ -150,7 +153,9 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
         ingest.refuse_bad_tracks(data, result, os.path.join(report_dir, ingest.REPORT))
-        ingest.write_catalogue(entries, artifact.uri)
+        found = ingest.write_catalogue(entries, artifact.uri)
+        for words in ruling.listed(ruling.large(found, LeakRules())):
+            console.print(f"  leak: {words}", style="yellow", markup=False, soft_wrap=True)
 
     def _run(self, shards: list[ingest.Shard], data: DataConfig, artifact_uri: str) -> list[list[dict]]:
         """The outcomes of all shards, brought back from the workers in a file."""

@@ -133,6 +133,22 @@ class DriftLimits:
     refuse: bool = False
 
 
+@checked("gate.leaks")
+class LeakRules:
+    """What a recording that lies in two splits comes to: `refuse` the model, or `tell` of it (see docs/gates.md).
+
+    test: of a test track in the training split. dev: of a dev track in the training split, or of a test track in dev.
+    published: of a voice or a backing in two splits that a corpus was published with (formats mir1k and musdb18).
+    share, seconds: of the shorter track; what is less than both, such as a loop that two songs use, is not looked at.
+    """
+
+    test: Literal["refuse", "tell"] = "refuse"
+    dev: Literal["refuse", "tell"] = "tell"
+    published: Literal["refuse", "tell"] = "tell"
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    seconds: Positive = 20.0
+
+
 @checked("gate")
 class GateConfig:
     """A model is blessed only if every threshold and every other check holds (see docs/gates.md).
@@ -150,3 +166,4 @@ class GateConfig:
     outputs: OutputLimits | None = field(default_factory=OutputLimits)
     budgets: Budgets = field(default_factory=Budgets)
     drift: DriftLimits = field(default_factory=DriftLimits)
+    leaks: LeakRules = field(default_factory=LeakRules)

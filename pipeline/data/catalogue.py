@@ -19,7 +19,7 @@ class IngestedTrack:
 
     file: the TFRecord file that holds it, relative to the artifact.
     metadata: the groups that it belongs to, such as {"singer": "Ani"}.
-    fingerprint: what `pipeline.data.leaks` knows it by.
+    fingerprint: `digest`, SHA-256 of the mixture's samples; what copies are known by is in `pipeline.data.landmarks`.
     modified: when its newest file was changed, in UTC as ISO 8601; empty where it has no files.
     measured: the features `pipeline.data.schema.measured_features` of each of its segments.
     """
@@ -30,7 +30,7 @@ class IngestedTrack:
     samples: int
     sample_rate_hz: int
     metadata: Mapping[str, str]
-    fingerprint: Mapping[str, str | list[int]]
+    fingerprint: Mapping[str, str]
     modified: str = ""
     measured: Mapping[str, list[float]] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ of its own, so that judging is shared out by tracks.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from pipeline.data import catalogue, datasets, leaks, schema, spans, tfrecords
+from pipeline.data import catalogue, datasets, landmarks, leaks, schema, spans, tfrecords
 from pipeline.data.datasets.files import ScratchError, at_hand
 from pipeline.data.datasets.track import SPLITS, TrackRef, check_track, clipping_ratio, convert, group
 
@@ -46,6 +47,11 @@ class Shard:
     def file(self) -> str:
         """Relative to the artifact."""
         return f"Split-{self.split}/data_tfrecord-{self.index:05d}-of-{self.count:05d}.gz"
+
+    @property
+    def landmarks(self) -> str:
+        """Relative to the artifact, too."""
+        return f"{landmarks.DIRECTORY}/{self.split}-{self.index:05d}-of-{self.count:05d}.npz"
 
     def path(self, artifact_uri: str) -> str:
         return f"{artifact_uri}/{self.file}"
@@ -82,7 +88,7 @@ def plan(refs: Sequence[TrackRef]) -> list[Shard]:
 
 
 def write_shard(shard: Shard, data: DataConfig, artifact_uri: str) -> list[dict[str, Any]]:
-    """Reads, converts and writes the tracks of a shard.
+    """Reads, converts and writes the tracks of a shard, and their landmarks.
 
     Returns:
       The report's entry of each track, a bad one with its `reason`, a good one with what `catalogue` lists of it.
@@ -90,8 +96,11 @@ def write_shard(shard: Shard, data: DataConfig, artifact_uri: str) -> list[dict[
     Raises:
       OSError: the shard cannot be written, or the files of a bucket cannot be copied to this machine.
     """
+    prints: dict[str, landmarks.Prints] = {}
     with tfrecords.writing(shard.path(artifact_uri)) as write:
-        return [_write_track(ref, shard.file, data, write) for ref in shard.refs]
+        entries = [_write_track(ref, shard.file, data, write, prints) for ref in shard.refs]
+    landmarks.write(prints, f"{artifact_uri}/{shard.landmarks}")
+    return entries
 
 
 def report(data: DataConfig, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -105,11 +114,17 @@ def report(data: DataConfig, entries: Sequence[Mapping[str, Any]]) -> dict[str, 
     }
 
 
-def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> None:
-    """Writes `tracks.json` of the tracks that were ingested (see `pipeline.data.catalogue`)."""
-    catalogue.write(
-        [catalogue.IngestedTrack(**entry[_CATALOGUE]) for entry in entries if _CATALOGUE in entry], artifact_uri
-    )
+def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> list[leaks.Leak]:
+    """Writes `tracks.json` of the tracks that were ingested (see `pipeline.data.catalogue`), and `leaks.json`.
+
+    Returns:
+      The recordings that lie in two splits, found among the landmarks that `write_shard` wrote of these tracks.
+    """
+    listed = [catalogue.IngestedTrack(**entry[_CATALOGUE]) for entry in entries if _CATALOGUE in entry]
+    catalogue.write(listed, artifact_uri)
+    found = leaks.search(listed, landmarks.read_all(artifact_uri))
+    leaks.write(found, artifact_uri)
+    return found
 
 
 def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:
@@ -169,9 +184,14 @@ def _require_all_splits(data: DataConfig, present: set[str], what: str) -> None:
 
 
 def _write_track(
-    ref: TrackRef, file: str, data: DataConfig, write: Callable[[tf.train.Example], None]
+    ref: TrackRef,
+    file: str,
+    data: DataConfig,
+    write: Callable[[tf.train.Example], None],
+    prints: dict[str, landmarks.Prints],
 ) -> dict[str, Any]:
-    """Writes the segments of a track, at the rate, channels and targets of `data`; what became of it, see `write_shard`."""
+    """Writes the segments of a track, at the rate, channels and targets of `data`, and adds to `prints`; what became of it,
+    see `write_shard`."""
     known = {"track": ref.name, "split": ref.split}
     try:
         with at_hand(ref) as near:
@@ -190,6 +210,7 @@ def _write_track(
         for name, values in measured.items():
             values.append(round(example.features.feature[name].float_list.value[0], 4))
         write(example)
+    prints[track.name] = landmarks.of_track(track)
     listed = catalogue.IngestedTrack(
         track.name,
         track.split,
@@ -197,7 +218,7 @@ def _write_track(
         samples=len(track.mixture),
         sample_rate_hz=track.sample_rate_hz,
         metadata=dict(track.metadata),
-        fingerprint=leaks.audio_fingerprint(track),
+        fingerprint={"digest": hashlib.sha256(track.mixture.tobytes()).hexdigest()},
         modified=datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else "",
         measured=measured,
     )

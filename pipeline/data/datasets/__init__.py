@@ -1,7 +1,7 @@
 """Corpora that can be ingested: one module per layout, found by its name.
 
 A reader module offers `OPTIONS` (its options and their defaults), `discover(path, options) -> list[TrackRef]` and
-`load(ref, options) -> Track`. A new layout is one new file in this directory. Nothing heavy is imported before a
+`load(ref, options) -> Track`, and, where the corpus was published with splits, `is_published(name, split) -> bool`. A new layout is one new file in this directory. Nothing heavy is imported before a
 reader is asked for, and a reader knows nothing of pipelines: paths and options in, tracks out.
 """
 
@@ -32,6 +32,11 @@ def reader(format: str) -> ModuleType:
     if format not in formats():
         raise ValueError(f"unknown data format {format!r}; {nearest(format, formats())}")
     return importlib.import_module(f"{__name__}.{format}")
+
+
+def is_published(format: str, name: str, split: str) -> bool:
+    """Whether a track is in a split because its corpus was published like that."""
+    return format in formats() and bool(getattr(reader(format), "is_published", lambda *_: False)(name, split))
 
 
 def resolve_options(format: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,11 @@ def published_split(name: str) -> str:
     return "train" if name.split("_")[0] in _TRAIN_SINGERS else "test"
 
 
+def is_published(name: str, split: str) -> bool:
+    """Whether a clip is in a split because Huang et al. have it there, not because lists beside the clips say so."""
+    return published_split(name) == split
+
+
 def mix_at_0_db(music: np.ndarray, vocals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both signals at equal energy: unit L2 norm each, times the geometric mean of the norms they had.
 

@@ -50,6 +50,12 @@ def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
     return Track(ref.name, ref.split, sample_rate_hz, signals.pop("mixture"), signals, ref.metadata)
 
 
+def is_published(name: str, split: str) -> bool:
+    """Every track is where MUSDB18 and the musdb package have it."""
+    del name, split
+    return True
+
+
 def _ref(file: Any, subset: str) -> TrackRef:
     name = file.name.removesuffix(_SUFFIX)
     split = "dev" if subset == "train" and name in _setup()["validation_tracks"] else subset

@@ -15,8 +15,8 @@ import tensorflow as tf
 from models.directory import ModelDirectory
 from models.spec import ModelSpec
 from pipeline.config.config import Config, DataConfig, EvaluateConfig, to_json
-from pipeline.config.gate import Budgets, GateConfig, PairedConfig, Threshold
-from pipeline.data import catalogue, leaks, tfrecords
+from pipeline.config.gate import Budgets, GateConfig, LeakRules, PairedConfig, Threshold
+from pipeline.data import catalogue, landmarks, leaks, tfrecords
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation.scores import score_track
 from pipeline.evaluation.separators import SavedSeparator
@@ -87,9 +87,10 @@ def ingest(root: Path, tracks: Sequence[Track]) -> Path:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         tfrecords.write(tfrecords.encode(each, segment_samples=8000), str(root / file))
         facts = {"samples": len(each.mixture), "sample_rate_hz": RATE_HZ, "metadata": each.metadata}
-        print_of = leaks.audio_fingerprint(each)
-        entries.append(catalogue.IngestedTrack(each.name, each.split, file, **facts, fingerprint=print_of))
+        entries.append(catalogue.IngestedTrack(each.name, each.split, file, **facts, fingerprint={"digest": each.name}))
     catalogue.write(entries, str(root))
+    prints = {each.name: landmarks.of_track(each) for each in tracks}
+    leaks.write(leaks.search(entries, prints), str(root))
     return root
 
 
@@ -303,8 +304,22 @@ def test_a_test_track_that_was_trained_on_refuses_a_good_model(run, tmp_path: Pa
     refused = run(model=0.99, data=ingest(tmp_path / "leaky", [*TRACKS, copy]))
     assert refused.flag == ["NOT_BLESSED"]
     assert [reason for reason in refused.reasons if reason.startswith("refused")] == [
-        "refused: test track 'gamma' is also in the training split, as 'twin'"
+        "refused: test track 'gamma' has the mixture, vocals and accompaniment of training track 'twin', from 0:00 for 0:02 "
+        "(there from 0:00)"
     ]
+
+
+def test_a_recording_in_dev_and_training_is_told_or_refused_as_configured(run, tmp_path: Path) -> None:
+    quiet = {name: 0.4 * stem for name, stem in TRACKS[2].stems.items()}
+    copies = [Track(name, name, RATE_HZ, 0.4 * TRACKS[2].mixture, quiet) for name in ("dev", "train")]
+    data = ingest(tmp_path / "blind", [*TRACKS[:2], *copies])
+    words = "dev track 'dev' has the mixture, vocals and accompaniment of training track 'train', from 0:00 for 0:02"
+    told = [reason for reason in run(model=0.99, data=data).reasons if words in reason]
+    assert told == [f"ok: {words} (there from 0:00) (told only: gate.leaks.dev)"]
+    strict = dataclasses.replace(config(), gate=dataclasses.replace(config().gate, leaks=LeakRules(dev="refuse")))
+    refused = run(model=0.99, data=data, setup=strict)
+    assert refused.flag == ["NOT_BLESSED"]
+    assert f"refused: {words} (there from 0:00)" in refused.reasons
 
 
 def test_what_a_model_costs_is_measured_where_a_budget_asks(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from pipeline.config.config import DataConfig
-from pipeline.data import catalogue, ingest, spans, tfrecords
+from pipeline.data import catalogue, ingest, landmarks, leaks, spans, tfrecords
 from pipeline.data.datasets.track import SPLITS
 
 TARGETS = ("vocals", "accompaniment")
@@ -246,7 +246,7 @@ def test_the_component_is_deterministic_and_cached_by_every_file(tmp_path):
     first = run(data, tmp_path / "one")
     assert names(first) == {split: [f"{split} 0", f"{split} 1"] for split in SPLITS}
     assert digests(first) == digests(run(data, tmp_path / "two", workers=2))
-    files = {ingest.REPORT, catalogue.FILE}
+    files = {ingest.REPORT, catalogue.FILE, leaks.FILE, landmarks.DIRECTORY}
     assert {path.name for path in first.iterdir()} == {*(f"Split-{split}" for split in SPLITS), *files}
 
     assert run(data, tmp_path / "one") == first  # from the cache
@@ -257,7 +257,8 @@ def test_the_component_is_deterministic_and_cached_by_every_file(tmp_path):
     second = run(data, tmp_path / "one")
     assert second != first
     changed = {name for name, digest in digests(second).items() if digests(first)[name] != digest}
-    assert changed == {"Split-train/data_tfrecord-00000-of-00002.gz", catalogue.FILE}
+    marked = f"{landmarks.DIRECTORY}/train-00000-of-00002.npz"
+    assert changed == {"Split-train/data_tfrecord-00000-of-00002.gz", catalogue.FILE, marked}
 
 
 def test_a_corpus_in_a_bucket_makes_the_same_records_and_is_cached_by_every_object(bucket, tmp_path):
@@ -282,7 +283,8 @@ def test_a_corpus_in_a_bucket_makes_the_same_records_and_is_cached_by_every_obje
     )  # of the same size
     second = run(data, tmp_path / "there")
     changed = {name for name, digest in digests(second).items() if digests(first)[name] != digest}
-    assert changed == {"Split-train/data_tfrecord-00000-of-00002.gz", catalogue.FILE}
+    marked = f"{landmarks.DIRECTORY}/train-00000-of-00002.npz"
+    assert changed == {"Split-train/data_tfrecord-00000-of-00002.gz", catalogue.FILE, marked}
 
 
 def test_a_span_in_a_bucket_that_is_still_being_written_is_refused(bucket, tmp_path, monkeypatch):

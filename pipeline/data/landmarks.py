@@ -1,0 +1,153 @@
+"""Landmarks: where a signal's spectrogram has its peaks, the part of a recording that copies of it keep.
+
+Peaks over time and logarithmic frequency, as in Wang, "An industrial-strength audio search algorithm", ISMIR 2003, and,
+so that speed and pitch only move them, Six and Leman, "Panako", ISMIR 2014. A copy keeps 80 to 98 % of them at another
+level or polarity, late, through an equaliser, MP3 or Ogg Vorbis, with noise at -20 dB, some percent faster or a tone
+higher; two different recordings have 4 % in common. A signal has about 13 a second, a voice about 5.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import soxr
+import tensorflow as tf
+from scipy import fft, ndimage
+
+from pipeline.data.datasets.track import ACCOMPANIMENT, Track, mix
+
+MIXTURE, VOCALS = "mixture", "vocals"
+DIRECTORY = "landmarks"  # in the root of an Examples artifact
+FRAMES_PER_SECOND = 62.5
+BANDS_PER_OCTAVE = 36
+
+_RATE_HZ, _FRAME, _HOP = 8000, 1024, 128
+_LOWEST_HZ, _BANDS = 110.0, 180  # up to 3.5 kHz
+_REACH_FRAMES, _REACH_BANDS = 15, 9  # a peak is the largest within a quarter of a second and a quarter of an octave
+_RANGE_DB = 60.0  # what lies deeper under the loudest point is as likely noise as music
+_CLEAR_DB = 3.5  # above that floor, which is flat
+_BLOCK_FRAMES = 4096
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Peaks in the order of time and band: `times` in frames of 16 ms and `bands`, 36 an octave, both int32 [peaks]."""
+
+    times: np.ndarray
+    bands: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @cached_property
+    def by_band(self) -> np.ndarray:
+        """int64 [peaks], sorted: bands in the upper half, times in the lower."""
+        return np.sort((self.bands.astype(np.int64) << 32) + self.times)
+
+    def between(self, start: float, end: float) -> int:
+        """How many there are from one second to another."""
+        return int(
+            np.count_nonzero((self.times >= start * FRAMES_PER_SECOND) & (self.times <= end * FRAMES_PER_SECOND))
+        )
+
+
+NONE = Landmarks(*np.zeros((2, 0), np.int32))
+Prints = Mapping[str, Landmarks]  # signal -> its landmarks
+
+
+def of_track(track: Track) -> Prints:
+    """Landmarks of what a track may share with another: the recording as a whole, its voice, and its backing.
+
+    Those are the mixture, vocals and all that is not vocals; without vocals among the stems, the mixture and every stem.
+    """
+    signals = {MIXTURE: track.mixture, **track.stems}
+    if VOCALS in track.stems:
+        others = [stem for name, stem in track.stems.items() if name != VOCALS]
+        backing = mix(others) if others else track.mixture - track.stems[VOCALS]
+        signals = {MIXTURE: track.mixture, VOCALS: track.stems[VOCALS], ACCOMPANIMENT: backing}
+    return {name: of_signal(signal, track.sample_rate_hz) for name, signal in signals.items()}
+
+
+def of_signal(signal: np.ndarray, sample_rate_hz: int) -> Landmarks:
+    """Landmarks of [samples, channels]; none of silence. Channels count by their power, so polarity cancels nothing."""
+    power = _band_powers(signal, sample_rate_hz)
+    loudest = power.max(initial=0.0)
+    if loudest == 0.0:
+        return NONE
+    levels = 10 * np.log10(power / loudest + 10 ** (-_RANGE_DB / 10))
+    around = ndimage.maximum_filter1d(levels, 2 * _REACH_FRAMES + 1, axis=0)
+    around = ndimage.maximum_filter1d(around, 2 * _REACH_BANDS + 1, axis=1)
+    times, bands = np.nonzero((levels == around) & (levels > _CLEAR_DB - _RANGE_DB))
+    return Landmarks(times.astype(np.int32), bands.astype(np.int32))
+
+
+def _band_powers(signal: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """float32 [frames, bands]: the power of all channels in bands of equal width in octaves, but at least of one bin."""
+    total = np.zeros((1 + round(len(signal) * _RATE_HZ / sample_rate_hz) // _HOP, _BANDS), np.float32)
+    for channel in signal.T:
+        slow = soxr.resample(np.ascontiguousarray(channel, np.float32), sample_rate_hz, _RATE_HZ, quality="LQ")
+        padded = np.pad(slow, (_FRAME // 2, _FRAME))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
+        for start in range(0, len(total), _BLOCK_FRAMES):
+            block = slice(start, min(start + _BLOCK_FRAMES, len(total)))
+            spectrum = fft.rfft(frames[block] * _window(), axis=1)
+            total[block] += (spectrum.real**2 + spectrum.imag**2) @ _bank()
+    return total
+
+
+@cache
+def _window() -> np.ndarray:
+    return np.hanning(_FRAME).astype(np.float32)
+
+
+@cache
+def _bank() -> np.ndarray:
+    """Triangles [bins, bands]."""
+    centres = _LOWEST_HZ * 2 ** (np.arange(_BANDS) / BANDS_PER_OCTAVE)
+    widths = np.maximum(centres * (2 ** (1 / BANDS_PER_OCTAVE) - 1), _RATE_HZ / _FRAME)
+    bins = np.arange(_FRAME // 2 + 1) * _RATE_HZ / _FRAME
+    return np.maximum(0, 1 - np.abs(bins[:, None] - centres) / widths).astype(np.float32)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def write(prints: Mapping[str, Prints], path: str) -> None:
+    """Writes the landmarks of tracks, by name, as NumPy's .npz: 8 kB for a signal of four minutes; same input, same bytes.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    kept = [(track, signal, found) for track, signals in prints.items() for signal, found in signals.items()]
+    arrays = {
+        "tracks": np.array([track for track, _, _ in kept], dtype=np.str_),
+        "signals": np.array([signal for _, signal, _ in kept], dtype=np.str_),
+        "counts": np.array([len(found) for _, _, found in kept], np.int64),
+        "times": np.concatenate([np.zeros(0, np.int32), *(found.times for _, _, found in kept)]),
+        "bands": np.concatenate([np.zeros(0, np.uint8), *(found.bands.astype(np.uint8) for _, _, found in kept)]),
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    try:
+        tf.io.gfile.makedirs(path.rpartition("/")[0])
+        with tf.io.gfile.GFile(f"{path}.partial", "wb") as file:
+            file.write(buffer.getvalue())
+        tf.io.gfile.rename(f"{path}.partial", path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise OSError(f"Cannot write {path}: {error.message}") from error
+
+
+def read_all(artifact_uri: str) -> dict[str, dict[str, Landmarks]]:
+    """Track -> signal -> landmarks, of an Examples artifact; of nothing where nothing has written any."""
+    prints: dict[str, dict[str, Landmarks]] = {}
+    for path in sorted(tf.io.gfile.glob(f"{artifact_uri}/{DIRECTORY}/*.npz")):
+        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as kept:
+            ends = np.cumsum(kept["counts"])[:-1]
+            times, bands = (np.split(kept[name].astype(np.int32), ends) for name in ("times", "bands"))
+            for track, signal, *found in zip(kept["tracks"], kept["signals"], times, bands, strict=False):
+                prints.setdefault(str(track), {})[str(signal)] = Landmarks(*found)
+    return prints

@@ -2,7 +2,7 @@ const find = id => document.getElementById(id);
 const player = find("room"), stage = find("stage"), trackField = find("track");
 const rooms = JSON.parse(find("rooms").textContent);
 const entering = {};
-let deck = null, room = null, target = "", signal = "mixture", stretch = -1;
+let deck = null, room = null, place = null, target = "", signal = "mixture", stretch = -1;
 
 // A track beside the page comes as a script: a page from the disk may not read files, but may run them.
 const enterRoom = entered => { entering.found = entered; };
@@ -121,19 +121,22 @@ function mark(start, end) {
 const loop = () => deck.loop ? mark(0, 0) : mark(0, room.seconds);
 const mute = () => { muted = !muted; deck.mute(); tick(); };
 
-async function enter(place) {
+async function enter(wanted) {
   const playing = deck?.playing;
   deck?.pause();
   tell("");
+  place = wanted;
+  trackField.value = wanted;
+  let found;
   try {
-    room = await roomAt(place);
+    found = await roomAt(wanted);
   } catch (error) {
-    tell(error.message);
+    if (place === wanted) { tell(error.message); place = null; }
     return false;
   }
-  trackField.value = place;
-  const inside = place < rooms.length && room.signals.mixture.audio.startsWith("data:");
-  deck = inside ? new Excerpt(room) : new Whole(room, path => { deck.pause(); tell(`${decodeURI(path)} is not beside this page`); tick(); }, tick);
+  if (place !== wanted) return false; // another one was chosen meanwhile
+  room = found;
+  deck = room.signals.mixture.audio.startsWith("data:") ? new Excerpt(room) : new Whole(room, path => { deck.pause(); tell(`${decodeURI(path)} is not beside this page`); tick(); }, tick);
   target = target in room.frames ? target : Object.keys(room.frames)[0];
   choose(keyOf(signal) in room.signals ? signal : "mixture");
   if (playing) play();
@@ -141,9 +144,9 @@ async function enter(place) {
 }
 
 async function visit(button) {
-  const {place, begin, end} = button.dataset;
+  const {begin, end} = button.dataset, wanted = Number(button.dataset.place);
   stretch = stretches.indexOf(button);
-  if (rooms[place] !== room && !await enter(Number(place))) return;
+  if (wanted !== place && !await enter(wanted)) return;
   choose("estimate", button.dataset.target);
   const start = clamp(begin - room.start, 0, room.seconds);
   mark(start, clamp(end - room.start, 0, room.seconds));

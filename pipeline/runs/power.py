@@ -67,16 +67,18 @@ def _spreads(
 ) -> Iterator[tuple[str, Spread, paired.Aggregation, int]]:
     version, _, metric = threshold.metric.partition("/")
     figure = threshold.target, version, metric.removeprefix("G") if version == "v3" else metric
-    names: dict[str, list[str]] = {}
-    for name, (ours, theirs, _) in sorted(pairs.scores.get(figure, {}).items()):
-        if not np.isnan(ours - theirs) or np.isinf(ours) or np.isinf(theirs):
+    judged = pairs.scores.get(figure, {})
+    ours, theirs, seconds = np.array([judged[name] for name in sorted(judged)]).reshape(-1, 3).T
+    differences = paired.paired_differences(ours, theirs)
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(sorted(judged)):
+        if not np.isnan(differences[index]):
             group = "" if threshold.across == "all" else pairs.metadata.get(name, {}).get(threshold.across, "")
-            names.setdefault(group, []).append(name)
-    for group, tracks in names.items():
-        scores = np.array([pairs.scores[figure][name] for name in tracks])
-        clipped = np.clip(scores[:, :2], -paired.LIMIT_DB, paired.LIMIT_DB)
-        clusters = paired.clusters_of([pairs.metadata.get(name, {}) for name in tracks], gate.paired)
-        spread = power.seen(clipped[:, 0] - clipped[:, 1], scores[:, 2], clusters)
+            groups.setdefault(group, []).append(index)
+    metadata = [pairs.metadata.get(name, {}) for name in sorted(judged)]
+    for group, tracks in groups.items():
+        clusters = paired.clusters_of([metadata[index] for index in tracks], gate.paired)
+        spread = power.seen(differences[tracks], seconds[tracks], clusters)
         yield group, spread, "mean" if version == "v3" else "median", len(tracks)
 
 

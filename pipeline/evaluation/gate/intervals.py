@@ -1,7 +1,7 @@
 """Mean and median of paired differences over tracks that may belong together, with intervals of known size. All [..., tracks].
 
-Mean: weighted, of differences of which the most extreme twentieth on either side, and at least one track, counts as its
-neighbour (a winsorised mean: one track neither carries nor sinks it). Interval: Student's t with the factor and the
+Mean: weighted, of differences of which the largest and the smallest count as their neighbours (a winsorised mean: one track
+neither carries nor sinks it, while two ruined ones count). Interval: Student's t with the factor and the
 degrees of freedom of Tukey and McLaughlin ("Less vulnerable confidence and significance procedures for location based on
 a single sample: trimming/winsorization 1", Sankhya A 25, 1963).
 
@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import scipy.stats
 
-_WINSORISED, _WINSORISED_FROM = 20, 6  # one of so many tracks on either side; of fewer than six none
+_WINSORISED_FROM = 6  # tracks
 FEW = 4  # fewer clusters, or tracks of a cluster, are no sample
 
 
@@ -65,12 +65,12 @@ def estimate(
 
 
 def _winsorised(differences: np.ndarray) -> tuple[np.ndarray, int]:
-    """The differences with their extremes pulled in, and how many are no extremes."""
+    """The differences with the largest and the smallest pulled in, and how many are neither."""
     count = differences.shape[-1]
-    out = max(count // _WINSORISED, int(count >= _WINSORISED_FROM))
+    if count < _WINSORISED_FROM:
+        return differences, count
     ordered = np.sort(differences, -1)
-    low, high = ordered[..., out, np.newaxis], ordered[..., count - 1 - out, np.newaxis]
-    return np.clip(differences, low, high), count - 2 * out
+    return np.clip(differences, ordered[..., 1:2], ordered[..., -2:-1]), count - 2
 
 
 def _half_width(

@@ -25,7 +25,7 @@ from pipeline.evaluation.gate import intervals
 
 Aggregation = Literal["mean", "median"]
 
-LIMIT_DB = 120.0
+LIMIT_DB, MOST_DB = 120.0, 20.0  # of a score, and of a difference: beyond, one of the two is silent or broken
 CLUSTER_KEYS = ("singer", "artist", "album")
 _ROUNDING_DB = 1e-9
 
@@ -83,18 +83,18 @@ def compare(
     """Compares two models by their scores in dB on the same tracks; the order of the tracks does not matter.
 
     Args:
-        model, rival: [tracks]; no score counts as more than +-120 dB. A track without a score of the rival (NaN) is left
-            out; one that only the rival has a score on is lost by the model, at -120 dB.
+        model, rival: [tracks]; no score counts as more than +-120 dB, no difference as more than +-20 dB. A track without a
+            score of the rival (NaN) is left out; one that only the rival has a score on is lost by the model, by 20 dB.
         weights: [tracks], above 0: each track's in a mean; a median does not use them.
         margin_db: the difference that is just good enough; below 0 for "may be a little worse".
         clusters: of each track the group that it belongs to, such as its singer; None where each stands for itself.
     """
-    usable = ~np.isnan(rival)
-    ours = np.clip(np.where(np.isnan(model), -LIMIT_DB, model), -LIMIT_DB, LIMIT_DB)[usable]
-    theirs, weights = np.clip(rival, -LIMIT_DB, LIMIT_DB)[usable], weights[usable]
+    found = paired_differences(model, rival)
+    usable = ~np.isnan(found)
+    differences, weights = found[usable], weights[usable]
     names = np.asarray(np.arange(len(rival)) if clusters is None else clusters, dtype=str)[usable]
-    order = np.lexsort((names, weights, theirs, ours))
-    differences, weights, groups = (ours - theirs)[order], weights[order], intervals.membership(names[order])
+    order = np.lexsort((names, weights, differences))
+    differences, weights, groups = differences[order], weights[order], intervals.membership(names[order])
     average, median, low, high = [np.nan] * 4
     if len(differences):
         found = intervals.estimate(differences, weights, groups, aggregation, settings.confidence)
@@ -113,6 +113,12 @@ def compare(
         margin_db=margin_db,
         settings=settings,
     )
+
+
+def paired_differences(model: np.ndarray, rival: np.ndarray) -> np.ndarray:
+    """Model less rival by track [tracks], as `compare` takes them; NaN where the rival has no score."""
+    ours = np.clip(np.where(np.isnan(model), -LIMIT_DB, model), -LIMIT_DB, LIMIT_DB)
+    return np.clip(ours - np.clip(rival, -LIMIT_DB, LIMIT_DB), -MOST_DB, MOST_DB)
 
 
 def clusters_of(metadata: Sequence[Mapping[str, str]], settings: PairedConfig) -> list[str] | None:

@@ -61,18 +61,18 @@ class Power:
 
 
 def seen(differences: np.ndarray, weights: np.ndarray, clusters: Sequence[str] | None) -> Spread:
-    """The spread of real paired differences [tracks], without NaN: within and between clusters by analysis of variance."""
-    values, count = np.clip(differences, -paired.LIMIT_DB, paired.LIMIT_DB), len(differences)
+    """The spread of real paired differences [tracks], as `paired.paired_differences` without NaN: within and between clusters by analysis of variance."""
+    count = len(differences)
     names, sizes = np.unique(
         np.arange(count) if clusters is None else np.asarray(clusters, dtype=str), return_counts=True
     )
     if not 1 < len(sizes) < count:
-        residuals = (values - np.mean(values)) * np.sqrt(count / max(count - 1, 1))
+        residuals = (differences - np.mean(differences)) * np.sqrt(count / max(count - 1, 1))
         return Spread(residuals, 0.0, (), weights)
     groups = intervals.membership(np.asarray(clusters, dtype=str))
-    means = values @ groups / sizes
-    residuals = (values - groups @ means) * np.sqrt(count / (count - len(names)))
-    among = np.sum(sizes * (means - np.mean(values)) ** 2) / (len(names) - 1)
+    means = differences @ groups / sizes
+    residuals = (differences - groups @ means) * np.sqrt(count / (count - len(names)))
+    among = np.sum(sizes * (means - np.mean(differences)) ** 2) / (len(names) - 1)
     typical_size = (count - np.sum(sizes**2) / count) / (len(names) - 1)
     between = max(0.0, (among - np.mean(residuals**2)) / typical_size)
     return Spread(residuals, float(np.sqrt(between)), tuple(sizes.tolist()), weights)

@@ -8,7 +8,7 @@ A non-inferiority test with two requirements on the paired differences, model le
 
 So a margin of -0.3 dB promises: of models that are truly worse by 0.6 dB at most 5 % pass, however few the tracks; of
 models worse by 0.3 dB at most half; and equal ones pass where the tracks are enough, which
-`pipeline.evaluation.gate.power` tells. A boundary of 1 is the textbook's test, and needs three to four times the tracks.
+`pipeline.evaluation.gate.power` tells. A boundary of 1 is the textbook's test, and needs three times the tracks.
 
 The intervals are `pipeline.evaluation.gate.intervals`'.
 """

@@ -16,7 +16,8 @@ import typer
 from pipeline.cli.extras import PipelineCommand, need
 from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
-from pipeline.cli.paths import LocalPaths
+from pipeline.cli.paths import WORKDIR, LocalPaths, Work
+from pipeline.cli.runs import app as runs_app
 from pipeline.common.process import quiet, sentence
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ Data = Annotated[
 ]
 Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: train.steps=2000.")]
-Work = Annotated[Path, typer.Option("--workdir", "-w", help="Metadata, artifacts, checkpoints and pushed models.")]
 BadTracks = Annotated[int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")]
 ModelName = Annotated[str, typer.Option("--model-name", help="Name of the model on the server.")]
 Server = Annotated[str | None, typer.Option("--server", help="host:port of a model server; else in this process.")]
@@ -115,7 +115,6 @@ RunWork = Annotated[
 ]
 RUN_OPTIONS = frozenset({"data", "format", "workdir"})
 SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks"})
-WORKDIR = Path("runs")
 MODEL_NAME = "stemline"
 OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model server that say what it serves
 
@@ -372,35 +371,7 @@ def models(workdir: Work = WORKDIR) -> None:
 
 app.add_typer(kubeflow_app, name="kubeflow")
 app.add_typer(gate_app, name="gate")
-runs_app = typer.Typer(add_completion=False)
 app.add_typer(runs_app, name="runs")
-
-
-@runs_app.callback(invoke_without_command=True)
-def runs(ctx: typer.Context, workdir: Work = WORKDIR) -> None:
-    """What ran, what was blessed and pushed, with scores: read from the metadata."""
-    if ctx.invoked_subcommand is not None:
-        return
-    need("pipeline", "stemline runs")
-    from pipeline.cli import tables
-    from pipeline.runs.workdir import Workdir
-
-    tables.print_runs(Workdir(workdir))
-
-
-@runs_app.command()
-def diff(
-    ctx: typer.Context,
-    a: Annotated[str, typer.Argument(metavar="A", help="A run: its number, `latest`, `previous`, or its start.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The run to compare it with.")],
-    workdir: Annotated[Path | None, typer.Option("--workdir", "-w", help="Else that of `stemline runs`.")] = None,
-) -> None:
-    """Two runs side by side: configuration, data, training, scores, tracks and verdict."""
-    from pipeline.cli import tables
-    from pipeline.runs.workdir import Workdir
-
-    whole = ctx.parent.params["workdir"] if ctx.parent else WORKDIR
-    tables.print_diff(Workdir(workdir or whole), a, b)
 
 
 for each in (app, kubeflow_app, gate_app, runs_app):

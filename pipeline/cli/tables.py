@@ -54,8 +54,8 @@ def print_run(run: Run) -> None:
 
 
 def print_runs(workdir: Workdir) -> None:
-    """Every run that the metadata knows, newest first."""
-    from pipeline.runs import history
+    """Every run that the metadata knows, newest first, and the anchor of every recipe."""
+    from pipeline.runs import anchors, history
 
     found = history.runs(workdir)
     if not found:
@@ -72,6 +72,10 @@ def print_runs(workdir: Workdir) -> None:
         row = (str(run.number), f"{run.started:%Y-%m-%d %H:%M:%S}", run.pipeline, states, trained)
         table.add_row(*row, _verdicts(run), version, _headline(run.scores))
     console.print(table)
+    for recipe, anchor in anchors.listed(workdir).items():
+        made = next((f"run {run.number}" for run in found if _trained_there(run, anchor.model.origin)), "a model")
+        words = f"anchor of {recipe}: {made}, {anchor.words}, in {anchor.model.path}"
+        console.print(words, markup=False, soft_wrap=True)
 
 
 def print_diff(workdir: Workdir, a: str, b: str) -> None:
@@ -186,6 +190,11 @@ def _verdicts(run: Run) -> str:
     """The judge's verdict, and that of the serving check where it is another."""
     differs = run.infra_blessed is not None and run.infra_blessed != run.blessed
     return VERDICTS[run.blessed] + (f", infra {VERDICTS[run.infra_blessed]}" if differs else "")
+
+
+def _trained_there(run: Run, model_uri: str) -> bool:
+    """Whether the run itself trained the model at a URI."""
+    return run.trained_by is None and "Model" in run.outputs and run.outputs["Model"].uri == model_uri
 
 
 def _systems() -> dict[str, list[str]]:

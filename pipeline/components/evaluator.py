@@ -19,13 +19,12 @@ from tfx.dsl.component.experimental.annotations import (
 )
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
-from tfx.utils import path_utils
 
 from models import storage
 from models.directory import ModelDirectory
 from pipeline.common import files, process
 from pipeline.common.progress import console
-from pipeline.components import judging
+from pipeline.components import judging, rivals
 from pipeline.components.judging import JudgingTask
 from pipeline.components.pusher import SERVED_VERSION
 from pipeline.config import config as configuration
@@ -54,17 +53,23 @@ def BssEvaluator(
     served_elsewhere: Parameter[int],
     evaluation: OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: OutputArtifact[standard_artifacts.ModelBlessing],
+    anchors: Parameter[str] = "",
+    pinned: Parameter[str] = "",
     baseline_model: InputArtifact[standard_artifacts.Model] = None,  # pyright: ignore[reportArgumentType]  # how TFX spells an optional one
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,  # pyright: ignore[reportArgumentType]  # TFX fills it
 ) -> None:
     """Judges `model` on the test split of `examples`, against the mixture, the baselines of the configuration and the
     last blessed model, or the version in `serving_directory` where another pipeline pushed that or none is known.
 
-    The baseline is judged again on the tracks of today, whatever it scored on others.
+    Where a threshold is over the anchor, also against that: the best model that was ever blessed, or one that is pinned, in
+    `anchors` (see `pipeline.runs.anchors`); there a model that is blessed and better takes its place.
+
+    Baseline and anchor are judged again on the tracks of today, whatever they scored on others.
 
     `config` is `pipeline.config.config.to_json` of the resolved configuration. `evaluations` is a directory that outlives
     executions: a killed one continues from there. `served_elsewhere` is the newest version that another
-    pipeline pushed to the serving directory: a verdict from the cache holds only while nobody else has pushed.
+    pipeline pushed to the serving directory: a verdict from the cache holds only while nobody else has pushed, and while
+    `pinned`, which names the pinned model, stays the same.
 
     `evaluation` gets report.html, drift.json, summary.json, scores.csv and museval's JSON, and the model's finite scores
     as custom properties `<target>/<version>/<metric>` (those of the other methods with the method in front); `blessing`
@@ -73,31 +78,35 @@ def BssEvaluator(
     Raises:
         ValueError: the test split has no tracks or no catalogue, or model and tracks do not fit each other.
     """
-    del served_elsewhere
+    del served_elsewhere, pinned
     settings = configuration.from_json(config)
     served = ModelDirectory.newest(serving_directory)
     tracks = _chosen(examples.uri, settings)
-    models = {"model": _serving_dir(model)}
+    models = {"model": rivals.serving_dir(model)}
     needed = settings.data.sample_rate_hz, settings.data.channels, settings.model.targets
     judging.load_separator(models["model"]).check_fits(*needed)
-    baseline, described = _baseline(model, baseline_model, served)
-    unfit = ""
+    baseline = rivals.baseline(model, baseline_model, served)
     with contextlib.ExitStack() as fetched:
-        if baseline:
-            local = str(fetched.enter_context(storage.local(baseline)))
+
+        def judge(method: str, directory: str, name: str) -> str:
+            local = str(fetched.enter_context(storage.local(directory)))
             try:
                 judging.load_separator(local).check_fits(*needed)
-                models["baseline"] = local
             except ValueError as error:
-                reason = str(error).replace(local, baseline)
-                unfit = f"the last blessed model cannot be judged on these tracks: {reason}"
+                return f"the {name} cannot be judged on these tracks: {str(error).replace(local, directory)}"
+            models[method] = local
+            return ""
+
+        unfit = judge("baseline", baseline.directory, "last blessed model") if baseline.directory else ""
+        anchor = rivals.anchored(anchors, settings.gate, model, baseline, judge)
         task = JudgingTask(examples.uri, tracks, models, settings)
         state = storage.path(os.path.join(evaluations, judging.key(task)))
         scores = judging.judge_tracks(beam_pipeline, task, state)
     ingested = catalogue.read(examples.uri)
     leaked = _leaked(examples.uri, tracks, settings)
     data = drift.describe(ingested, settings.gate.drift)
-    result = conclude(scores, settings, unfit, _facts(models["model"], settings), leaked.refused)
+    facts = _facts(models["model"], settings)
+    result = conclude(scores, settings, unfit, facts, leaked.refused, anchor=anchor.judged_as)
     if data.words:
         console.print(f"  drift: {data.words}", style="yellow", markup=False, soft_wrap=True)
         if settings.gate.drift.refuse:
@@ -112,7 +121,9 @@ def BssEvaluator(
     inside, kept = _shown(result, task)
     write_report(result, inside, directory / REPORT, f"Model {model.uri}", data=data, kept=kept)
     _publish_scores(evaluation, result)
-    _bless(blessing, result, model, {**described, SERVED_VERSION: served.version if served else 0})
+    anchor.move(result, settings.gate, model, baseline)
+    told = {**baseline.described, **anchor.described, SERVED_VERSION: served.version if served else 0}
+    _bless(blessing, result, model, told)
     storage.remove(state)
 
 
@@ -142,30 +153,6 @@ def BaselinesEvaluator(
 
 
 # --- what is judged --------------------------------------------------------------------------------------------------
-
-
-def _serving_dir(model: standard_artifacts.Model) -> str:
-    return path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-
-
-def _baseline(
-    model: standard_artifacts.Model,
-    last_blessed: standard_artifacts.Model | None,
-    served: ModelDirectory | None,
-) -> tuple[str, dict[str, str | int]]:
-    """The directory of the model to compare with, empty if there is none, and what a blessing tells about it.
-
-    Where nobody looked up the last blessed model, as on open-source Kubeflow, it is the version that is served. A model is
-    no baseline of itself.
-    """
-    uri, number = constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY
-    own = os.path.dirname(model.uri)
-    rival = served if served and not served.holds(model.uri, _serving_dir(model)) else None
-    if rival and (last_blessed is None or rival.is_foreign(own)):
-        return str(rival.path), {uri: str(rival.path)}
-    if last_blessed is None:
-        return "", {}
-    return _serving_dir(last_blessed), {uri: last_blessed.uri, number: last_blessed.id}
 
 
 def _chosen(artifact_uri: str, config: Config) -> list[IngestedTrack]:

@@ -13,8 +13,8 @@ from tfx.types.channel import OutputChannel
 
 from models import storage
 from models.directory import ModelDirectory
+from pipeline.components import rivals
 from pipeline.components.anomaly_gate import AnomalyGate
-from pipeline.components.baseline import baseline
 from pipeline.components.evaluator import BaselinesEvaluator, BssEvaluator
 from pipeline.components.infra_validator import infra_validator
 from pipeline.components.push_gate import PushGate
@@ -25,6 +25,7 @@ from pipeline.components.teacher import teacher
 from pipeline.components.trainer import trainer
 from pipeline.config.config import Config, to_json
 from pipeline.data.schema import SCHEMA_PATH, metadata_features
+from pipeline.runs import anchors
 from pipeline.runs.workdir import Workdir
 
 Stage = Literal["ingest", "baselines", "train", "evaluate", "push"]
@@ -70,12 +71,14 @@ def components(
         return nodes
 
     model = train.outputs["model"]
-    incumbents = [baseline()] if resolve else []
+    incumbents = [rivals.resolver()] if resolve else []
     for incumbent in incumbents:
         incumbent.add_upstream_node(train)
     own = str(workdir.artifacts(config.name))
     # Not of a bucket: only clusters push there, which cache no verdict.
     versions = {} if storage.is_remote(serving) else ModelDirectory.versions(serving)
+    kept = str(workdir.anchors(config.name))
+    pinned = None if storage.is_remote(kept) else anchors.find(kept)
     foreign = [number for number, version in versions.items() if version.is_foreign(own)]
     evaluator = BssEvaluator(
         examples=examples,
@@ -85,6 +88,8 @@ def components(
         evaluations=str(workdir.evaluations(config.name)),
         serving_directory=serving,
         served_elsewhere=max(foreign, default=0),
+        anchors=kept,
+        pinned=str(pinned.model.path) if pinned and pinned.pinned else "",
     )
     nodes += [*incumbents, evaluator]
     if until == "evaluate":

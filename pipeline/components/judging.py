@@ -101,9 +101,9 @@ class _JudgeTrack(beam.DoFn):
         yield name
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=3)
 def load_separator(directory: str) -> SavedSeparator:
-    """The model or its baseline, loaded once in every process.
+    """The model, its baseline or its anchor, loaded once in every process.
 
     Raises:
       ValueError: the directory holds no model.

@@ -14,17 +14,19 @@ AUTO = "auto"
 
 @checked("gate.thresholds")
 class Threshold:
-    """`score >= at_least_db`, where the score is absolute or its difference to the mixture's or the baseline's score.
+    """`score >= at_least_db`, where the score is absolute or its difference to the mixture's, the baseline's or the anchor's score.
+
+    over: `baseline` is the last blessed model, `anchor` the best that was ever blessed, or one that is pinned.
 
     across: of what the score is: `all` tracks' aggregate, that of the `worst` track, or a key of the tracks' metadata
-        such as `singer`: then every group's aggregate must hold. Over the baseline, `all` and groups are decided by a
+        such as `singer`: then every group's aggregate must hold. Over baseline and anchor, `all` and groups are decided by a
         paired test over tracks (`PairedConfig`).
     """
 
     target: str
     metric: str
     at_least_db: Annotated[float, Field(allow_inf_nan=False)]
-    over: Literal["absolute", "mixture", "baseline"] = "absolute"
+    over: Literal["absolute", "mixture", "baseline", "anchor"] = "absolute"
     across: Name = "all"
 
 

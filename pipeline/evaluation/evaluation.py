@@ -38,15 +38,16 @@ def conclude(
     facts: checks.ModelFacts | None = None,
     problems: Sequence[str] = (),
     gated: bool = True,
+    anchor: checks.Anchor = checks.NO_ANCHOR,
 ) -> Evaluation:
     """Aggregates the tracks (in the order of their names) and lets the gate judge them.
 
     `baseline_problem`: why there is a last blessed model but no scores of it; then no threshold over it can hold.
     `facts`: what the model costs, for the budgets. `problems`: of the test split; any refuses (see `gate.checks.decide`). `gated`:
-    see Evaluation.
+    see Evaluation. `anchor`: what thresholds over the anchor mean.
     """
     ordered = tuple(sorted(scores, key=lambda track: track.track))
-    verdict = checks.decide(ordered, config.gate, baseline_problem, facts, problems)
+    verdict = checks.decide(ordered, config.gate, baseline_problem, facts, problems, anchor)
     scored = aggregate(ordered)
     return Evaluation(config.name, tuple(config.model.targets), config.evaluate, ordered, scored, verdict, gated)
 

@@ -11,7 +11,7 @@ from pipeline.evaluation.bss_eval.score import METRICS, Engine, score
 from pipeline.evaluation.outputs import output_facts
 from pipeline.evaluation.outputs.output_facts import OutputFacts
 
-METHODS = ("mixture", "rpca", "model", "baseline", "irm", "ibm")
+METHODS = ("mixture", "rpca", "model", "baseline", "anchor", "irm", "ibm")
 VERSIONS = {"v3": ("SDR", "NSDR", "SIR", "SAR"), "v4": METRICS["v4"]}
 
 Estimates = Mapping[str, np.ndarray]

@@ -59,6 +59,10 @@ class Workdir:
         """The versions that were pushed: the base path of a model server."""
         return self.root / "serving" / name
 
+    def anchors(self, name: str) -> Path:
+        """The models that candidates of a recipe are held against, whatever was blessed last (see `pipeline.runs.anchors`)."""
+        return self.root / "anchors" / name
+
     def reports(self, name: str) -> Path:
         """What a failed ingest leaves for people."""
         return self.root / "reports" / name

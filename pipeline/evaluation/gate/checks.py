@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from pipeline.evaluation.gate.outputs import output_checks
 from pipeline.evaluation.gate.verdict import Check, Verdict, on_tracks, some
 from pipeline.evaluation.scores import Figure, TrackScores, by_track, figure_of, over_tracks
 
-_RIVALS = {"mixture": "mixture", "baseline": "last blessed model"}
+_RIVALS = {"mixture": "mixture", "baseline": "last blessed model", "anchor": "anchor"}
 _BETTER_DB = 0.01
 _NOTHING_TO_SEPARATE_DB = 60.0
 
@@ -32,12 +33,29 @@ class ModelFacts:
     parameters: int
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """What a threshold over the anchor means in one evaluation.
+
+    method: whose figures are the anchor's; empty where there is nothing to compare with, and such thresholds pass.
+    words: a sentence on what the anchor is. problem: why it has no figures on these tracks; refuses.
+    """
+
+    method: Literal["anchor", "baseline", ""] = ""
+    words: str = "there is no anchor yet: no model was blessed before"
+    problem: str = ""
+
+
+NO_ANCHOR = Anchor()
+
+
 def decide(
     tracks: Tracks,
     config: GateConfig,
     baseline_problem: str = "",
     facts: ModelFacts | None = None,
     problems: Sequence[str] = (),
+    anchor: Anchor = NO_ANCHOR,
 ) -> Verdict:
     """Judges the figures and outputs of `model` by everything that the configuration asks for.
 
@@ -47,6 +65,7 @@ def decide(
         baseline_problem: why the last blessed model has no figures on these tracks; refuses where it is needed.
         facts: what the model costs; needed where a budget is set.
         problems: what is wrong with the test split, such as tracks that the model was trained on; any refuses.
+        anchor: what thresholds over the anchor compare with, where there are any.
     """
     checks = [Check(False, problem, "leak") for problem in problems]
     if not any(figure.method == "model" for track in tracks for figure in track.values):
@@ -56,12 +75,17 @@ def decide(
     checks += _track_checks(tracks, config)
     checks += output_checks.check_outputs({track.track: track.outputs for track in tracks}, config.outputs)
     checks += _mixture_checks(tracks, config) if config.better_than_mixture else []
+    anchored = [each for each in config.thresholds if each.over == "anchor"]
     compared = [each for each in config.thresholds if each.over == "baseline"]
+    compared += anchored if anchor.method == "baseline" else []
     if baseline_problem and compared:
         checks.append(Check(False, baseline_problem, "baseline"))
-    for threshold in config.thresholds:
-        if not (baseline_problem and threshold in compared):
-            checks += _threshold_checks(threshold, tracks, config.paired)
+    if anchored:
+        checks.append(Check(not anchor.problem, anchor.problem or anchor.words, "anchor"))
+    left_out = [*(compared if baseline_problem else ()), *(anchored if anchor.problem or not anchor.method else ())]
+    for threshold in (each for each in config.thresholds if each not in left_out):
+        of = _as_anchor(tracks, anchor.method) if threshold in anchored else tracks
+        checks += _threshold_checks(threshold, of, config.paired)
     return Verdict((*checks, *_budget_checks(config.budgets, facts)))
 
 
@@ -77,6 +101,16 @@ def _track_checks(tracks: Tracks, config: GateConfig) -> Iterator[Check]:
         yield Check(False, f"{words}; gate.min_tracks asks for {config.min_tracks}", "tracks")
     elif count < config.paired.min_tracks:
         yield Check(True, f"{words}: few, on which a lucky model is hardly told from a good one", "tracks")
+
+
+def _as_anchor(tracks: Tracks, method: str) -> list[TrackScores]:
+    """The tracks with the figures of a method as those of `anchor`."""
+    return [
+        dataclasses.replace(
+            track, values={f._replace(method="anchor") if f.method == method else f: v for f, v in track.values.items()}
+        )
+        for track in tracks
+    ]
 
 
 # --- better than the mixture ------------------------------------------------------------------------------------------
@@ -160,7 +194,7 @@ def _kind(threshold: Threshold) -> str:
 
 
 def _of_all(threshold: Threshold, name: str, figure: Figure, tracks: Tracks, settings: PairedConfig) -> Check:
-    """The aggregate over these tracks against the floor, the mixture or the last blessed model."""
+    """The aggregate over these tracks against the floor, the mixture, the last blessed model or the anchor."""
     value = over_tracks(tracks, figure)
     if not math.isfinite(value):
         return Check(False, f"{name} of the model is {_figure(value)}; a finite score is needed", "")
@@ -176,8 +210,8 @@ def _of_all(threshold: Threshold, name: str, figure: Figure, tracks: Tracks, set
     words = f"{name} is {value:.2f} dB, {value - other:+.2f} dB over the {_RIVALS[threshold.over]} ({other:.2f} dB)"
     if threshold.over == "mixture":
         return _compare(words, value - other, threshold.at_least_db)
-    comparison = paired_comparison(tracks, figure, threshold.at_least_db, settings)
-    return Check(comparison.passed, f"{words}; {_tested(comparison)}", "")
+    comparison = paired_comparison(tracks, figure, threshold.at_least_db, settings, threshold.over)
+    return Check(comparison.passed, f"{words}; {_tested(comparison, _RIVALS[threshold.over])}", "")
 
 
 def paired_comparison(
@@ -195,9 +229,9 @@ def paired_comparison(
     )
 
 
-def _tested(result: paired.Comparison) -> str:
+def _tested(result: paired.Comparison, rival: str) -> str:
     """The outcome of a paired test, with all that it rests on."""
-    left_out = f" ({result.left_out} left out: no score of the last blessed model)" if result.left_out else ""
+    left_out = f" ({result.left_out} left out: no score of the {rival})" if result.left_out else ""
     pairs = f"{on_tracks(result.tracks)}{left_out}"
     required = f"the required {result.margin_db:.2f} dB"
     if not result.decided:

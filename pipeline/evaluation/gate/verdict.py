@@ -10,7 +10,7 @@ _NAMED = 3
 class Check:
     """One thing that had to hold, whether it did, and the sentence that says so.
 
-    kind: `floor`, `mixture`, `baseline`, `worst track`, `group`, `output`, `budget`, `leak`, `drift`, or `tracks`.
+    kind: `floor`, `mixture`, `baseline`, `anchor`, `worst track`, `group`, `output`, `budget`, `leak`, `drift`, or `tracks`.
     """
 
     passed: bool

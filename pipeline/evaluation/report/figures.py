@@ -18,6 +18,7 @@ COLOURS = {
     "rpca": "#8d6cc4",
     "model": "#2f7de1",
     "baseline": "#d98a1f",
+    "anchor": "#c0507a",
     "irm": "#2fa36b",
     "ibm": "#1b7f8c",
 }

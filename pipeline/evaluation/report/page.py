@@ -24,6 +24,7 @@ METHOD_NAMES = {
     "rpca": "robust PCA (no training)",
     "model": "model",
     "baseline": "last blessed model",
+    "anchor": "anchor (the best, or pinned)",
     "irm": "oracle: ideal ratio mask",
     "ibm": "oracle: ideal binary mask",
 }

@@ -36,7 +36,7 @@ def test_overrides_reach_their_section_and_keep_types() -> None:
     [
         ("train.stesp=3", ("train.stesp", "did you mean 'steps'")),
         ("trian.steps=3", ("trian", "did you mean 'train'")),
-        ("gate.thresholds.9.at_least_db=3", ("9", "list of 5")),
+        ("gate.thresholds.9.at_least_db=3", ("9", "list of 6")),
         ("gate.thresholds.0.at_last_db=3", ("did you mean 'at_least_db'",)),
         ("train.steps=abc", ("train.steps", "abc", "a whole number")),
         ("train.steps=0", ("train.steps", "0")),

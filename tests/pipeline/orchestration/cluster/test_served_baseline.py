@@ -8,7 +8,7 @@ from pathlib import Path
 from tfx.types import standard_artifacts
 
 from models.directory import ModelDirectory
-from pipeline.components import evaluator
+from pipeline.components import rivals
 
 
 def test_without_a_resolver_it_is_the_version_that_is_served(tmp_path: Path) -> None:
@@ -17,9 +17,9 @@ def test_without_a_resolver_it_is_the_version_that_is_served(tmp_path: Path) -> 
     served = ModelDirectory(tmp_path / "stemline/7")
 
     def baseline(served: ModelDirectory | None = served) -> str:
-        directory, told = evaluator._baseline(candidate, None, served)
-        assert told.get("baseline_model", "") == directory
-        return directory
+        found = rivals.baseline(candidate, None, served)
+        assert found.uri == found.directory
+        return found.directory
 
     assert baseline(None) == ""
     served.path.mkdir(parents=True)

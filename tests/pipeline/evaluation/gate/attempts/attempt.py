@@ -13,7 +13,7 @@ from pipeline.config.config import Config, DataConfig
 from pipeline.config.gate import Budgets, GateConfig, Threshold
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation.evaluation import Evaluation, conclude
-from pipeline.evaluation.gate.checks import ModelFacts
+from pipeline.evaluation.gate.checks import Anchor, ModelFacts
 from pipeline.evaluation.scores import TrackScores, score_track
 
 
@@ -42,6 +42,7 @@ class Attempt:
     metrics: tuple[str, ...] = ("v3", "v4")
     tracks: Callable[[], Sequence[Track]] = songs
     conclude: Mapping[str, Any] = field(default_factory=dict)
+    anchor: Model | None = None
 
 
 EVERYTHING = GateConfig(
@@ -58,20 +59,23 @@ CHEAP = cost(0.1, 20.0, 5_000_000)
 
 
 @functools.cache
-def judged(model: Model, baseline: Model | None, tracks: Callable, metrics: tuple[str, ...]) -> list[TrackScores]:
+def judged(
+    model: Model, baseline: Model | None, anchor: Model | None, tracks: Callable, metrics: tuple[str, ...]
+) -> list[TrackScores]:
     """BSS Eval of the tracks, once for all attempts that differ in the gate alone."""
-    models = {"model": model} | ({"baseline": baseline} if baseline else {})
+    models = {"model": model, "baseline": baseline, "anchor": anchor}
     scores = []
     for track in tracks():
-        methods = {"mixture": mixture(track), **{name: model(track) for name, model in models.items()}}
+        methods = {"mixture": mixture(track), **{name: model(track) for name, model in models.items() if model}}
         scores.append(score_track(track, methods, TARGETS, metrics, 0.5))
     return scores
 
 
 def concluded(attempt: Attempt) -> Evaluation:
     config = Config("attempt", data=DataConfig(sample_rate_hz=RATE_HZ), model=SPEC, gate=attempt.gate)
-    scores = judged(attempt.model, attempt.baseline, attempt.tracks, attempt.metrics)
-    return conclude(scores, config, **attempt.conclude)
+    scores = judged(attempt.model, attempt.baseline, attempt.anchor, attempt.tracks, attempt.metrics)
+    given = {"anchor": Anchor("anchor", "the anchor is the best one")} if attempt.anchor else {}
+    return conclude(scores, config, **given, **attempt.conclude)
 
 
 def assert_refused(attempt: Attempt) -> None:

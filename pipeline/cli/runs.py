@@ -1,0 +1,85 @@
+"""`stemline runs`: what ran and what came of it, and which model stays the anchor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.extras import need
+from pipeline.cli.paths import WORKDIR, Work
+
+if TYPE_CHECKING:
+    from pipeline.runs.workdir import Workdir
+
+OfRuns = Annotated[Path | None, typer.Option("--workdir", "-w", help="Else that of `stemline runs`.")]
+
+app = typer.Typer(add_completion=False)
+
+
+@app.callback(invoke_without_command=True)
+def runs(ctx: typer.Context, workdir: Work = WORKDIR) -> None:
+    """What ran, what was blessed and pushed, with scores: read from the metadata."""
+    if ctx.invoked_subcommand is not None:
+        return
+    need("pipeline", "stemline runs")
+    from pipeline.cli import tables
+    from pipeline.runs.workdir import Workdir
+
+    tables.print_runs(Workdir(workdir))
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    a: Annotated[str, typer.Argument(metavar="A", help="A run: its number, `latest`, `previous`, or its start.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The run to compare it with.")],
+    workdir: OfRuns = None,
+) -> None:
+    """Two runs side by side: configuration, data, training, scores, tracks and verdict."""
+    from pipeline.cli import tables
+
+    tables.print_diff(_of_runs(ctx, workdir), a, b)
+
+
+@app.command()
+def pin(
+    ctx: typer.Context,
+    which: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A run: its number, `latest`, `previous`, its start; or the path of a SavedModel, with a slash.",
+        ),
+    ],
+    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Whose anchor a directory becomes.")] = None,
+    workdir: OfRuns = None,
+) -> None:
+    """Pin a model as the anchor: thresholds over the anchor hold candidates against it, until `unpin`."""
+    from pipeline.runs import anchors
+
+    whose, words = anchors.pin(_of_runs(ctx, workdir), which, recipe)
+    typer.echo(f"pinned {words}: from the next run of {whose} on it is the anchor")
+
+
+@app.command()
+def unpin(
+    ctx: typer.Context,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="Whose; needed where several are pinned.")
+    ] = None,
+    workdir: OfRuns = None,
+) -> None:
+    """Take the pinned model away: the best one that was blessed is the anchor again."""
+    from pipeline.runs import anchors
+
+    whose = anchors.unpin(_of_runs(ctx, workdir), recipe)
+    typer.echo(f"unpinned: the anchor of {whose} is the best model that was blessed")
+
+
+def _of_runs(ctx: typer.Context, workdir: Path | None) -> Workdir:
+    """The working directory of a command below `stemline runs`: its own, else that of `runs`."""
+    from pipeline.runs.workdir import Workdir
+
+    return Workdir(workdir or (ctx.parent.params["workdir"] if ctx.parent else WORKDIR))

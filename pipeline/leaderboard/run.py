@@ -37,6 +37,7 @@ OVERRIDES = (
     "evaluate.baselines=[]",
     "gate.thresholds=[]",
     "gate.better_than_mixture=false",
+    "gate.min_tracks=1",
     "gate.budgets={}",
 )
 

@@ -12,7 +12,7 @@ class Excerpt {
   load() {
     this.loading ??= Promise.all(Object.entries(this.room.signals).map(async ([key, {audio}]) => {
       const bytes = Uint8Array.from(atob(audio.slice(audio.indexOf(",") + 1)), letter => letter.charCodeAt(0));
-      this.buffers[key] = await new OfflineAudioContext(1, 1, this.room.rate).decodeAudioData(bytes.buffer);
+      this.buffers[key] = await new OfflineAudioContext(1, 1, clamp(this.room.rate, 8000, 96000)).decodeAudioData(bytes.buffer);
     }));
     return this.loading;
   }

@@ -15,7 +15,7 @@ const roomAt = place => rooms[place] ??= new Promise((done, failed) => {
 });
 
 const clock = seconds => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
-const decibel = value => `${value.toFixed(1).replace("-", "−")} dB`;
+const decibel = value => value > 100 ? "> 100 dB" : `${value.toFixed(1).replace("-", "−")} dB`;
 const keyOf = name => name === "mixture" ? name : `${target}/${name}`;
 const tell = problem => { find("problem").textContent = problem; };
 const toggled = (id, pressed) => find(id).setAttribute("aria-pressed", pressed);

@@ -25,8 +25,12 @@ SIGNALS = ("reference", "estimate", "baseline", "residual")
 
 _METHODS = {"estimate": "model", "baseline": "baseline"}
 _FLAC_SHARE = 0.8  # of the PCM bytes, an upper estimate
-_MP3_QUALITY = {"bitrate_mode": "CONSTANT", "compression_level": 0.65}
-_MP3_BYTES_PER_SECOND = 16_300
+_MP3_LEVELS = {
+    **dict.fromkeys((32000, 44100, 48000), 0.65),  # 128 kbit/s
+    **dict.fromkeys((16000, 22050, 24000), 0.2),  # 128 kbit/s
+    **dict.fromkeys((8000, 11025, 12000), 0.0),  # 64 kbit/s
+}
+_MP3_BYTES_PER_SECOND = 16_600
 _BASE64 = 4 / 3
 _WAVE_COLUMNS = 600
 
@@ -54,8 +58,8 @@ class Shown:
 def excerpts(shown: Sequence[Shown], targets: Sequence[str]) -> list[Room]:
     """Rooms with audio inside: up to 10 s with the worst stretch of the track, at its liveliest otherwise.
 
-    Lossless where the budget allows, MP3 where not, and shorter when even that is too much. FLAC and MP3 play in every
-    browser of today; OGG does not in older Safaris. Of too many tracks some are left out, evenly, but neither the
+    Lossless where the budget allows, MP3 where not, and shorter when even that is too much, or there is no MP3 of such a
+    rate or of so many channels. FLAC and MP3 play in every browser of today; OGG does not in older Safaris. Of too many tracks some are left out, evenly, but neither the
     first nor the last.
     """
     shown = _spread(shown, max(1, MOST_CLIPS // (1 + len(SIGNALS) * len(targets))))
@@ -103,9 +107,9 @@ def whole(heard: Heard, rank: str, targets: Sequence[str]) -> Room:
 
 def _excerpt(shown: Shown, targets: Sequence[str], budget: float) -> Room:
     heard = shown.load()
-    rate, found = heard.track.sample_rate_hz, signals(heard, targets)
-    flac = 2 * rate * heard.track.mixture.shape[1] * _FLAC_SHARE * _BASE64 * len(found)
-    lossless = MOST_SECONDS * flac <= budget
+    rate, channels, found = heard.track.sample_rate_hz, heard.track.mixture.shape[1], signals(heard, targets)
+    flac = 2 * rate * channels * _FLAC_SHARE * _BASE64 * len(found)
+    lossless = MOST_SECONDS * flac <= budget or rate not in _MP3_LEVELS or channels > 2
     seconds = min(MOST_SECONDS, budget / (flac if lossless else _MP3_BYTES_PER_SECOND * _BASE64 * len(found)))
     block = timeline.block_samples(rate)
     blocks = max(1, int(seconds * rate / block))
@@ -161,18 +165,25 @@ def _room(
             }
             for target, each in measured.items()
         },
-        "stretches": [_told(stretch, hop, first * hop, length / rate) for stretch in worst(measured)],
+        "stretches": [
+            _told(stretch, hop, first * hop, first * hop + length / rate, len(track.mixture) / rate)
+            for stretch in worst(measured)
+        ],
     }
 
 
-def _told(stretch: Stretch, hop: float, start: float, seconds: float) -> dict[str, Any]:
-    """A stretch for the page: its place in seconds of the track, and whether all of it lies in the part of the room."""
-    begin, end = stretch.start * hop, (stretch.start + stretch.blocks) * hop
+def _told(stretch: Stretch, hop: float, start: float, end: float, duration: float) -> dict[str, Any]:
+    """A stretch for the page: its place in seconds of the track, and whether it begins in the part from `start` to `end`.
+
+    Then it ends with the part at the latest.
+    """
+    begin = stretch.start * hop
+    inside = start <= begin < end
     return {
         "target": stretch.target,
         "begin": begin,
-        "end": min(end, start + seconds) if start <= begin < start + seconds else end,
-        "inside": start <= begin and min(end, begin + hop) <= start + seconds,
+        "end": min((stretch.start + stretch.blocks) * hop, end if inside else duration),
+        "inside": inside,
         "silent": stretch.silent,
         "figures": {method: round(value, 2) for method, value in stretch.figures_db.items()},
         "badness": round(stretch.badness_db, 2),
@@ -200,5 +211,6 @@ def _audio_uri(signal: np.ndarray, sample_rate_hz: int, lossless: bool) -> str:
     if lossless:
         soundfile.write(file, signal, sample_rate_hz, format="FLAC")
     else:
-        soundfile.write(file, signal, sample_rate_hz, format="MP3", **_MP3_QUALITY)
+        level = _MP3_LEVELS[sample_rate_hz]
+        soundfile.write(file, signal, sample_rate_hz, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
     return f"data:audio/{'flac' if lossless else 'mpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -113,7 +113,7 @@ def test_short_tracks_have_rooms_too(length: float) -> None:
     found = room(track, good(track))
     assert found["seconds"] == pytest.approx(length)
     assert len(found["frames"]["vocals"]["model"]["sdr"]) == max(1, -(-round(4 * length, 6) // 1) - 3)
-    assert found["stretches"][0]["begin"] == 0
+    assert (found["stretches"][0]["begin"], found["stretches"][0]["inside"]) == (0, True)
     assert found["stretches"][0]["end"] == pytest.approx(length)
 
 
@@ -150,6 +150,22 @@ def test_the_excerpt_holds_the_worst_stretch_and_is_as_lively_as_it_can_be() -> 
     frames = found["frames"]["accompaniment"]["model"]["sdr"]
     assert min(frames) == pytest.approx(-5.6, abs=0.1)
     assert frames.index(min(frames)) in range(32, 37), "times are of the excerpt"
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "kind", "length"),
+    [(16000, 2, "mpeg", 1.0), (48000, 2, "mpeg", 1.0), (96000, 2, "flac", 0.5), (44100, 3, "flac", 0.5)],
+)
+def test_every_rate_and_number_of_channels_has_an_encoding(rate: int, channels: int, kind: str, length: float) -> None:
+    """MP3 knows nine rates and two channels; where it cannot be, lossless audio is shorter, so that five tracks fit."""
+    stems = {t: 0.1 * np.random.default_rng(i).standard_normal((rate, channels)) for i, t in enumerate(TARGETS)}
+    track = Track("song", "test", rate, sum(stems.values()), stems)
+    heard = Heard(track, {"model": stems, "baseline": stems})
+    room = rooms.excerpts([Shown("worst", "song", lambda: heard)] * 5, TARGETS)[-1]
+    assert {signal["audio"].split(";")[0] for signal in room["signals"].values()} == {f"data:audio/{kind}"}
+    assert room["seconds"] == pytest.approx(length, abs=0.01)
+    if kind == "flac":
+        assert 5 * sum(len(signal["audio"]) for signal in room["signals"].values()) < 1.1 * rooms.AUDIO_BUDGET_BYTES
 
 
 def test_lively_is_where_all_targets_sound() -> None:

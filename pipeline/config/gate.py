@@ -69,15 +69,15 @@ class FalseVoiceLimits:
 class BandLimits:
     """How much estimates may lack, or have too much of, in a third of an octave (see docs/gates.md).
 
-    median_db: of the median track. track_db: of a track beyond what the band's median track has twice over; octaves: in so
-    many of a track it may be more; share: of the tracks that may be wrong in two bands or more. invented_db: energy that is
+    median_db: of the median track. track_db: of a track, beyond twice what is usual in the band; octaves: in so
+    many on end of a track it may be more; share: of the tracks that may be wrong in two bands or more. invented_db: energy that is
     none of the mixture's over the reference's. up_to_hz: what is above is told and not judged; null judges all.
     """
 
     median_db: Positive = 10.0
     track_db: Positive = 12.0
-    octaves: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.05
-    share: Share = 0.12
+    octaves: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.2
+    share: Share = 0.2
     invented_db: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     up_to_hz: Positive | None = None
 

@@ -14,29 +14,28 @@ import scipy.signal
 _LOWEST = 17  # of the third octaves 10 ** (n / 10) Hz: 50 Hz
 _FRAME_SECONDS = 0.09
 _FRAMES_AT_ONCE = 128
-_PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (2, 1), (0, 2))  # of reference, estimate and mixture
+_PAIRS = ((0, 0), (1, 1), (0, 1), (2, 1))  # of reference, estimate and mixture
 _AUDIBLE = 10 ** (-40 / 10)  # of the whole reference, both A-weighted: a band that counts
 _DITHER = 10 ** (-90 / 10)  # mean square of a band below which nothing sounds
 _TINY = 1e-30
 _MOST_DB = 100.0
+_MOST_ROOM_DB = 25.0
 
 
 @dataclass(frozen=True)
 class Band:
     """Mean squares of one target in one band of one track, all channels together.
 
-    reference, estimate, mixture: their own; with_reference, with_mixture: the estimate's inner product with them;
-    mixed: that of mixture and reference.
+    reference, estimate: their own. with_reference, with_mixture: the absolute inner product of the estimate with
+    reference and mixture, whatever their phase.
     """
 
     low_hz: float
     high_hz: float
     reference: float
     estimate: float
-    mixture: float
     with_reference: float
     with_mixture: float
-    mixed: float
 
     @property
     def level_db(self) -> float:
@@ -47,28 +46,17 @@ class Band:
     def level_error_db(self) -> float:
         """How much too loud (positive) or too quiet (negative) the band is; 0 within what its errors explain.
 
-        As `OutputFacts.level_error_db`. Where the estimate has little to do with the reference, the least squares of the
-        mixture, a single gain for the band, tell how much may be taken away: it leaves a level of their correlation.
+        As `OutputFacts.level_error_db`. What has little to do with the reference may be taken away, but not all of it: a
+        band that is quieter than that has been cut out.
         """
-        room = -_db(
-            max(self._likeness(self.with_reference, self.estimate), self._likeness(self.mixed, self.mixture)), 1
-        )
+        room = -_db(self.with_reference**2, self.reference * self.estimate)
         level = self.level_db
-        return float(np.sign(level)) * max(0.0, abs(level) - room)
+        return max(0.0, level - room) if level > 0 else min(0.0, level + min(room, _MOST_ROOM_DB))
 
     @property
     def invented_db(self) -> float:
-        """Energy of the estimate beyond twice its inner product with the mixture, over the reference's: what no mask of up to 2 makes."""
-        return _db(self.estimate - 2 * max(0.0, self.with_mixture), max(self.reference, _TINY))
-
-    @property
-    def error_db(self) -> float:
-        """Energy of the error over the reference's."""
-        return _db(self.reference + self.estimate - 2 * self.with_reference, self.reference)
-
-    def _likeness(self, product: float, other: float) -> float:
-        """The square of a correlation with the reference."""
-        return min(1.0, product**2 / max(self.reference * other, _TINY))
+        """Energy beyond twice the inner product with the mixture, over the reference's: no mask of up to 2 makes any."""
+        return _db(self.estimate - 2 * self.with_mixture, self.reference)
 
     @property
     def octaves(self) -> float:
@@ -82,19 +70,18 @@ def measure(
 
     delay_samples: by which the estimate lags; it is set right first.
     """
-    size = scipy.fft.next_fast_len(round(_FRAME_SECONDS * sample_rate_hz), real=True)
+    size = 2 * round(_FRAME_SECONDS * sample_rate_hz / 2)
     signals = np.stack([reference, np.roll(estimate, -delay_samples, axis=0), mixture])
     products = _products(signals, size)
     frequencies = scipy.fft.rfftfreq(size, 1 / sample_rate_hz)
     edges = _edges(sample_rate_hz / 2)
     firsts = np.searchsorted(frequencies, edges)
-    loudness = np.add.reduceat(products[0] * _a_weighting(frequencies), firsts)
-    heard = np.add.reduceat(products[0], firsts) > _DITHER
-    powers = np.add.reduceat(products, firsts, axis=1).T
+    loudness = np.add.reduceat(products[0].real * _a_weighting(frequencies), firsts)
+    powers = np.abs(np.add.reduceat(products, firsts, axis=1)).T
     return tuple(
         Band(low, high, *power.tolist())
         for low, high, power, sounds in zip(
-            edges, edges[1:], powers, heard & (loudness > _AUDIBLE * loudness.sum()), strict=False
+            edges, edges[1:], powers, (loudness > _AUDIBLE * loudness.sum()) & (powers[:, 0] > _DITHER), strict=False
         )
         if sounds
     )
@@ -116,22 +103,21 @@ def _a_weighting(frequencies: np.ndarray) -> np.ndarray:
 
 
 def _products(signals: np.ndarray, size: int) -> np.ndarray:
-    """Power spectra of reference, estimate and mixture [3, samples, channels] and three cross spectra: [6, bins].
+    """Power spectra of reference and estimate, and the estimate's cross spectra with reference and mixture: [4, bins].
 
-    Welch's method with Hann windows that overlap by half, scaled so that the sum over bins is the mean square.
+    Welch's method: the mean over Hann windows that overlap by half, scaled so that the sum over bins is the mean square.
+    Windows lie within the signal: what begins or ends at once has all frequencies.
     """
     window = scipy.signal.windows.hann(size, sym=False)
-    hop = size // 2
-    samples = signals.shape[1]
-    padded = np.pad(signals, ((0, 0), (hop, hop + -samples % hop), (0, 0)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, ::hop]
-    sums = np.zeros((len(_PAIRS), size // 2 + 1))
+    padded = np.pad(signals, ((0, 0), (0, max(0, size - signals.shape[1])), (0, 0)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)[:, :: size // 2]
+    sums = np.zeros((len(_PAIRS), size // 2 + 1), complex)
     for first in range(0, frames.shape[1], _FRAMES_AT_ONCE):
         spectra = scipy.fft.rfft(window * frames[:, first : first + _FRAMES_AT_ONCE], axis=-1)
         for row, (left, right) in zip(sums, _PAIRS, strict=True):
-            row += np.einsum("tcf,tcf->f", spectra[left].conj(), spectra[right]).real
-    sums[:, 1 : (size + 1) // 2] *= 2  # what is left out of a real signal's spectrum
-    return sums / (size * np.sum(window**2) / hop * samples * signals.shape[2])
+            row += np.sum(spectra[left].conj() * spectra[right], axis=(0, 1))
+    sums[:, 1 : size // 2] *= 2  # what is left out of a real signal's spectrum
+    return sums / (size * np.sum(window**2) * frames.shape[1] * frames.shape[2])
 
 
 def _db(left: float, right: float) -> float:

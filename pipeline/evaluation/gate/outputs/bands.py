@@ -1,6 +1,7 @@
 """What is missing, too loud or made up by bands of frequency: in the same band of most tracks, or in several of some."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,10 +10,21 @@ from pipeline.evaluation.gate.outputs.predicates import Facts
 from pipeline.evaluation.gate.verdict import on_tracks, some
 from pipeline.evaluation.outputs.bands import Band
 
-_SPREADS = 2  # of a band's median error, by which a track's may be larger
+_USUAL = 40  # percentile of a band's errors: what is wrong on half of the tracks is not usual
+_SPREADS = 2  # of what is usual in a band, by which a track's error may be larger
 _NOTHING_DB = -25.0
+_CUT_OUT_DB = 30.0
 
-Tracks = Mapping[str, Sequence[Band]]
+
+@dataclass(frozen=True)
+class _Error:
+    """A band of a track and how much too loud it is beside the track's other bands."""
+
+    band: Band
+    db: float
+
+
+Tracks = Mapping[str, Sequence[_Error]]
 
 
 def kept(limits: OutputLimits) -> list[str]:
@@ -26,118 +38,129 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
     """The bands that most tracks lack or have too much of; or else the tracks that are wrong in several bands."""
     if not limits.bands:
         return
-    tracks = {
-        track: [band for band in each.bands if band.high_hz <= (limits.bands.up_to_hz or np.inf)]
-        for track, each in facts.items()
-        if each.bands
-    }
+    tracks = _errors(facts, limits.bands.up_to_hz or np.inf)
     found = [*_everywhere(tracks, limits.bands)]
     yield from found or _somewhere(tracks, limits.bands)
 
 
 def told(facts: Facts, limits: OutputLimits) -> str:
-    """What a limit of frequency that the configuration sets takes away; empty where it sets none, or nothing is lost."""
-    up_to = limits.bands.up_to_hz if limits.bands else None
-    tracks = {track: each.bands for track, each in facts.items()}
-    cut = _ending_hz(tracks)
-    return f"{_loss(tracks, cut)}; asked for are {up_to:g} Hz" if up_to and np.isfinite(cut) else ""
+    """What is lost above the frequency that the configuration asks for; empty where it asks for all or nothing is lost."""
+    if not limits.bands or not limits.bands.up_to_hz:
+        return ""
+    words = _loss(_errors(facts))
+    return f"{words}; asked for are {limits.bands.up_to_hz:g} Hz" if words else ""
+
+
+def _errors(facts: Facts, up_to_hz: float = np.inf) -> dict[str, list[_Error]]:
+    """The errors of each track's bands, but for that of its level as a whole, which is another check's."""
+    return {
+        track: [
+            _Error(band, band.level_error_db - float(np.nan_to_num(each.level_error_db)))
+            for band in each.bands
+            if band.high_hz <= up_to_hz
+        ]
+        for track, each in facts.items()
+        if each.bands
+    }
 
 
 def _everywhere(tracks: Tracks, limits: BandLimits) -> Iterator[str]:
     """Bands in which the target sounds on at least half of the tracks and the median track is wrong."""
-    bands = {low: each for low, each in _by_band(tracks).items() if len(each) >= len(tracks) / 2}
-    errors = {low: float(np.median([band.level_error_db for band in each])) for low, each in bands.items()}
-    invented = {low: float(np.median([band.invented_db for band in each])) for low, each in bands.items()}
-    cut = _ending_hz(tracks)
-    for words, kept in (
-        ("too quiet", {low: -error for low, error in errors.items() if error < -limits.median_db}),
-        ("too loud", {low: error for low, error in errors.items() if error > limits.median_db}),
-        ("over the reference and not of the mixture", {k: v for k, v in invented.items() if v > limits.invented_db}),
+    common = [errors for errors in _by_band(tracks).values() if len(errors) >= len(tracks) / 2]
+    levels = [float(np.median([each.db for each in errors])) for errors in common]
+    invented = [float(np.median([each.band.invented_db for each in errors])) for errors in common]
+    for words, values, legal in (
+        ("too quiet", [-level for level in levels], limits.median_db),
+        ("too loud", levels, limits.median_db),
+        ("over the reference and not of the mixture", invented, limits.invented_db),
     ):
-        if kept:
-            ending = f"; {_loss(tracks, cut)}" if words == "too quiet" and np.isfinite(cut) else ""
+        places = _places([errors[0] for errors, value in zip(common, values, strict=True) if value > legal])
+        loss = _loss(tracks) if words == "too quiet" else ""
+        if places:
             yield (
-                f"are up to {max(kept.values()):.0f} dB {words} {_places([bands[low][0] for low in kept])} on the "
-                f"median of {on_tracks(len(tracks))}{ending}; legal: up to "
-                f"{limits.invented_db if words.startswith('over') else limits.median_db:g} dB in a third of an octave"
+                f"are up to {max(values):.0f} dB {words} {places} on the median of {on_tracks(len(tracks))}"
+                f"{'; ' if loss else ''}{loss}; legal: up to {legal:g} dB in a third of an octave"
             )
 
 
 def _somewhere(tracks: Tracks, limits: BandLimits) -> Iterator[str]:
-    """A track that is wrong in more octaves than any may be, or more tracks that are in two bands than the share."""
-    usual = {low: np.median([abs(b.level_error_db) for b in each]) for low, each in _by_band(tracks).items()}
+    """Tracks that are wrong in more octaves on end than any may be, or more of them wrong in two bands, or without one, than the share."""
+    usual = {
+        low: np.percentile([abs(each.db) for each in errors], _USUAL, method="lower")
+        for low, errors in _by_band(tracks).items()
+    }
     off = {
         track: [
-            band
-            for band in bands
-            if abs(band.level_error_db) > limits.track_db + _SPREADS * usual[band.low_hz]
-            or band.invented_db > limits.invented_db
+            each
+            for each in errors
+            if abs(each.db) > limits.track_db + _SPREADS * usual[each.band.low_hz]
+            or each.band.invented_db > limits.invented_db
         ]
-        for track, bands in tracks.items()
+        for track, errors in tracks.items()
     }
-    most = [track for track, bands in off.items() if _octaves(bands) > limits.octaves]
-    many = [track for track, bands in off.items() if len(bands) > 1]
+    most = [track for track, errors in off.items() if max(map(_octaves, _runs(errors)), default=0) > limits.octaves]
+    many = [track for track, errors in off.items() if len(errors) > 1 or any(abs(e.db) > _CUT_OUT_DB for e in errors)]
     if not most and len(many) <= max(1, limits.share * len(tracks)):
         return
     named = [
-        f"{track!r} (up to {max((b.level_error_db for b in off[track]), key=abs):+.0f} dB {_places(off[track])})"
+        f"{track!r} (up to {max((each.db for each in off[track]), key=abs):+.0f} dB {_places(off[track])})"
         for track in most or many
     ]
-    legal = (
-        f"in up to {limits.octaves:g} octaves of a track"
-        if most
-        else f"in two bands of {limits.share:.0%} of the tracks"
+    where = (
+        f"{limits.octaves:g} octaves on end of any" if most else f"one band of all but {limits.share:.0%} of the tracks"
     )
     yield (
         f"have bands of the wrong level on {len(named)} of {on_tracks(len(tracks))}: {some(named)}; legal: more than "
-        f"{limits.track_db:g} dB {legal}"
+        f"{limits.track_db:g} dB in up to {where}"
     )
 
 
-def _by_band(tracks: Tracks) -> dict[float, list[Band]]:
-    """The lower end of each band -> the tracks' bands there, from the lowest."""
-    found: dict[float, list[Band]] = {}
-    for bands in tracks.values():
-        for band in bands:
-            found.setdefault(band.low_hz, []).append(band)
+def _by_band(tracks: Tracks) -> dict[float, list[_Error]]:
+    """The lower end of each band -> the tracks' errors there, from the lowest."""
+    found: dict[float, list[_Error]] = {}
+    for errors in tracks.values():
+        for each in errors:
+            found.setdefault(each.band.low_hz, []).append(each)
     return dict(sorted(found.items()))
 
 
-def _ending_hz(tracks: Tracks) -> float:
-    """Above which frequency nothing comes of most tracks though their targets go on; infinite where all comes."""
+def _loss(tracks: Tracks) -> str:
+    """`nothing comes above 7079 Hz, where ...`: of most tracks though their targets go on; empty where all comes."""
     cut = np.inf
-    for low, bands in reversed(_by_band(tracks).items()):
-        if np.median([band.level_db for band in bands]) > _NOTHING_DB:
+    for low, errors in reversed(_by_band(tracks).items()):
+        if np.median([each.band.level_db for each in errors]) > _NOTHING_DB:
             break
         cut = low
-    return cut
-
-
-def _loss(tracks: Tracks, cut: float) -> str:
-    """`nothing comes above 7079 Hz: 1.3 of 7.3 octaves in which the reference sounds and 0.2% of its energy`."""
-    above = [[band for band in bands if band.low_hz >= cut] for bands in tracks.values()]
-    octaves = [_octaves(bands) for bands in tracks.values()]
-    energies = [
-        sum(band.reference for band in lost) / sum(band.reference for band in bands)
-        for lost, bands in zip(above, tracks.values(), strict=True)
-        if bands
-    ]
+    if np.isinf(cut):
+        return ""
+    lost = [[each for each in errors if each.band.low_hz >= cut] for errors in tracks.values()]
+    octaves, of = (np.median([_octaves(errors) for errors in each]) for each in (lost, tracks.values()))
+    share = np.median([_energy(above) / _energy(errors) for above, errors in zip(lost, tracks.values(), strict=True)])
     return (
-        f"nothing comes above {cut:.0f} Hz, where the median track has {np.median([*map(_octaves, above)]):.1f} of the "
-        f"{np.median(octaves):.1f} octaves in which it sounds and {np.median(energies):.2g} of its energy"
+        f"nothing comes above {cut:.0f} Hz, where the median track has {octaves:.1f} of the {of:.1f} octaves in which it "
+        f"sounds and {share:.1%} of its energy"
     )
 
 
-def _octaves(bands: Sequence[Band]) -> float:
-    return sum(band.octaves for band in bands)
+def _energy(errors: Sequence[_Error]) -> float:
+    return sum(each.band.reference for each in errors)
 
 
-def _places(bands: Sequence[Band]) -> str:
-    """`from 89 to 141 Hz and from 4467 to 7079 Hz`."""
-    edges: list[list[float]] = []
-    for band in sorted(bands, key=lambda band: band.low_hz):
-        if edges and np.isclose(edges[-1][1], band.low_hz):
-            edges[-1][1] = band.high_hz
+def _octaves(errors: Sequence[_Error]) -> float:
+    return sum(each.band.octaves for each in errors)
+
+
+def _runs(errors: Sequence[_Error]) -> list[list[_Error]]:
+    """Neighbouring bands together, from the lowest."""
+    runs: list[list[_Error]] = []
+    for each in sorted(errors, key=lambda each: each.band.low_hz):
+        if runs and np.isclose(runs[-1][-1].band.high_hz, each.band.low_hz):
+            runs[-1].append(each)
         else:
-            edges.append([band.low_hz, band.high_hz])
-    return " and ".join(f"from {low:.0f} to {high:.0f} Hz" for low, high in edges)
+            runs.append([each])
+    return runs
+
+
+def _places(errors: Sequence[_Error]) -> str:
+    """`from 89 to 141 Hz and from 4467 to 7079 Hz`."""
+    return " and ".join(f"from {run[0].band.low_hz:.0f} to {run[-1].band.high_hz:.0f} Hz" for run in _runs(errors))

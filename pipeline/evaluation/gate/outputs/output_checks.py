@@ -32,7 +32,12 @@ def check_outputs(outputs: Mapping[str, Mapping[str, OutputFacts]], limits: Outp
     if not wrong:
         kept = [words for family in _FAMILIES for words in family.kept(limits)] if limits else []
         sound = ", ".join(["there", "finite", *kept])
-        return [Check(True, f"the outputs are sound on {on_tracks(len(outputs))}: {sound}", "output")]
+        told = [
+            Check(True, f"of {target} {words}", "output")
+            for target in targets
+            if limits and (words := bands.told({track: facts[target] for track, facts in outputs.items()}, limits))
+        ]
+        return [Check(True, f"the outputs are sound on {on_tracks(len(outputs))}: {sound}", "output"), *told]
     return [Check(False, words, "output") for words in wrong]
 
 

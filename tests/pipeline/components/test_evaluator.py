@@ -75,7 +75,7 @@ def config(max_tracks: int | None = None, versions: tuple[str, ...] = ("v3",)) -
         "evaluator_test",
         data=DataConfig(sample_rate_hz=RATE_HZ, channels=2),
         model=ModelSpec(sample_rate_hz=RATE_HZ, frame_length=256, hop=128),
-        evaluate=EvaluateConfig(metrics=versions, max_tracks=max_tracks),
+        evaluate=EvaluateConfig(metrics=versions, max_tracks=max_tracks, keep_audio=1),
         gate=GateConfig(thresholds, paired=PairedConfig(confidence=0.8, min_tracks=3)),
     )
 
@@ -220,6 +220,7 @@ def test_leaves_report_tables_and_stores_and_nothing_else(good: SimpleNamespace)
         "drift.json",
         "museval",
         "report.html",
+        "report_audio",
         "scores.csv",
         "summary.json",
     ]
@@ -228,6 +229,11 @@ def test_leaves_report_tables_and_stores_and_nothing_else(good: SimpleNamespace)
     assert all(f">{each.name}<" in text for each in TRACKS)
     for key in ("mixture", "vocals/estimate", "vocals/baseline", "accompaniment/residual"):
         assert text.count(f'"{key}":') == 3, "each of three tracks is heard in the room"
+    kept = [str(path.relative_to(good.evaluation / "report_audio")) for path in good.evaluation.rglob("*.flac")]
+    folders = {place: sorted(path for path in kept if path.startswith(place)) for place in ("references", "baseline")}
+    assert [Path(path).name for path in folders["references"]] == ["accompaniment.flac", "mixture.flac", "vocals.flac"]
+    assert [Path(path).name for path in folders["baseline"]] == ["accompaniment.flac", "vocals.flac"]
+    assert len(kept) == 3 + 3 * 2, "of one track: the worst"
     store = museval.EvalStore()
     store.add_eval_dir(good.evaluation / "museval" / "v4" / "model")
     assert store.agg_frames_tracks_scores()["vocals", "SDR"] == pytest.approx(good.scores["vocals/v4/SDR"], abs=1e-5)

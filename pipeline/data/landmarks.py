@@ -11,12 +11,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 import soxr
 import tensorflow as tf
-from scipy import fft, ndimage
+from scipy import fft
 
 from pipeline.data.datasets.track import ACCOMPANIMENT, Track, mix
 
@@ -43,11 +43,6 @@ class Landmarks:
     def __len__(self) -> int:
         return len(self.times)
 
-    @cached_property
-    def by_band(self) -> np.ndarray:
-        """int64 [peaks], sorted: bands in the upper half, times in the lower."""
-        return np.sort((self.bands.astype(np.int64) << 32) + self.times)
-
     def between(self, start: float, end: float) -> int:
         """How many there are from one second to another."""
         return int(
@@ -73,30 +68,47 @@ def of_track(track: Track) -> Prints:
 
 
 def of_signal(signal: np.ndarray, sample_rate_hz: int) -> Landmarks:
-    """Landmarks of [samples, channels]; none of silence. Channels count by their power, so polarity cancels nothing."""
-    power = _band_powers(signal, sample_rate_hz)
+    """Landmarks of [samples, channels]; none of silence."""
+    power = _band_powers(_one_channel(signal), sample_rate_hz)
     loudest = power.max(initial=0.0)
     if loudest == 0.0:
         return NONE
-    levels = 10 * np.log10(power / loudest + 10 ** (-_RANGE_DB / 10))
-    around = ndimage.maximum_filter1d(levels, 2 * _REACH_FRAMES + 1, axis=0)
-    around = ndimage.maximum_filter1d(around, 2 * _REACH_BANDS + 1, axis=1)
+    levels = 10 * np.log10(power / loudest + np.float32(10 ** (-_RANGE_DB / 10)))
+    around = _largest_around(_largest_around(levels, _REACH_FRAMES).T, _REACH_BANDS).T
     times, bands = np.nonzero((levels == around) & (levels > _CLEAR_DB - _RANGE_DB))
     return Landmarks(times.astype(np.int32), bands.astype(np.int32))
 
 
-def _band_powers(signal: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """float32 [frames, bands]: the power of all channels in bands of equal width in octaves, but at least of one bin."""
-    total = np.zeros((1 + round(len(signal) * _RATE_HZ / sample_rate_hz) // _HOP, _BANDS), np.float32)
-    for channel in signal.T:
-        slow = soxr.resample(np.ascontiguousarray(channel, np.float32), sample_rate_hz, _RATE_HZ, quality="LQ")
-        padded = np.pad(slow, (_FRAME // 2, _FRAME))
-        frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
-        for start in range(0, len(total), _BLOCK_FRAMES):
-            block = slice(start, min(start + _BLOCK_FRAMES, len(total)))
-            spectrum = fft.rfft(frames[block] * _window(), axis=1)
-            total[block] += (spectrum.real**2 + spectrum.imag**2) @ _bank()
-    return total
+def _one_channel(signal: np.ndarray) -> np.ndarray:
+    """float32 [samples]: the louder of middle and side, so that the polarity of a channel makes no difference."""
+    if signal.shape[1] != 2:
+        return signal.mean(axis=1, dtype=np.float32)
+    left, right = np.ascontiguousarray(signal.T, np.float32)
+    middle, side = left + right, left - right
+    return middle if np.dot(middle, middle) >= np.dot(side, side) else side
+
+
+def _band_powers(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """float32 [frames, bands]: the power in bands of equal width in octaves, but at least of one bin."""
+    slow = soxr.resample(samples.astype(np.float32, copy=False), sample_rate_hz, _RATE_HZ, quality="LQ")
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(slow, _FRAME // 2), _FRAME)[::_HOP]
+    powers = np.empty((len(frames), _BANDS), np.float32)
+    for start in range(0, len(frames), _BLOCK_FRAMES):
+        block = slice(start, start + _BLOCK_FRAMES)
+        spectrum = fft.rfft(frames[block] * _window(), axis=1)
+        for bands, bins, weights in _bank():
+            powers[block, bands] = (spectrum.real[:, bins] ** 2 + spectrum.imag[:, bins] ** 2) @ weights
+    return powers
+
+
+def _largest_around(levels: np.ndarray, reach: int) -> np.ndarray:
+    """Along the first axis, the largest within `reach` of each: of twice as many in each pass."""
+    beyond = np.full((reach, levels.shape[1]), -np.inf, levels.dtype)
+    largest, width = np.concatenate([beyond, levels, beyond]), 1
+    while 2 * width <= 2 * reach + 1:
+        largest, width = np.maximum(largest[:-width], largest[width:]), 2 * width
+    rest = 2 * reach + 1 - width
+    return np.maximum(largest[: len(levels)], largest[rest : rest + len(levels)])
 
 
 @cache
@@ -105,12 +117,19 @@ def _window() -> np.ndarray:
 
 
 @cache
-def _bank() -> np.ndarray:
-    """Triangles [bins, bands]."""
+def _bank() -> list[tuple[slice, slice, np.ndarray]]:
+    """For each octave: its bands, the bins that they are made of, and triangles [bins, bands]."""
     centres = _LOWEST_HZ * 2 ** (np.arange(_BANDS) / BANDS_PER_OCTAVE)
     widths = np.maximum(centres * (2 ** (1 / BANDS_PER_OCTAVE) - 1), _RATE_HZ / _FRAME)
-    bins = np.arange(_FRAME // 2 + 1) * _RATE_HZ / _FRAME
-    return np.maximum(0, 1 - np.abs(bins[:, None] - centres) / widths).astype(np.float32)
+    frequencies = np.arange(_FRAME // 2 + 1) * _RATE_HZ / _FRAME
+    triangles = np.maximum(0, 1 - np.abs(frequencies[:, None] - centres) / widths).astype(np.float32)
+    octaves = []
+    for first in range(0, _BANDS, BANDS_PER_OCTAVE):
+        bands = slice(first, first + BANDS_PER_OCTAVE)
+        used = np.flatnonzero(triangles[:, bands].any(axis=1))
+        bins = slice(int(used[0]), int(used[-1]) + 1)
+        octaves.append((bands, bins, triangles[bins, bands]))
+    return octaves
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.landmarks import MIXTURE, NONE, Landmarks, Prints
 from pipeline.data.leaks import alignment, quads
-from pipeline.data.leaks.alignment import Line, Match
+from pipeline.data.leaks.alignment import Line, Match, Surroundings
 
 FILE = "leaks.json"
 PAIRS = (
@@ -80,19 +80,21 @@ def _between(
 def _matches(
     queries: Sequence[IngestedTrack], references: Sequence[IngestedTrack], prints: Mapping[str, Prints]
 ) -> dict[tuple[int, int], dict[str, tuple[Match, Line]]]:
-    """Numbers of a query and a reference -> each signal that they are likely to share, and its longest match."""
+    """Numbers of a query and a reference -> each signal that they are likely to share, and where."""
     best: dict[tuple[int, int], dict[str, tuple[Match, Line]]] = {}
     signals = dict.fromkeys(signal for entry in (*queries, *references) for signal in prints[entry.name])
     for signal in signals:
         asked, known = ([_landmarks(prints, entry, signal) for entry in entries] for entries in (queries, references))
         for candidate in quads.candidates(asked, known):
-            query, reference = asked[candidate.query], known[candidate.reference]
+            pair = candidate.query, candidate.reference
+            kept = best.get(pair, {}).get(signal)
+            if kept and kept[0].close:
+                continue  # the candidates with the most votes come first
+            query, reference = asked[candidate.query], Surroundings(known[candidate.reference])
             line = alignment.follow(query, reference, candidate)
             match = alignment.match(query, reference, line) if line else None
-            if line and match and match.likely:
-                kept = best.setdefault((candidate.query, candidate.reference), {})
-                longest = max(match, kept.get(signal, (match, line))[0], key=lambda each: each.seconds)
-                kept[signal] = (match, line) if longest is match else kept[signal]
+            if line and match and match.likely and (not kept or match.close or match.seconds > kept[0].seconds):
+                best.setdefault(pair, {})[signal] = match, line
     return best
 
 
@@ -112,7 +114,7 @@ def _leak(
     best, line = max(matches.values(), key=lambda each: (each[0].close, each[0].seconds, each[0].evidence))
     shared, apart = [], []
     for signal, landmarks in prints[query.name].items():
-        along = alignment.match(landmarks, _landmarks(prints, reference, signal), line)
+        along = alignment.match(landmarks, Surroundings(_landmarks(prints, reference, signal)), line)
         if signal in matches or (along and along.evidence >= _ALONG_EVIDENCE and along.met >= alignment.LEAST_MET):
             shared.append(signal)
         elif landmarks.between(best.start, best.start + best.seconds) >= _SOUNDING:

@@ -24,14 +24,13 @@ _FASTEST = 0.07
 _FIRST, _GROWTH = 30, 3  # landmarks that the first fit sees, and how many times more each next one does
 _LEAST_FIT = 4
 _MET_FRAMES = 2
-_NEIGHBOURS = np.array([-1, 0, 1])  # bands
 _MET = 0.5  # of a copy's landmarks, at the least
 _STEPS = np.array([9, 13, 17, 23, 29, 37, 43, 53, 67, 79, 97, 109])
 _BESIDE = np.concatenate([-_STEPS, _STEPS])  # frames to the alignments that tell what chance would meet
 _PRIOR = 12  # how many of them the mean over all landmarks counts for
 _LEAST_CHANCE = 0.01
 _USUAL_CHANCE, _WORTH_A_LOOK = 0.05, 10.0  # without asking the alignments beside, which takes most of the time
-_BAND = 1 << 32
+_BANDS, _MARGIN, _FAR = 256, 24, 100
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,26 @@ class Line:
         return self.origin + self.speed * (times - self.start)
 
 
-def follow(query: Landmarks, reference: Landmarks, candidate: Candidate) -> Line | None:
+class Surroundings:
+    """How far each place is from the nearest landmark of a reference, where one is near: in 3 frames and a band."""
+
+    def __init__(self, reference: Landmarks) -> None:
+        self.end = int(reference.times.max(initial=0))
+        self._away = np.full((_BANDS + 2 * _MARGIN, self.end + 1 + 2 * _MARGIN), _FAR, np.int8)
+        for frames in (-3, 3, -2, 2, -1, 1, 0):  # the nearest last, which stays
+            for bands in (-1, 1, 0):
+                self._away[reference.bands + _MARGIN + bands, reference.times + _MARGIN + frames] = -frames
+
+    def away(self, times: np.ndarray, bands: np.ndarray) -> np.ndarray:
+        """Frames from places, of one shape, to the landmark that is near; 100 where none is."""
+        row = np.clip(bands + _MARGIN, 0, _BANDS + 2 * _MARGIN - 1)
+        return self._away[row, np.clip(np.rint(times).astype(np.int64) + _MARGIN, 0, self.end + 2 * _MARGIN)]
+
+    def met(self, times: np.ndarray, bands: np.ndarray) -> np.ndarray:
+        return np.abs(self.away(times, bands)) <= _MET_FRAMES
+
+
+def follow(query: Landmarks, reference: Surroundings, candidate: Candidate) -> Line | None:
     """The line that most landmarks around a candidate lie on; None where too few do, or it is too steep."""
     start, origin = float(candidate.time), float(candidate.time + candidate.offset)
     nearest = np.argsort(np.abs(query.times - candidate.time), kind="stable")
@@ -86,8 +104,8 @@ def follow(query: Landmarks, reference: Landmarks, candidate: Candidate) -> Line
     while count < _GROWTH * len(query):
         some = nearest[:count]
         line = _most_met(query, reference, [line], some)
-        away = _away(query, reference, line, some)
-        close = np.abs(away) <= _MET_FRAMES + 1
+        away = reference.away(line.at(query.times[some]), query.bands[some] + line.shift)
+        close = np.abs(away) < _FAR
         since = query.times[some][close] - start
         if len(since) < _LEAST_FIT or np.ptp(since) == 0:
             return None
@@ -97,17 +115,14 @@ def follow(query: Landmarks, reference: Landmarks, candidate: Candidate) -> Line
     return line if abs(line.speed - 1) <= _FASTEST else None
 
 
-def match(query: Landmarks, reference: Landmarks, line: Line) -> Match | None:
+def match(query: Landmarks, reference: Surroundings, line: Line) -> Match | None:
     """The stretch of the query with the most evidence that the line holds there; None where nothing speaks for it."""
-    if not len(query) or not len(reference):
-        return None
-    everything = slice(None)
-    met = np.abs(_away(query, reference, line, everything)) <= _MET_FRAMES
-    expected = line.at(query.times)
-    inside = (expected >= -_MET_FRAMES) & (expected <= reference.times.max(initial=0) + _MET_FRAMES)
+    expected, bands = line.at(query.times), query.bands + line.shift
+    inside = (expected >= -_MET_FRAMES) & (expected <= reference.end + _MET_FRAMES)
+    met = reference.met(expected, bands)
     if not inside.any() or _evidence(met, inside, np.full(len(met), _USUAL_CHANCE))[0] < _WORTH_A_LOOK:
         return None
-    beside = np.abs(_away(query, reference, line, everything, _BESIDE[:, None])) <= _MET_FRAMES
+    beside = reference.met(expected + _BESIDE[:, None], np.broadcast_to(bands, (len(_BESIDE), len(bands))))
     chance = (len(beside) * beside.mean(axis=0) + _PRIOR * beside[:, inside].mean()) / (len(beside) + _PRIOR)
     evidence, first, last = _evidence(met, inside, np.clip(chance, _LEAST_CHANCE, _MET))
     if last - first < _LEAST_FIT:
@@ -133,26 +148,9 @@ def _evidence(met: np.ndarray, inside: np.ndarray, chance: np.ndarray) -> tuple[
     return float(sums[last] - sums[first]), first, last
 
 
-def _most_met(query: Landmarks, reference: Landmarks, lines: list[Line], some: np.ndarray) -> Line:
+def _most_met(query: Landmarks, reference: Surroundings, lines: list[Line], some: np.ndarray) -> Line:
     """Of the lines, as they are and a band higher or lower, the one with the most landmarks met; the earlier among equals."""
     tried = [replace(line, shift=line.shift + by) for by in (0, -1, 1) for line in lines]
-    met = [np.count_nonzero(np.abs(_away(query, reference, line, some)) <= _MET_FRAMES) for line in tried]
-    return tried[int(np.argmax(met))]
-
-
-def _away(
-    query: Landmarks, reference: Landmarks, line: Line, some: np.ndarray | slice, late: np.ndarray | int = 0
-) -> np.ndarray:
-    """Frames from where landmarks of the query are expected to the nearest ones of the reference within a band.
-
-    late: frames that the line is moved by, of a shape that broadcasts with that of `some`, which the result has.
-    """
-    expected = line.at(query.times[some]) + late
-    bands = query.bands[some].astype(np.int64) + line.shift
-    wanted = bands[..., None] * _BAND + _NEIGHBOURS * _BAND + np.rint(expected).astype(np.int64)[..., None]
-    after = np.searchsorted(reference.by_band, wanted)
-    known = reference.by_band
-    before = known[np.maximum(after - 1, 0)] - wanted
-    behind = known[np.minimum(after, len(known) - 1)] - wanted
-    closest = np.where(np.abs(before) < np.abs(behind), before, behind)
-    return np.take_along_axis(closest, np.abs(closest).argmin(axis=-1)[..., None], axis=-1)[..., 0]
+    expected = np.stack([line.at(query.times[some]) for line in tried])
+    bands = query.bands[some] + np.array([[line.shift] for line in tried])
+    return tried[int(np.argmax(np.count_nonzero(reference.met(expected, bands), axis=1)))]

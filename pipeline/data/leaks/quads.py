@@ -45,8 +45,11 @@ class Candidate:
     shift: int
 
 
-def quads(landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
-    """Each quad once: what it is, uint32, and the number of the landmark that it begins with."""
+def quads(landmarks: Landmarks, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each quad once: what it is, uint32, and the number of the landmark that it begins with.
+
+    every: which quads are taken; what they are says it, one in so many, so that two tracks have the same of them.
+    """
     ahead = np.arange(len(landmarks))[:, None] + np.arange(1, _LOOKED_AT + 1)
     present = ahead < len(landmarks)
     ahead = np.minimum(ahead, max(len(landmarks) - 1, 0))
@@ -55,13 +58,16 @@ def quads(landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
     in_reach = present & (later >= _NEAREST) & (later <= _FARTHEST) & (np.abs(higher) <= _WIDEST)
     first = np.argsort(~in_reach, axis=1, kind="stable")[:, :_FOLLOWING]
     cells = later // _CELL_FRAMES * 100 + (higher + _WIDEST) // _CELL_BANDS
-    cells = np.take_along_axis(np.where(in_reach, cells, -1), first, axis=1)
-    threes = np.sort(cells.astype(np.int64)[:, _THREES], axis=2)
-    whole = threes[..., 0] >= 0
-    packed = ((threes[..., 0] << 24) | (threes[..., 1] << 12) | threes[..., 2])[whole].astype(np.uint64)
+    cells = np.take_along_axis(np.where(in_reach, cells, -1), first, axis=1).astype(np.int64)
+    threes = cells[:, _THREES]
+    low, high = threes.min(axis=2), threes.max(axis=2)
+    whole = low >= 0
+    packed = ((low << 24) | ((threes.sum(axis=2) - low - high) << 12) | high)[whole].astype(np.uint64)
     # Fibonacci hashing (Knuth, TAOCP 3, 6.4): the upper half of the product with 2^64 over the golden ratio.
     keys = (packed * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-    unique = np.unique((keys << np.uint64(32)) | np.nonzero(whole)[0].astype(np.uint64))
+    begins = np.nonzero(whole)[0].astype(np.uint64)
+    kept = keys % np.uint64(every) == 0
+    unique = np.unique((keys[kept] << np.uint64(32)) | begins[kept])
     return (unique >> np.uint64(32)).astype(np.uint32), unique.astype(np.uint32)
 
 
@@ -81,7 +87,7 @@ class _Index:
 
     def __init__(self, references: Sequence[Landmarks], every: int) -> None:
         self._every = every
-        found = [self._kept(reference) for reference in references]
+        found = [quads(reference, every) for reference in references]
         keys = np.concatenate([np.zeros(0, np.uint32), *(keys for keys, _ in found)])
         starts = np.cumsum([0, *map(len, references)])
         places = [begins + start for (_, begins), start in zip(found, starts, strict=False)]
@@ -91,11 +97,6 @@ class _Index:
         self._times = np.concatenate([np.zeros(0, np.int32), *(reference.times for reference in references)])
         self._bands = np.concatenate([np.zeros(0, np.int32), *(reference.bands for reference in references)])
         self._tracks = np.repeat(np.arange(len(references)), [len(reference) for reference in references])
-
-    def _kept(self, landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray]:
-        keys, begins = quads(landmarks)
-        kept = keys % self._every == 0
-        return keys[kept], begins[kept]
 
     def find(self, number: int, query: Landmarks) -> list[Candidate]:
         """The candidates of the query of this number."""
@@ -121,7 +122,7 @@ class _Index:
 
     def _pairs(self, query: Landmarks) -> Iterator[np.ndarray]:
         """Landmarks of the query and of references that the same quad begins with, [2, some]."""
-        keys, begins = self._kept(query)
+        keys, begins = quads(query, self._every)
         low, high = (np.searchsorted(self._keys, keys, side) for side in ("left", "right"))
         counts = np.where(high - low <= _CROWD, high - low, 0)
         for start in range(0, len(keys), _BATCH // _CROWD):

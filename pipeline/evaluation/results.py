@@ -17,6 +17,7 @@ import museval
 from pydantic import TypeAdapter
 
 from pipeline.common import files
+from pipeline.evaluation import silences
 from pipeline.evaluation.bss_eval.score import METRICS
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.outputs.output_facts import OutputFacts
@@ -51,7 +52,7 @@ def museval_scores(track: TrackScores, method: str, version: str, window_seconds
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The aggregated scores, how they came about, and the gate's verdict; figures that are not finite are null."""
+    """The aggregated scores, how they came about, what sounds in silence and the gate's verdict; figures that are not finite are null."""
     verdict = {"blessed": evaluation.verdict.blessed, "reasons": list(evaluation.verdict.reasons)}
     return {
         "name": evaluation.name,
@@ -61,6 +62,13 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "scores": {
             method: {name: value if math.isfinite(value) else None for name, value in evaluation.scores[method].items()}
             for method in evaluation.methods
+        },
+        "silence": {
+            target: {
+                name: None if value in (math.inf, -math.inf) or value != value else value
+                for name, value in vars(each).items()
+            }
+            for target, each in silences.by_target(evaluation.tracks).items()
         },
         **(verdict if evaluation.gated else {}),
     }

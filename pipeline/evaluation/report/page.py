@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from pipeline.common import files
+from pipeline.evaluation import silences
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate.verdict import Check
 from pipeline.evaluation.report import beside, figures, rooms, tables
@@ -99,6 +100,7 @@ def render(
             checks=_checks(evaluation),
             duration=_duration(sum(track.samples / track.sample_rate_hz for track in evaluation.tracks)),
             versions=[tables.version(evaluation, version, names) for version in evaluation.settings.metrics],
+            silences=silences.by_target(evaluation.tracks),
             rooms=inside,
             whole=whole,
             stretches=_stretches(inside, whole),

@@ -82,6 +82,22 @@ class BandLimits:
     up_to_hz: Positive | None = None
 
 
+@checked("gate.outputs.artefacts")
+class ArtefactLimits:
+    """What may be heard in time (see pipeline/evaluation/outputs/artefacts.py); the first of two is of the median track.
+
+    unevenness_db, track_unevenness_db: of the level against the reference's. clicks_per_minute: of a track. foreign_db,
+    track_foreign_db: energy where the mixture has none over the reference's. resolution_db: level over the noise of its steps.
+    """
+
+    unevenness_db: Positive = 1.5
+    track_unevenness_db: Positive = 4.5
+    clicks_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    foreign_db: Annotated[float, Field(allow_inf_nan=False)] = -40.0
+    track_foreign_db: Annotated[float, Field(allow_inf_nan=False)] = -20.0
+    resolution_db: Annotated[float, Field(allow_inf_nan=False)] = 50.0
+
+
 @checked("gate.outputs")
 class OutputLimits:
     """What a model's estimates must keep, whatever they score; null switches a check off (see pipeline/evaluation/outputs/).
@@ -95,6 +111,7 @@ class OutputLimits:
     balance_db, tilt_db: of left against right, of all and of an octave. width_db: of the side against the middle, median track.
     stray_share: of tracks on which a sound model may be beyond one of these (all but the medians) by chance, or like another target.
     false_voice: what may sound where the reference is silent. bands: what may be missing or too much in a band.
+    artefacts: what may be heard in time.
     """
 
     silence_db: float | None = -60.0
@@ -111,6 +128,7 @@ class OutputLimits:
     stray_share: Annotated[float, Field(ge=0, le=1)] = 0.001
     false_voice: FalseVoiceLimits | None = field(default_factory=FalseVoiceLimits)
     bands: BandLimits | None = field(default_factory=BandLimits)
+    artefacts: ArtefactLimits | None = field(default_factory=ArtefactLimits)
 
 
 @checked("gate.budgets")

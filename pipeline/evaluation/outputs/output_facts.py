@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.optimize
 
-from pipeline.evaluation.outputs import alignment, bands, false_voice, image, stretches
+from pipeline.evaluation.outputs import alignment, artefacts, bands, false_voice, image, stretches
+from pipeline.evaluation.outputs.artefacts import Artefacts
 from pipeline.evaluation.outputs.bands import Band
 from pipeline.evaluation.outputs.energies import energies
 from pipeline.evaluation.outputs.false_voice import FalseVoice
@@ -59,6 +60,7 @@ class OutputFacts:
     missing: bool = False
     stretches: StretchFacts = field(default_factory=StretchFacts)
     image: ImageFacts = field(default_factory=ImageFacts)
+    artefacts: Artefacts = field(default_factory=Artefacts)
     false_voice: FalseVoice = field(default_factory=FalseVoice)
     bands: tuple[Band, ...] = ()
 
@@ -124,6 +126,7 @@ def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarr
         gain_db=_scale_free_gain_db(still, _correlation(reference, mixture)),
         stretches=stretches.measure(reference, estimate, sample_rate_hz),
         image=image.measure(reference, estimate, sample_rate_hz),
+        artefacts=artefacts.measure(reference, estimate, mixture, sample_rate_hz),
         bands=bands.measure(reference, estimate, mixture, sample_rate_hz, delay),
     )
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 from pipeline.config.gate import OutputLimits
-from pipeline.evaluation.gate.outputs import bands, false_voice, image, stretches, waveform
+from pipeline.evaluation.gate.outputs import artefacts, bands, false_voice, image, stretches, waveform
 from pipeline.evaluation.gate.outputs.predicates import Facts, on_any
 from pipeline.evaluation.gate.verdict import Check, on_tracks, some
 from pipeline.evaluation.outputs.output_facts import OutputFacts
 
 # Each has `kept(limits)`, what is true of outputs that pass, and `wrong(target, facts, limits)`.
-_FAMILIES = (waveform, stretches, image, false_voice, bands)
+_FAMILIES = (waveform, stretches, image, false_voice, bands, artefacts)
 
 
 def check_outputs(outputs: Mapping[str, Mapping[str, OutputFacts]], limits: OutputLimits | None) -> list[Check]:

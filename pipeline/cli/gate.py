@@ -66,7 +66,7 @@ def power(
     if not decisions:
         raise ValueError(
             f"the gate of {config.name!r} has no paired test over the last blessed model of what run {run.number} judged: "
-            f"legal is a threshold with over: baseline and an across other than worst"
+            f"legal is a threshold with over: baseline or anchor and an across other than worst"
         )
     if as_json:
         typer.echo(json.dumps({"run": run.run_id, "thresholds": [_plain(each) for each in decisions]}, indent=2))
@@ -75,14 +75,8 @@ def power(
 
 
 def _plain(decision: Decision) -> dict[str, Any]:
-    threshold = decision.threshold
-    known = {
-        "target": threshold.target,
-        "metric": threshold.metric,
-        "across": threshold.across,
-        "group": decision.group,
-    }
-    return {**known, **dataclasses.asdict(decision.power)}
+    asked = {name: getattr(decision.threshold, name) for name in ("target", "metric", "over", "across")}
+    return {**asked, "group": decision.group, **dataclasses.asdict(decision.power)}
 
 
 def _words(run: Run, decisions: list[Decision]) -> list[str]:

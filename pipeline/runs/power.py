@@ -12,6 +12,8 @@ import numpy as np
 
 from pipeline.config.gate import GateConfig, Threshold
 from pipeline.evaluation.gate import paired, power
+from pipeline.evaluation.gate.checks import RIVALS
+from pipeline.evaluation.gate.outlook import PAIRED
 from pipeline.evaluation.gate.power import Power, Spread
 from pipeline.runs import history
 from pipeline.runs.history import Run
@@ -22,7 +24,7 @@ _TRACKS, _SCORES = "tracks.json", "scores.csv"
 
 @dataclass(frozen=True)
 class Decision:
-    """A threshold over the last blessed model, the group of tracks it is for (empty for all), and what it can decide there."""
+    """A threshold with a paired test, the group of tracks it is for (empty for all), and what it can decide there."""
 
     threshold: Threshold
     group: str
@@ -30,16 +32,17 @@ class Decision:
 
     @property
     def name(self) -> str:
-        """`vocals v3/GNSDR of singer 'amy'`."""
+        """`vocals v3/GNSDR of singer 'amy' over the last blessed model`."""
         of_group = f" of {self.threshold.across} {self.group!r}" if self.group else ""
-        return f"{self.threshold.target} {self.threshold.metric}{of_group}"
+        return f"{self.threshold.target} {self.threshold.metric}{of_group} over the {RIVALS[self.threshold.over]}"
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Tracks that both models of a run were judged on: name -> (score of the model, of the baseline, seconds)."""
+    """(rival, target, version, metric) -> track that the model of a run and its rival were judged on -> (score of the model, of
+    the rival, seconds); rivals are those of `outlook.PAIRED`."""
 
-    scores: Mapping[tuple[str, str, str], Mapping[str, tuple[float, float, float]]]
+    scores: Mapping[tuple[str, str, str, str], Mapping[str, tuple[float, float, float]]]
     metadata: Mapping[str, Mapping[str, str]]
 
 
@@ -52,11 +55,14 @@ def last_pairs(workdir: Workdir, recipe: str) -> tuple[Run, Pairs] | None:
 
 
 def decisions(pairs: Pairs, gate: GateConfig, tracks: int | None = None) -> list[Decision]:
-    """What every threshold over the last blessed model can decide; tracks: on so many, else on those that were judged."""
+    """What every paired test can decide; tracks: on so many, else on those that were judged.
+
+    Where the run judged no anchor of its own, its differences are taken to spread as those to the last blessed model.
+    """
     return [
         Decision(threshold, group, power.of_threshold(spread, aggregation, threshold.at_least_db, count, gate.paired))
         for threshold in gate.thresholds
-        if threshold.over == "baseline" and threshold.across != "worst"
+        if threshold.over in PAIRED and threshold.across != "worst"
         for group, spread, aggregation, seen in _spreads(pairs, threshold, gate)
         for count in [seen if tracks is None or threshold.across != "all" else tracks]
     ]
@@ -67,7 +73,7 @@ def _spreads(
 ) -> Iterator[tuple[str, Spread, paired.Aggregation, int]]:
     version, _, metric = threshold.metric.partition("/")
     figure = threshold.target, version, metric.removeprefix("G") if version == "v3" else metric
-    judged = pairs.scores.get(figure, {})
+    judged = pairs.scores.get((threshold.over, *figure)) or pairs.scores.get((PAIRED[0], *figure), {})
     ours, theirs, seconds = np.array([judged[name] for name in sorted(judged)]).reshape(-1, 3).T
     differences = paired.paired_differences(ours, theirs)
     groups: dict[str, list[int]] = {}
@@ -82,26 +88,25 @@ def _spreads(
         yield group, spread, "mean" if version == "v3" else "median", len(tracks)
 
 
-def _scores(run: Run) -> dict[tuple[str, str, str], dict[str, tuple[float, float, float]]]:
-    """(target, version, metric) -> track -> (model, baseline, seconds); empty where no baseline was judged."""
+def _scores(run: Run) -> dict[tuple[str, str, str, str], dict[str, tuple[float, float, float]]]:
+    """As those of `Pairs`; empty where no rival was judged."""
     evaluation = run.outputs.get("ModelEvaluation")
     file = Path(evaluation.uri, _SCORES) if evaluation else None
     if file is None or not file.is_file():
         return {}
-    found: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
+    values: dict[tuple[str, str, str, str], dict[str, tuple[float, float]]] = {}
     with file.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
-            values = found.setdefault((row["target"], row["version"], row["metric"]), {}).setdefault(row["track"], {})
-            values |= {row["method"]: float(row["value_db"]), "seconds": float(row["seconds"])}
-    both = {
-        figure: {
-            track: (of["model"], of["baseline"], of["seconds"])
-            for track, of in tracks.items()
-            if {"model", "baseline"} <= of.keys()
-        }
-        for figure, tracks in found.items()
-    }
-    return {figure: tracks for figure, tracks in both.items() if tracks}
+            figure = row["method"], row["target"], row["version"], row["metric"]
+            values.setdefault(figure, {})[row["track"]] = float(row["value_db"]), float(row["seconds"])
+    found = {}
+    for figure, theirs in values.items():
+        ours = values.get(("model", *figure[1:]), {})
+        if figure[0] in PAIRED and ours:
+            found[figure] = {
+                name: (ours[name][0], score, seconds) for name, (score, seconds) in theirs.items() if name in ours
+            }
+    return found
 
 
 def _metadata(run: Run) -> dict[str, Mapping[str, str]]:

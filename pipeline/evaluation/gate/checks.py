@@ -17,7 +17,7 @@ from pipeline.evaluation.gate.outputs import output_checks
 from pipeline.evaluation.gate.verdict import Check, Verdict, on_tracks, some
 from pipeline.evaluation.scores import Figure, TrackScores, by_track, figure_of, over_tracks
 
-_RIVALS = {"mixture": "mixture", "baseline": "last blessed model", "anchor": "anchor"}
+RIVALS = {"mixture": "mixture", "baseline": "last blessed model", "anchor": "anchor"}
 _BETTER_DB = 0.01
 _NOTHING_TO_SEPARATE_DB = 60.0
 
@@ -204,14 +204,14 @@ def _of_all(threshold: Threshold, name: str, figure: Figure, tracks: Tracks, set
     kept = _open_to_gain(tracks, figure) if threshold.over == "mixture" else tracks
     kept = [t for t in kept if not math.isnan(t.score(figure)) and not math.isnan(t.score(rival))]
     if not kept:
-        words = f"{name} of the {_RIVALS[threshold.over]} is not a number; nothing to compare {value:.2f} dB with"
+        words = f"{name} of the {RIVALS[threshold.over]} is not a number; nothing to compare {value:.2f} dB with"
         return Check(False, words, "")
     value, other = over_tracks(kept, figure), over_tracks(kept, rival)
-    words = f"{name} is {value:.2f} dB, {value - other:+.2f} dB over the {_RIVALS[threshold.over]} ({other:.2f} dB)"
+    words = f"{name} is {value:.2f} dB, {value - other:+.2f} dB over the {RIVALS[threshold.over]} ({other:.2f} dB)"
     if threshold.over == "mixture":
         return _compare(words, value - other, threshold.at_least_db)
     comparison = paired_comparison(tracks, figure, threshold.at_least_db, settings, threshold.over)
-    return Check(comparison.passed, f"{words}; {_tested(comparison, _RIVALS[threshold.over])}", "")
+    return Check(comparison.passed, f"{words}; {_tested(comparison, RIVALS[threshold.over])}", "")
 
 
 def paired_comparison(
@@ -269,7 +269,7 @@ def _worst(threshold: Threshold, name: str, figure: Figure, tracks: Tracks) -> C
         judged &= ~np.isnan(rivals)
         with np.errstate(invalid="ignore"):
             scores = np.where(scores == rivals, 0.0, scores - rivals)
-        over = f" over the {_RIVALS[threshold.over]}"
+        over = f" over the {RIVALS[threshold.over]}"
     order = [i for i in np.argsort(np.where(np.isnan(scores), -np.inf, scores), kind="stable") if judged[i]]
     if not order:
         return Check(False, f"{name}{over} has no track with a score; a worst one is needed", "worst track")
@@ -311,7 +311,7 @@ def _lowest(figure: Figure, groups: Mapping[str, Tracks], threshold: Threshold) 
         return over_tracks(groups[group], figure) - rival
 
     lowest = min(groups, key=score)
-    over = "" if threshold.over == "absolute" else f" over the {_RIVALS[threshold.over]}"
+    over = "" if threshold.over == "absolute" else f" over the {RIVALS[threshold.over]}"
     return (
         f"the lowest of {len(groups)} is {lowest!r} with {score(lowest):.2f} dB{over} on "
         f"{on_tracks(len(groups[lowest]))}; meets the required {threshold.at_least_db:.2f} dB"

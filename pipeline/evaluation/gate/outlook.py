@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.common.progress import console
 from pipeline.config.gate import GateConfig
+from pipeline.evaluation.gate.checks import RIVALS
 from pipeline.evaluation.gate.power import TARGET, Power
 from pipeline.evaluation.gate.verdict import on_tracks
+
+PAIRED = ("baseline", "anchor")
+"""What a threshold is over whose test is a paired one."""
 
 
 def tell(
@@ -47,22 +51,19 @@ def undecidable(
         problems.append(
             f"the test split has {on_tracks(count)}, and gate.min_tracks asks for {gate.min_tracks}: every model will be refused"
         )
+    compared: dict[tuple[str, str], list[str]] = {}
     for threshold in gate.thresholds:
-        if threshold.over != "baseline" or threshold.across == "worst":
-            continue
-        name = f"{threshold.target} {threshold.metric}"
-        if threshold.across == "all":
-            if count < few:
-                problems.append(
-                    f"the test split has {on_tracks(count)}, too few to compare {name} with the last blessed model "
-                    f"(gate.paired.min_tracks is {few}): every retraining will be refused"
-                )
-            continue
-        groups = Counter(of.get(threshold.across, "") for of in tracks)
-        if missed := sorted(group for group, size in groups.items() if group and size < few):
+        if threshold.over in PAIRED and threshold.across != "worst":
+            figure = f"{threshold.target} {threshold.metric}", threshold.across
+            compared.setdefault(figure, []).append(f"the {RIVALS[threshold.over]}")
+    for (name, key), rivals in compared.items():
+        groups = Counter({"": count} if key == "all" else (of.get(key, "") for of in tracks))
+        small = [group for group, size in sorted(groups.items()) if size < few and (group or key == "all")]
+        if small:
+            where = "the test split has" if key == "all" else f"of {key} {small[0]!r} the test split has"
             problems.append(
-                f"{threshold.across} {missed[0]!r} has {on_tracks(groups[missed[0]])} in the test split, too few to compare {name} "
-                f"with the last blessed model (gate.paired.min_tracks is {few}): every retraining will be refused"
+                f"{where} {on_tracks(groups[small[0]])}, too few to compare {name} with {' and '.join(dict.fromkeys(rivals))} "
+                f"(gate.paired.min_tracks is {few}): every retraining will be refused"
             )
     for name, power in (powers or {}).items():
         if power.margin_db < 0 and power.tracks >= few and power.chances["equal"] < gate.paired.power:
@@ -72,8 +73,8 @@ def undecidable(
 
 def _weak(name: str, power: Power) -> str:
     words = (
-        f"on {on_tracks(power.tracks)} an equally good model passes the required {power.margin_db:.2f} dB of {name} over the last "
-        f"blessed model in {power.chances['equal']:.0%} only, by the differences of the last two models"
+        f"on {on_tracks(power.tracks)} an equally good model passes the required {power.margin_db:.2f} dB of {name} in "
+        f"{power.chances['equal']:.0%} only, by the differences of the last two models"
     )
     ways = [f"{power.tracks_needed} tracks"] if power.tracks_needed else []
     ways += [f"a margin of {power.margin_allowed_db:.2f} dB"] if power.margin_allowed_db is not None else []

@@ -80,7 +80,8 @@ def test_tells_what_the_last_run_with_a_baseline_can_decide(tmp_path: Path) -> N
     run(tmp_path, "2026-11-27T12:00:00.000001", judged(40, baseline=False))
     told = json.loads(ask("--workdir", str(tmp_path), "--json").stdout)
     assert told["run"] == "2026-11-20T12:00:00.000001", "the newest one has no baseline"
-    (only,) = told["thresholds"]
+    only, anchored = told["thresholds"]
+    assert (only["over"], anchored["over"], anchored["spread_db"]) == ("baseline", "anchor", only["spread_db"])
     assert (only["target"], only["metric"], only["margin_db"]) == ("vocals", "v3/SDR", -0.5)
     assert (only["tracks"], only["clusters"]) == (40, 8)
     drawn = SPREAD_DB * np.random.default_rng(0).standard_normal(40)
@@ -90,7 +91,10 @@ def test_tells_what_the_last_run_with_a_baseline_can_decide(tmp_path: Path) -> N
     assert -0.5 < only["margin_allowed_db"] < -0.1
     words = ask("--workdir", str(tmp_path), "--set", "gate.thresholds.2.at_least_db=-0.1").stdout
     assert "By the differences of the two models of run 1 (2026-11-20 12:00):" in words
-    assert "vocals v3/SDR, margin -0.10 dB, 40 tracks in 8 groups; a track's difference spreads by 0." in words
+    assert (
+        "vocals v3/SDR over the last blessed model, margin -0.10 dB, 40 tracks in 8 groups; a track's difference spreads by 0."
+        in words
+    )
     assert "these 40 allow a margin of -0." in words
 
 
@@ -99,7 +103,7 @@ def test_the_spread_is_that_of_the_paired_test(tmp_path: Path) -> None:
     run(tmp_path, "2026-11-20T12:00:00.000001", judged(40))
     found = power.last_pairs(Workdir(tmp_path), "demo")
     assert found
-    pairs = found[1].scores["vocals", "v3", "SDR"]
+    pairs = found[1].scores["baseline", "vocals", "v3", "SDR"]
     gains = np.array([ours - theirs for ours, theirs, _ in pairs.values()])
     assert sorted(gains) == pytest.approx(sorted(SPREAD_DB * np.random.default_rng(0).standard_normal(40)), abs=1e-4)
     assert {seconds for _, _, seconds in pairs.values()} == {10.0}

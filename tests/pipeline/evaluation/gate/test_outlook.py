@@ -8,6 +8,7 @@ from pipeline.evaluation.gate import outlook, power
 MARGIN = Threshold("vocals", "v3/SDR", -0.3, over="baseline")
 BY_SINGER = Threshold("vocals", "v3/SDR", -0.3, over="baseline", across="singer")
 WORST = Threshold("vocals", "v3/SDR", -1.0, over="baseline", across="worst")
+ANCHOR = Threshold("vocals", "v3/SDR", -0.6, over="anchor")
 FLOOR = Threshold("vocals", "v3/SDR", 4.0)
 
 
@@ -29,7 +30,8 @@ FLOOR = Threshold("vocals", "v3/SDR", 4.0)
         ),
         ((MARGIN,), 50, 4, ["the test split has 4 tracks, too few"]),
         ((MARGIN,), 6, None, []),
-        ((BY_SINGER,), 13, None, ["singer 'b' has 4 tracks in the test split, too few to compare vocals v3/SDR"]),
+        ((MARGIN, ANCHOR), 5, None, ["compare vocals v3/SDR with the last blessed model and the anchor (gate.paired"]),
+        ((BY_SINGER,), 13, None, ["of singer 'b' the test split has 4 tracks, too few to compare vocals v3/SDR"]),
         ((MARGIN,), 1, None, ["every model will be refused", "every retraining will be refused"]),
     ],
 )
@@ -48,7 +50,7 @@ def test_too_little_power_is_told_with_what_would_be_enough(capsys: pytest.Captu
     assert capsys.readouterr().err == ""
     outlook.tell(gate, [{}] * 20, None, {"vocals v3/SDR": weak})
     said = capsys.readouterr().err
-    assert "on 20 tracks an equally good model passes the required -0.30 dB of vocals v3/SDR over the last" in said
+    assert "on 20 tracks an equally good model passes the required -0.30 dB of vocals v3/SDR in " in said
     assert f"{weak.tracks_needed} tracks or a margin of {weak.margin_allowed_db:.2f} dB would give 90%" in said
 
 

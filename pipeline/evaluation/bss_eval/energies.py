@@ -6,35 +6,14 @@ frame's own correlations, and no filtered signal is made. What cancellation woul
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.evaluation.bss_eval.correlations import Signals, blocks_at_once, energy, fft_length, irfft, rfft, rows
+from pipeline.evaluation.bss_eval.correlations import energy, irfft, rfft
 from pipeline.evaluation.bss_eval.projection import Space
-
-
-class Mix(NamedTuple):
-    """A signal as a sum of an estimate e, a reference s, and the projections of e on s and on all references."""
-
-    e: int = 0
-    s: int = 0
-    own: int = 0
-    projected: int = 0
-
-
-KINDS = {
-    "true": Mix(s=1),
-    "error": Mix(e=1, s=-1),
-    "spatial": Mix(own=1, s=-1),
-    "own": Mix(own=1),
-    "distortion": Mix(e=1, own=-1),
-    "interference": Mix(projected=1, own=-1),
-    "projected": Mix(projected=1),
-    "artefacts": Mix(e=1, projected=-1),
-}
-"""The signals whose energies the metrics compare."""
+from pipeline.evaluation.bss_eval.samples import KINDS, Samples
 
 RATIOS = {
     "v3": {"SDR": ("own", "distortion"), "SIR": ("own", "interference"), "SAR": ("projected", "artefacts")},
@@ -47,7 +26,6 @@ RATIOS = {
 }
 """Which of the kinds the metrics of each version compare."""
 
-_FFT_LENGTH = 8192
 _ROUNDING = 1e-15
 """Of a form, as a fraction of the magnitudes of all its terms, by lags: more than was ever seen."""
 _TOLERANCE = 1e-7
@@ -104,42 +82,13 @@ def energies(space: Space, kinds: Sequence[str], whole: bool = False) -> dict[st
             bounds = np.outer(level, loudness), np.outer(loudness, loudness)
             rounding[:, pair, number] = _sum(sizes[pair], total, *bounds)
     doubtful = _ROUNDING * rounding > _TOLERANCE * values
-    for pair, number in np.argwhere(doubtful.any(axis=0)):
-        estimate, reference = space.pairs[pair]
-        chosen = np.flatnonzero(doubtful[:, pair, number])
-        values[chosen, pair, number] = of_samples(
-            [signal[frames[number]] for signal in space.references],
-            space.estimates[estimate][frames[number]],
-            reference,
-            space.filters.whole[estimate],
-            space.filters.own[pair],
-            [kinds[int(kind)] for kind in chosen],
-        )
+    samples = Samples(space)
+    for number in np.flatnonzero(doubtful.any(axis=(0, 1))):
+        chosen = {int(pair): np.flatnonzero(doubtful[:, pair, number]) for pair in range(len(space.pairs))}
+        asked = {pair: [kinds[int(kind)] for kind in places] for pair, places in chosen.items() if len(places)}
+        for pair, exact in samples.energies(frames[number], asked).items():
+            values[chosen[pair], pair, number] = exact
     return dict(zip(kinds, values, strict=True))
-
-
-def of_samples(
-    references: Signals, estimate: np.ndarray, reference: int, whole: np.ndarray, own: np.ndarray, kinds: Sequence[str]
-) -> np.ndarray:
-    """Energies of one frame, [kinds].
-
-    Differences are taken between samples, not between energies, so that nothing cancels.
-
-    Args:
-        references, estimate: arrays [samples, channels] of one shape, the frame's samples alone.
-        reference: the place of the estimate's own reference.
-        whole: the estimate's distortion filters on all references, [channels, references * channels, taps].
-        own: those on its own reference alone, [channels, channels, taps].
-        kinds: names in KINDS.
-    """
-    mixes = [KINDS[kind] for kind in kinds]
-    needed = Mix(*(any(signs) for signs in zip(*mixes, strict=True)))
-    totals = np.zeros(len(kinds))
-    for signals in _blocks(references, estimate, reference, whole, own, needed):
-        for place, mix in enumerate(mixes):
-            mixed = sum(sign * signal for sign, signal in zip(mix, signals, strict=True) if sign)
-            totals[place] += np.einsum("cbt,cbt->", mixed, mixed)
-    return totals
 
 
 def _sum(form: _Form, constant: float, linear: np.ndarray, quadratic: np.ndarray) -> np.ndarray:
@@ -165,31 +114,3 @@ def _form(space: Space, pair: int, kinds: Sequence[str]) -> _Form:
     quadratic = irfft(products, 2 * space.taps)[..., : space.taps]
     quadratic[..., 1:] *= 2
     return _Form(constant, linear, np.ascontiguousarray(quadratic))
-
-
-def _blocks(
-    references: Signals, estimate: np.ndarray, reference: int, whole: np.ndarray, own: np.ndarray, needed: Mix
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """(e, s, own, projected) in a few blocks after the other, each [channels, blocks, samples]; 0 for a projection that
-    is not needed. By overlap-save, so that memory does not grow with the frames."""
-    (samples, channels), taps = estimate.shape, whole.shape[-1]
-    width = fft_length(samples + taps - 1, taps, _FFT_LENGTH)
-    step = width - taps + 1
-    mine = slice(reference * channels, (reference + 1) * channels)
-    nothing = np.zeros(())
-    stride = step * blocks_at_once(len(references) * channels, width)
-    for first in range(0, samples + taps - 1, stride):
-        blocks = -(-min(stride, samples + taps - 1 - first) // step)
-        entering = rows(references, first - taps + 1, first + blocks * step)
-        windows = np.lib.stride_tricks.sliding_window_view(entering, width, axis=1)[:, ::step]
-        e = rows([estimate], first, first + blocks * step).reshape(channels, blocks, step)
-        s = windows[mine, :, taps - 1 :]
-        on_own = _filtered(windows[mine], own) if needed.own else nothing
-        yield e, s, on_own, _filtered(windows, whole) if needed.projected else nothing
-
-
-def _filtered(windows: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    """Windows [rows, blocks, width] through filters [channels, rows, taps]: [channels, blocks, width - taps + 1]."""
-    width, taps = windows.shape[-1], filters.shape[-1]
-    spectra = np.einsum("rbf,crf->cbf", rfft(windows), rfft(filters, width))
-    return irfft(spectra, width)[..., taps - 1 :]

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.evaluation.bss_eval import correlations, energies
 from pipeline.evaluation.bss_eval.correlations import Correlations
-from pipeline.evaluation.bss_eval.energies import KINDS, of_samples
 from pipeline.evaluation.bss_eval.projection import Space
+from pipeline.evaluation.bss_eval.samples import KINDS, Samples
 from pipeline.evaluation.bss_eval.score import score
 
 TAPS = 16
@@ -67,26 +67,19 @@ def test_quadratic_forms_are_of_samples(channels: int, monkeypatch: pytest.Monke
     estimates = [references[0] + 0.3 * references[1] + 0.1 * noise, *others]
     pairs = [(0, 0), (1, 1), (2, 0)]
     space = Space(references, estimates, pairs, TAPS, TILES)
-    filters = space.filters
     monkeypatch.setattr(energies, "_ROUNDING", 0)  # none is doubtful, so none is computed from samples
     found = energies.energies(space, list(KINDS))
-    for pair, (estimate, reference) in enumerate(pairs):
+    for pair in range(len(pairs)):
         for number, frame in enumerate(TILES):
-            expected = of_samples(
-                [signal[frame] for signal in references],
-                estimates[estimate][frame],
-                reference,
-                filters.whole[estimate],
-                filters.own[pair],
-                list(KINDS),
-            )
+            expected = Samples(space).energies(frame, {pair: list(KINDS)})[pair]
             np.testing.assert_allclose([found[kind][pair, number] for kind in KINDS], expected, rtol=1e-11)
 
 
 def test_projections_are_those_of_the_definition() -> None:
     """By convolution and by least squares on delayed copies."""
     references, estimates = signals(5, 2, 1), signals(6, 1, 1)
-    filters = Space(references, estimates, [(0, 1)], TAPS, []).filters
+    space = Space(references, estimates, [(0, 1)], TAPS, [])
+    filters = space.filters
     delayed = np.zeros((SAMPLES + TAPS - 1, 2 * TAPS))
     for column in range(2 * TAPS):
         delay = column % TAPS
@@ -96,7 +89,7 @@ def test_projections_are_those_of_the_definition() -> None:
     np.testing.assert_allclose(filters.whole.ravel(), whole, atol=1e-10)
     np.testing.assert_allclose(filters.own.ravel(), own, atol=1e-10)
     kinds = ["own", "projected", "artefacts"]
-    found = of_samples(references, estimates[0], 1, filters.whole[0], filters.own[0], kinds)
+    found = Samples(space).energies(slice(0, SAMPLES), {0: kinds})[0]
     signals_made = [delayed[:, TAPS:] @ own, delayed @ whole, padded - delayed @ whole]
     np.testing.assert_allclose(found, [np.sum(signal**2) for signal in signals_made], rtol=1e-9)
 

@@ -48,6 +48,7 @@ function draw() {
   const levels = frames.model?.false ?? [], width = 1000 * room.hop / room.seconds;
   stage.querySelector(".sdr .false").innerHTML = levels.map((level, place) => level === null ? "" :
     `<rect x="${x(place) - width / 2}" width="${width}" y="${-clamp(level, -60, 0) / 0.6}" height="${(clamp(level, -60, 0) + 60) / 0.6}"/>`).join("");
+  stage.querySelector(".sdr .dashed").setAttribute("d", line(frames.baseline?.false ?? [], x, level => -clamp(level, -60, 0) / 0.6));
   let grid = "";
   for (let value = lowest; value <= highest; value += 10) grid += `<path d="M0 ${y(value)}H1000"${value ? "" : ' class="zero"'}/>`;
   stage.querySelector(".sdr .grid").innerHTML = grid;

@@ -163,12 +163,13 @@ def _simulated(
 
 
 def _sizes(spread: Spread, tracks: int) -> list[int]:
-    """Tracks of every cluster among so many: of a sample of clusters more are drawn, two or three get more tracks each."""
+    """Tracks of every cluster among so many: fewer of each cluster, or more clusters; two or three get more tracks each."""
     if not spread.sizes:
         return []
-    if len(spread.sizes) < intervals.FEW:
-        ends = np.round(np.cumsum(spread.sizes) / np.sum(spread.sizes) * tracks).astype(int)
-        return np.diff(ends, prepend=0).tolist()
+    seen = sum(spread.sizes)
+    if tracks <= seen or len(spread.sizes) < intervals.FEW:
+        ends = np.round(np.cumsum(spread.sizes) / seen * tracks).astype(int)
+        return [size for size in np.diff(ends, prepend=0).tolist() if size]
     sizes: list[int] = []
     while (left := tracks - sum(sizes)) > 0:
         sizes.append(min(left, spread.sizes[len(sizes) % len(spread.sizes)]))

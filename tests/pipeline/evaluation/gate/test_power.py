@@ -114,6 +114,24 @@ def test_as_many_tracks_and_such_a_margin_as_it_says_give_ninety_per_cent(sizes:
     assert told.clusters == (len(sizes) or 14)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "tracks", "clusters"),
+    [
+        ((31,) * 4, 124, 4),
+        ((31,) * 4, 8, 4),
+        ((31,) * 4, 248, 8),
+        ((31,) * 4, 2, 2),
+        ((5, 5), 40, 2),
+        ((6,) * 17, 99, 17),
+    ],
+)
+def test_fewer_tracks_are_fewer_of_each_singer_and_more_tracks_are_more_singers(
+    sizes: tuple[int, ...], tracks: int, clusters: int
+) -> None:
+    spread = dataclasses.replace(power.normal(0.1), sizes=sizes)
+    assert power.of_threshold(spread, "mean", -0.3, tracks, SETTINGS).clusters == clusters
+
+
 def test_what_no_number_of_tracks_gives() -> None:
     proof = power.of_threshold(power.normal(0.5), "mean", 0.0, 50, SETTINGS)
     assert proof.tracks_needed is None

@@ -417,6 +417,7 @@ def test_the_command_tells_what_it_matched_fitted_and_ignored(
         (["--estimates", "E"], "--references is needed"),
         (["--metrics", "v4"], "--references is needed"),
         (["--references", "R"], "exactly one of --estimates and --model"),
+        (["--references", "R", "--estimates", "E", "--keep-audio", "1"], "--keep-audio lays audio beside the report"),
         (["--references", "R", "--estimates", "E", "--data", "D"], "--data is of a pipeline run"),
         (["--references", "R", "--estimates", "E", "--workdir", "D"], "--workdir is of a pipeline run"),
         (["--references", "R", "--estimates", "E", "--set", "train.steps=3"], "--set changes a recipe"),

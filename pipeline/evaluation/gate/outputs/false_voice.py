@@ -9,7 +9,8 @@ from pipeline.evaluation.gate.outputs.predicates import Facts
 from pipeline.evaluation.gate.verdict import on_tracks, some
 from pipeline.evaluation.outputs.false_voice import FalseVoice, Stretch
 
-_WHOLE_MIXTURE_DB = -0.5  # above it nothing was taken away, whatever the model leaks elsewhere
+_WHOLE_MIXTURE_DB = -0.5  # above it nothing was taken away
+_TAKES_AWAY_DB = -2.0  # what leaks of a model that takes anything away where the target sounds
 _AUDIBLE_DBFS = -70.0  # where no reference tells how loud the target is
 
 
@@ -48,7 +49,8 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
 def _limit_db(facts: list[FalseVoice], limits: FalseVoiceLimits) -> float:
     """Over the mixture's level: as far above what the model leaks where the target sounds as the limits allow."""
     usual_db = _median([each.leakage_db for each in facts])
-    return min(_WHOLE_MIXTURE_DB, float(np.nanmax([limits.leakage_db, usual_db + limits.excess_db])))
+    most_db = -_WHOLE_MIXTURE_DB if usual_db > _TAKES_AWAY_DB else _WHOLE_MIXTURE_DB
+    return min(most_db, float(np.nanmax([limits.leakage_db, usual_db + limits.excess_db])))
 
 
 def _false(stretch: Stretch, track: FalseVoice, own_db: float, limit_db: float, limits: FalseVoiceLimits) -> bool:

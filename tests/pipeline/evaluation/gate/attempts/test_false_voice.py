@@ -185,6 +185,7 @@ GOOD: dict[str, Attempt] = {
     "ideal binary masks on instrumentals": passes(binary_mask, with_instrumentals(4)),
     "ideal ratio masks and pauses": passes(oracle, with_pauses()),
     "a weak model leaks the same everywhere": passes(leaky(0.7), with_instrumentals(4)),
+    "one that takes hardly anything away": passes(leaky(0.9), with_instrumentals(4)),
     "a better one, too": passes(leaky(0.25), with_instrumentals(1, 20)),
     "it leaks in pauses": passes(leaky(0.5), with_pauses()),
     "the references themselves and an instrumental": passes(leaky(1e-3), with_instrumentals()),

@@ -113,11 +113,14 @@ def _leak(
         return Leak(*names, (MIXTURE,), None, 1.0)
     best, line = max(matches.values(), key=lambda each: (each[0].close, each[0].seconds, each[0].evidence))
     shared, apart = [], []
-    for signal, landmarks in prints[query.name].items():
-        along = alignment.match(landmarks, Surroundings(_landmarks(prints, reference, signal)), line)
+    here = best.start, best.start + best.seconds
+    there = best.other_start, best.other_start + best.seconds * best.speed
+    for signal, mine in prints[query.name].items():
+        other = _landmarks(prints, reference, signal)
+        along = alignment.match(mine, Surroundings(other), line)
         if signal in matches or (along and along.evidence >= _ALONG_EVIDENCE and along.met >= alignment.LEAST_MET):
             shared.append(signal)
-        elif landmarks.between(best.start, best.start + best.seconds) >= _SOUNDING:
+        elif max(mine.between(*here), other.between(*there)) >= _SOUNDING:
             apart.append(signal)
     if not best.close and (apart or len(shared) == 1):
         return None

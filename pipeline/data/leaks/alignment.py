@@ -144,7 +144,7 @@ def _evidence(met: np.ndarray, inside: np.ndarray, chance: np.ndarray) -> tuple[
     ratios = np.where(met, np.log(_MET / chance), np.log((1 - _MET) / (1 - chance)))
     sums = np.append(0.0, np.cumsum(np.where(inside, ratios, 0.0)))
     last = int(np.argmax(sums - np.minimum.accumulate(sums)))
-    first = int(np.argmin(sums[: last + 1]))
+    first = last - int(np.argmin(sums[last::-1]))  # the latest of equal ones: what does not count is no part of it
     return float(sums[last] - sums[first]), first, last
 
 

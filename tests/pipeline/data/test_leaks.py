@@ -217,12 +217,35 @@ def test_where_it_is_and_how_fast_is_told(trained: list[Track], known) -> None:
     assert ruling.in_words(leak).endswith(f"(there from 0:02), {match.speed - 1:.1%} faster".replace("%", " %"))
 
 
+def test_other_sound_in_front_and_behind_is_no_part_of_it(trained: list[Track], known) -> None:
+    """8 s of a song between 6 s of another in front and 4 s behind."""
+    [around] = songs("dev", 1, 10)
+
+    def inside(signal: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.concatenate([other[: 6 * 16000], signal, other[6 * 16000 :]])
+
+    stems = {name: inside(stem, around.stems[name]) for name, stem in trained[2].stems.items()}
+    medley = Track("medley", "test", 16000, inside(trained[2].mixture, around.mixture), stems)
+    [leak] = found([*trained, medley], known)
+    assert leak.other == trained[2].name
+    assert leak.match is not None
+    assert (leak.match.start, leak.match.seconds) == (pytest.approx(6, abs=0.3), pytest.approx(8, abs=0.5))
+    assert leak.share == pytest.approx(1, abs=0.07)
+
+
 def test_the_same_voice_over_other_music_is_found_and_so_is_the_same_music_under_another_voice(trained, known) -> None:
     singer, band = trained[3], trained[4]
     voice, music = singer.stems["vocals"], band.stems["accompaniment"]
     cover = Track("cover", "test", singer.sample_rate_hz, voice + music, {"vocals": voice, "accompaniment": music})
     shared = {leak.other: leak.signals for leak in found([*trained, cover], known)}
     assert shared == {singer.name: ("vocals",), band.name: ("accompaniment",)}
+
+
+def test_an_instrumental_shares_the_backing_not_the_recording(trained: list[Track], known) -> None:
+    music = trained[0].stems["accompaniment"]
+    karaoke = Track("karaoke", "test", 16000, music, {"vocals": 0 * music, "accompaniment": music})
+    [leak] = found([*trained, karaoke], known)
+    assert (leak.other, leak.signals) == (trained[0].name, ("accompaniment",))
 
 
 @pytest.mark.parametrize("gain_db", [-6, 6])

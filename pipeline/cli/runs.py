@@ -78,6 +78,36 @@ def unpin(
     typer.echo(f"unpinned: the anchor of {whose} is the best model that was blessed")
 
 
+@app.command()
+def page(
+    ctx: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the page goes.")] = Path("runs.html"),
+    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Whose life; else that of all.")] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder of artifacts, also s3://… or gs://…, as a cluster's pipeline root; else the metadata."
+        ),
+    ] = None,
+    workdir: OfRuns = None,
+) -> None:
+    """Write one page of every recipe's life: scores with intervals over runs, verdicts, data, drift, training and speed."""
+    from models import storage
+    from pipeline.runs import life
+    from pipeline.runs import page as life_page
+
+    if artifacts is None:
+        place = _of_runs(ctx, workdir)
+        lives, source = life.of_workdir(place, recipe), f"What ran in {place.root}"
+    else:
+        lives, source = life.of_artifacts(storage.absolute(artifacts), recipe), f"Evaluations in {artifacts}"
+    if not lives:
+        of = f" of {recipe}" if recipe else ""
+        raise ValueError(f"no model{of} was judged in {artifacts or place.root} yet: there is nothing to show")
+    life_page.write(lives, source, output)
+    typer.echo(f"wrote {output}")
+
+
 def _of_runs(ctx: typer.Context, workdir: Path | None) -> Workdir:
     """The working directory of a command below `stemline runs`: its own, else that of `runs`."""
     from pipeline.runs.workdir import Workdir

@@ -14,7 +14,7 @@ class Evaluation:
     """What a test split says about a model.
 
     scores: method -> `<target>/<version>/<metric>` -> dB. gated: whether the verdict is anybody's; where nobody asked for
-    one, only what it says of unsound outputs is of use.
+    one, only what it says of unsound outputs is of use. cost: of the model, None where nobody looked.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Evaluation:
     scores: Mapping[str, Scores]
     verdict: Verdict
     gated: bool = True
+    cost: checks.ModelFacts | None = None
 
     @property
     def methods(self) -> list[str]:
@@ -49,7 +50,7 @@ def conclude(
     ordered = tuple(sorted(scores, key=lambda track: track.track))
     verdict = checks.decide(ordered, config.gate, baseline_problem, facts, problems, anchor)
     scored = aggregate(ordered)
-    return Evaluation(config.name, tuple(config.model.targets), config.evaluate, ordered, scored, verdict, gated)
+    return Evaluation(config.name, tuple(config.model.targets), config.evaluate, ordered, scored, verdict, gated, facts)
 
 
 def spread(names: Sequence[str], most: int | None) -> list[str]:

@@ -70,6 +70,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
             }
             for target, each in silences.by_target(evaluation.tracks).items()
         },
+        **({"cost": dataclasses.asdict(evaluation.cost)} if evaluation.cost else {}),
         **(verdict if evaluation.gated else {}),
     }
 

@@ -68,6 +68,40 @@ def differences(values: Sequence[float], unit: str = "dB") -> str:
     return _svg(figure)
 
 
+def over_runs(
+    scores: Sequence[float],
+    intervals: Sequence[tuple[float, float] | None],
+    accepted: Sequence[bool | None],
+    stretches: Sequence[int],
+    ticks: Sequence[str],
+    unit: str = "dB",
+) -> str:
+    """SVG of a figure from run to run, with its intervals: filled where the model was accepted, hollow where it was refused.
+
+    NaN leaves a run out. Runs of one stretch, which were judged on the same tracks, are joined by a line; others cannot be compared.
+    """
+    figure = Figure(figsize=(_WIDTH_INCHES, 2.4), layout="constrained")
+    axes, values, places = figure.add_subplot(), np.asarray(scores, float), np.arange(len(scores))
+    known = np.isfinite(values)
+    for stretch in dict.fromkeys(stretches):
+        of = known & (np.asarray(stretches) == stretch)
+        axes.plot(places[of], values[of], color=_GREY, linewidth=0.8)
+    for place in places[known]:
+        colour = {True: BETTER, False: WORSE, None: _GREY}[accepted[place]]
+        if ends := intervals[place]:
+            axes.vlines(place, *ends, color=colour, linewidth=1.4, alpha=0.6)
+        axes.plot(
+            place, values[place], "o", color=colour, markersize=5, fillstyle="full" if accepted[place] else "none"
+        )
+    axes.set_ylabel(unit, fontsize=8, color=_INK)
+    step = max(1, -(-len(ticks) // 12))
+    axes.set_xticks(places[::step], list(ticks)[::step])
+    axes.set_xlim(-0.5, max(len(values) - 0.5, 0.5))
+    axes.grid(axis="y", color=_GREY, alpha=0.3, linewidth=0.5)
+    _quiet_frame(axes, _INK)
+    return _svg(figure)
+
+
 def spectrogram(signal: np.ndarray, sample_rate_hz: int, full_scale_db: float) -> str:
     """WebP data URI of the magnitudes of a signal [samples, channels] in dB, white at `full_scale_db`.
 

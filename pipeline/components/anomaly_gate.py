@@ -3,14 +3,10 @@
 import os
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.dsl.component.experimental.annotations import InputArtifact
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
-
-from pipeline.config import config as configuration
-from pipeline.data import catalogue
-from pipeline.evaluation.gate import outlook
 
 _FILE = "SchemaDiff.pb"
 _NEW_COLUMN = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN  # a stem may have a name that the schema does not know
@@ -50,18 +46,6 @@ def _text(info: anomalies_pb2.AnomalyInfo) -> str:
 
 
 @component
-def AnomalyGate(
-    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
-    config: Parameter[str],
-    examples: InputArtifact[standard_artifacts.Examples] = None,  # pyright: ignore[reportArgumentType]  # how TFX spells an optional one
-) -> None:
-    """Passes if the data fits the schema; make it upstream of whatever must not run otherwise.
-
-    With `examples` it says, too, what the gate of `config` (see `BssEvaluator`) will be unable to decide on their test split,
-    or stops the run, as `gate.when_undecidable` asks: on a cluster, where nobody could look before.
-    """
+def AnomalyGate(anomalies: InputArtifact[standard_artifacts.ExampleAnomalies]) -> None:
+    """Passes if the data fits the schema; make it upstream of whatever must not run otherwise."""
     refuse_anomalies(anomalies.uri, artifact_utils.decode_split_names(anomalies.split_names))
-    if examples:
-        settings = configuration.from_json(config)
-        tracks = [track.metadata for track in catalogue.read(examples.uri) if track.split == "test"]
-        outlook.tell(settings.gate, tracks, settings.evaluate.max_tracks)

@@ -45,7 +45,7 @@ def components(
     ingested: URI of Examples that another run in `workdir` made and validated, for this one to share.
     resolve: False leaves out the nodes that look into the metadata, for an orchestrator without them; then the judge's
         baseline is the version in the serving directory.
-    gated: True adds the node that fails where nothing was pushed, and has AnomalyGate say what the gate cannot decide:
+    gated: True adds the node that fails where nothing was pushed, and has StemsExampleGen say what the gate cannot decide:
         for clusters, where no command looks and waits.
     """
     examples, nodes = _examples(config, workdir, ingested, gated)
@@ -115,22 +115,19 @@ def _examples(
 ) -> tuple[OutputChannel, list[BaseNode]]:
     """The channel of the Examples and the nodes that it takes, the last of which lets the rest begin.
 
-    Statistics of the metadata are held against the hand-written schema; AnomalyGate stops the run in words. foreseen: it
-    also says what the gate cannot decide on these tracks.
+    Statistics of the metadata are held against the hand-written schema; AnomalyGate stops the run in words.
+    foreseen: StemsExampleGen says what the gate cannot decide on its tracks.
     """
     if ingested:
         importer = Importer(source_uri=ingested, artifact_type=standard_artifacts.Examples).with_id("SharedExamples")
         return importer.outputs["result"], [importer]
     import tensorflow_data_validation as tfdv
 
-    ingest = stems_example_gen(config.data, str(workdir.reports(config.name)))
+    judged = to_json(config.only("data", "model", "evaluate", "gate")) if foreseen else ""
+    ingest = stems_example_gen(config.data, str(workdir.reports(config.name)), judged=judged)
     options = tfdv.StatsOptions(feature_allowlist=metadata_features(config.data.targets))
     statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=options)
     schema = ImportSchemaGen(schema_file=str(SCHEMA_PATH))
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    gate = AnomalyGate(
-        anomalies=validator.outputs["anomalies"],
-        examples=ingest.outputs["examples"] if foreseen else None,
-        config=to_json(config.only("data", "model", "evaluate", "gate")) if foreseen else "",
-    )
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
     return ingest.outputs["examples"], [ingest, statistics, schema, validator, gate]

@@ -35,14 +35,17 @@ from tfx.utils import proto_utils
 from models import code_identity, storage
 from pipeline.common.files import write_text
 from pipeline.common.progress import console
+from pipeline.config import config as configuration
 from pipeline.config.config import DataConfig
 from pipeline.config.gate import LeakRules
-from pipeline.data import datasets, ingest, spans
+from pipeline.data import catalogue, datasets, ingest, spans
 from pipeline.data.datasets import files
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.leaks import ruling
 from pipeline.data.spans import Span
+from pipeline.evaluation.gate import outlook
 
+_JUDGED = "judged"
 _NO_FILES = "no-files"  # input_base of a format without any; TFX wants a string
 
 
@@ -130,7 +133,7 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
           BadTracksError: more bad tracks than allowed, or a split without any.
-          ValueError: see `ingest.discover`, or files that changed while they were read.
+          ValueError: see `ingest.discover`, files that changed while they were read, or what the gate cannot decide.
           OSError: the output cannot be written.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -156,6 +159,11 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         found = ingest.write_catalogue(entries, artifact.uri)
         for words in ruling.listed(ruling.large(found, LeakRules())):
             console.print(f"  leak: {words}", style="yellow", markup=False, soft_wrap=True)
+        custom = _custom(exec_properties)
+        if _JUDGED in custom:
+            settings = configuration.from_json(str(custom[_JUDGED]))
+            tracks = [track.metadata for track in catalogue.read(artifact.uri) if track.split == "test"]
+            outlook.tell(settings.gate, tracks, settings.evaluate.max_tracks)
 
     def _run(self, shards: list[ingest.Shard], data: DataConfig, artifact_uri: str) -> list[list[dict]]:
         """The outcomes of all shards, brought back from the workers in a file."""
@@ -190,11 +198,17 @@ def _collect(outcomes: list, path: str) -> None:
 
 def _settings(exec_properties: Mapping[str, Any]) -> tuple[DataConfig, str]:
     """The section `data` of the configuration, and the directory for the report."""
+    values = _custom(exec_properties)
+    return DataConfig(**json.loads(str(values["data"]))), str(values["report_dir"])
+
+
+def _custom(exec_properties: Mapping[str, Any]) -> struct_pb2.Struct:
+    """What `stems_example_gen` was given beside TFX's own properties."""
     config = example_gen_pb2.CustomConfig()
     proto_utils.json_to_proto(exec_properties[specs.CUSTOM_CONFIG_KEY], config)
     values = struct_pb2.Struct()
     config.custom_config.Unpack(values)
-    return DataConfig(**json.loads(str(values["data"]))), str(values["report_dir"])
+    return values
 
 
 def _spans(data: DataConfig, exec_properties: Mapping[str, Any]) -> list[Span]:
@@ -237,7 +251,7 @@ class StemsExampleGen(component.FileBasedExampleGen):
     DRIVER_CLASS = StemsDriver
 
 
-def stems_example_gen(data: DataConfig, report_dir: str, span: int | None = None) -> StemsExampleGen:
+def stems_example_gen(data: DataConfig, report_dir: str, span: int | None = None, judged: str = "") -> StemsExampleGen:
     """The component for a corpus.
 
     Args:
@@ -245,6 +259,8 @@ def stems_example_gen(data: DataConfig, report_dir: str, span: int | None = None
         `stems/span-{SPAN}/v{VERSION}`; then the newest `spans` are ingested, of each the latest version.
       report_dir: where `ingest_report.json` is left too, since TFX removes the artifact of a failed run.
       span: the newest span to ingest; the latest if None.
+      judged: the configuration that models will be judged by, as JSON. Then it says what the gate will be unable to decide on
+        the test split, or refuses, as `gate.when_undecidable` asks: for clusters, where no command looks before.
     """
     base, pattern = _base_and_pattern(data.path)
     splits = [example_gen_pb2.SplitConfig.Split(name=split, hash_buckets=1) for split in SPLITS]
@@ -253,6 +269,7 @@ def stems_example_gen(data: DataConfig, report_dir: str, span: int | None = None
     values.update(
         {"data": fields, "report_dir": report_dir if storage.is_remote(report_dir) else os.path.abspath(report_dir)}
     )
+    values.update({_JUDGED: judged} if judged else {})
     custom_config = example_gen_pb2.CustomConfig()
     custom_config.custom_config.Pack(values)
     return StemsExampleGen(

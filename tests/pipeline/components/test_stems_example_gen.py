@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.config.config import DataConfig
+from pipeline.config.config import DataConfig, load, to_json
 from pipeline.data import catalogue, ingest, landmarks, leaks, spans, tfrecords
 from pipeline.data.datasets.track import SPLITS
 
@@ -213,7 +213,7 @@ def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
 # --- with TFX --------------------------------------------------------------------------------------------------------
 
 
-def run(data: DataConfig, workdir: Path, workers: int = 1, span: int | None = None) -> Path:
+def run(data: DataConfig, workdir: Path, workers: int = 1, span: int | None = None, judged: str = "") -> Path:
     """Runs the component alone and returns the directory of its newest artifact."""
     from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -228,7 +228,7 @@ def run(data: DataConfig, workdir: Path, workers: int = 1, span: int | None = No
             "ingest",
             str(workdir / "artifacts"),
             metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite")),
-            [stems_example_gen(data, str(workdir / "reports"), span)],
+            [stems_example_gen(data, str(workdir / "reports"), span, judged)],
             enable_cache=True,
             beam_pipeline_args=["--runner=FnApiRunner", *(parallel if workers > 1 else [])],
         )
@@ -238,6 +238,22 @@ def run(data: DataConfig, workdir: Path, workers: int = 1, span: int | None = No
 
 def artifacts(workdir: Path) -> list[Path]:
     return sorted((workdir / "artifacts" / "StemsExampleGen" / "examples").iterdir(), key=lambda path: int(path.name))
+
+
+def test_says_on_a_cluster_what_the_gate_cannot_decide_or_stops_there(tmp_path, capsys):
+    data = section(format="folder", path=str(corpus(tmp_path / "stems")))  # two test tracks
+
+    def judged(*overrides: str) -> str:
+        return to_json(load("demo", overrides))
+
+    run(data, tmp_path / "told", judged=judged())
+    said = capsys.readouterr().err
+    assert (
+        "the gate: the test split has 2 tracks, too few to compare vocals v3/SDR with the last blessed model and"
+        in said
+    )
+    with pytest.raises(ValueError, match=r"gate.when_undecidable is 'refuse'.*has 2 tracks"):
+        run(data, tmp_path / "refused", judged=judged("gate.when_undecidable=refuse"))
 
 
 def test_the_component_is_deterministic_and_cached_by_every_file(tmp_path):

@@ -4,7 +4,7 @@ Same functions, arguments, results and JSON, computed here and many times as fas
 and so are the functions that only arrange arguments: they call ours. Those that compute take one keyword more, `silent`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,39 @@ def evaluate(
             the references' length.
         win, hop: of the frames, in samples.
         mode: "v4", or "v3" for new filters in every frame.
-        silent: "raise" or "nan"; see `metrics`.
+        silent: "raise", "nan" or "source"; see `metrics`.
 
     Raises:
-        ValueError: as `metrics.bss_eval`.
+        ValueError: as `metrics.bss_eval`, or signals of several shapes among the references or the estimates.
     """
-    references, estimates = np.array(references), np.array(estimates)
+    references, estimates = _stacked(references, "references"), _stacked(estimates, "estimates")
     if padding:
         references, estimates = pad_or_truncate(references, estimates)
     return metrics.bss_eval(references, estimates, win, hop, framewise_filters=mode == "v3", silent=silent)[:4]
 
 
-eval_mus_track = metrics.drop_in(museval.eval_mus_track, "evaluate", evaluate)
+_eval_mus_track = metrics.drop_in(museval.eval_mus_track, "evaluate", evaluate)
+
+
+def eval_mus_track(
+    track: Any,
+    user_estimates: Mapping[str, np.ndarray],
+    output_dir: str | Path | None = None,
+    mode: str = "v4",
+    win: float = 1.0,
+    hop: float = 1.0,
+    *,
+    silent: Silent = "raise",
+) -> TrackStore:
+    """Scores of the estimates of a musdb track by the names of its targets: `museval.eval_mus_track`.
+
+    Raises:
+        FileNotFoundError: `output_dir` has no place for a track of this name, found out before anything is computed.
+        ValueError: as `evaluate`.
+    """
+    if output_dir:
+        _check_name(track.name, Path(output_dir) / track.subset)
+    return _eval_mus_track(track, user_estimates, output_dir, mode, win, hop, silent=silent)
 
 
 def eval_mus_dir(
@@ -110,6 +131,19 @@ def eval_dir(
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         (Path(output_dir) / f"{store.track_name}.json").write_text(store.json)
     return store
+
+
+def _stacked(signals: np.ndarray | Sequence[np.ndarray], what: str) -> np.ndarray:
+    shapes = sorted({np.shape(signal) for signal in signals})
+    if len(shapes) > 1:
+        raise ValueError(f"{what} have the shapes {', '.join(map(str, shapes))}; legal: one for all")
+    return np.array(signals)
+
+
+def _check_name(name: str, directory: Path) -> None:
+    """A name with a slash is a path of folders, which museval does not make."""
+    if not (parent := (directory / f"{name}.json").parent).exists() and parent != directory:
+        raise FileNotFoundError(f"track {name!r} cannot be written into {directory}; legal: a name without a slash")
 
 
 def _read(files: Sequence[Path]) -> tuple[list[np.ndarray], int]:

@@ -1,8 +1,9 @@
 """`museval.metrics` with the same arguments, shapes, warnings and errors, computed here.
 
 The one addition is the keyword `silent`: "raise" refuses a source that is silent throughout, as museval does, and "nan"
-gives NaN in all frames, as museval does for single frames in which a source is silent. Sources that hold NaN or
-infinity score NaN in both, as in museval: an estimate itself, a reference everything.
+gives NaN in all frames, as museval does for single frames in which a source is silent; "source" gives NaN to a source
+in the frames in which it or its estimate is silent, and scores the others (sigsep-mus-eval#94, #95). Sources that hold
+NaN or infinity score NaN in all, as in museval: an estimate itself, a reference everything.
 """
 
 import functools
@@ -30,10 +31,14 @@ __all__ = [
     "validate",
 ]
 
-Silent = Literal["raise", "nan"]
+Silent = Literal["raise", "nan", "source"]
 Scores = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _METRICS = tuple(RATIOS["v4"])
+
+
+class HopError(ValueError, ZeroDivisionError):
+    """A hop of 0, of which museval says "division by zero", or below."""
 
 
 def bss_eval(
@@ -52,12 +57,17 @@ def bss_eval(
     [sources, frames]; see `museval.metrics.bss_eval` for the arguments.
 
     Raises:
-        ValueError: shapes that differ, more than 3 axes, over MAX_SOURCES sources, a silent source unless `silent` is
-            "nan", or another word than those for `silent`.
+        ValueError: shapes that differ, more than 3 axes, over MAX_SOURCES sources, a silent source if `silent` is
+            "raise", another word than those for `silent`, or an order that is asked for of sources that may be silent.
+        HopError: a hop of 0 or below.
     """
     references, estimates = np.atleast_3d(reference_sources), np.atleast_3d(estimated_sources)
-    if silent not in ("raise", "nan"):
-        raise ValueError(f"silent is {silent!r}; legal: 'raise', 'nan'")
+    if silent not in ("raise", "nan", "source"):
+        raise ValueError(f"silent is {silent!r}; legal: 'raise', 'nan', 'source'")
+    if silent == "source" and compute_permutation:
+        raise ValueError("silent is 'source', which knows no order of silent sources; legal: compute_permutation=False")
+    if hop <= 0 and window < references.shape[1]:
+        raise HopError(f"hop is {hop}; legal: above 0")
     if silent == "raise":
         validate(references, estimates)
     else:  # ones sound: what is left are museval's checks of the shapes
@@ -72,8 +82,8 @@ def bss_eval(
     scores = np.full((len(_METRICS), count, count, len(frames)), np.nan)
     finite = [place for place, estimate in enumerate(estimates) if is_finite(estimate)]
     pairs = sorted({(finite.index(e), true) for order in orders for true, e in enumerate(order) if e in finite})
-    signals = [*references, *estimates]
-    sounding = [n for n, frame in enumerate(frames) if not any(adds_up_to_nothing(each[frame]) for each in signals)]
+    nothing = np.array([[[adds_up_to_nothing(e[f]) for f in frames] for e in each] for each in (references, estimates)])
+    sounding = [n for n in range(len(frames)) if silent == "source" or not nothing[..., n].any()]
     if is_finite(references.reshape(-1, 1)) and pairs and sounding:
         spans = [frames[number] for number in sounding]
         parts = [(slice(None), spans)]
@@ -87,6 +97,8 @@ def bss_eval(
         values[np.isnan(values)] = np.inf  # museval's: nothing to nothing
         for place, (estimate, true) in enumerate(pairs):
             scores[np.ix_(defined, [true], [finite[estimate]], sounding)] = values[:, place, None, None]
+    if silent == "source":
+        scores[:, nothing[0][:, None] | nothing[1][None]] = np.nan
     return _best(scores, orders, framewise_filters)
 
 

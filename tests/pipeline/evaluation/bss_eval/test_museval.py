@@ -108,8 +108,64 @@ def test_silence_raises_or_is_nan(silenced: int) -> None:
     assert "should be non-silent" in refusals[0]
     scores = museval.metrics.bss_eval(*pair, 1000, 1000, silent="nan")
     assert all(np.isnan(each).all() and each.shape == (2, 3) for each in scores[:4])
-    with pytest.raises(ValueError, match="silent is 'zero'; legal: 'raise', 'nan'"):
+    with pytest.raises(ValueError, match="silent is 'zero'; legal: 'raise', 'nan', 'source'"):
         museval.metrics.bss_eval(*pair, silent="zero")
+
+
+@pytest.mark.parametrize("framewise", [False, True])
+@pytest.mark.parametrize("silenced", [0, 1])
+def test_silence_of_a_source_can_be_its_own(silenced: int, framewise: bool) -> None:
+    """sigsep-mus-eval#94: the others score as museval scores them without it, or beside an estimate that sounds."""
+    pair = signals(6, 3, 3000, 2)
+    estimates = pair[1][[1, 2, 0]]
+    sounding = library.metrics.bss_eval(pair[0], estimates, 1000, 1000, False, 32, framewise)[:4]
+    pair = pair[0], estimates
+    pair[silenced][1] = 0
+    scores = museval.metrics.bss_eval(*pair, 1000, 1000, False, 32, framewise, silent="source")[:4]
+    others = [0, 2]
+    if silenced == 0:
+        two = [each[others] for each in pair]
+        sounding = [
+            np.insert(m, 1, 0, axis=0) for m in library.metrics.bss_eval(*two, 1000, 1000, False, 32, framewise)[:4]
+        ]
+    for ours, theirs in zip(scores, sounding, strict=True):
+        assert np.isnan(ours[1]).all()
+        np.testing.assert_allclose(ours[others], theirs[others], atol=1e-6)
+
+
+def test_silence_in_a_frame_is_nan_in_that_frame_of_that_source_alone() -> None:
+    references, estimates = signals(6, 2, 3000, 2)
+    estimates = np.roll(estimates, -1, axis=0)
+    references[1, 1000:2000] = 0
+    sdr = museval.metrics.bss_eval(references, estimates, 1000, 1000, filters_len=32, silent="source")[0]
+    assert np.isnan(sdr).tolist() == [[False, False, False], [False, True, False]]
+    error = ((references - estimates)[0, 1000:2000] ** 2).sum()
+    assert sdr[0, 1] == pytest.approx(10 * np.log10((references[0, 1000:2000] ** 2).sum() / error))
+    with pytest.raises(ValueError, match="compute_permutation=False"):
+        museval.metrics.bss_eval(references, estimates, compute_permutation=True, silent="source")
+
+
+def test_a_hop_of_nothing_is_what_museval_raises_and_a_sentence() -> None:
+    for bss_eval in (library.metrics.bss_eval, museval.metrics.bss_eval):
+        with pytest.raises(ZeroDivisionError):
+            bss_eval(*signals(2, 2, 4000), 1000, 0)
+    with pytest.raises(ValueError, match="hop is 0; legal: above 0"):
+        museval.evaluate(*signals(2, 2, 4000, 1), 0, 0)
+
+
+def test_signals_of_several_lengths_are_told_as_that() -> None:
+    """sigsep-mus-eval#85."""
+    references = list(signals(2, 2, 4000, 1)[0])
+    with pytest.raises(ValueError, match=r"estimates have the shapes \(3000, 1\), \(4000, 1\); legal: one for all"):
+        museval.evaluate(references, [references[0], references[1][:3000]])
+
+
+def test_a_slash_in_a_name_is_found_before_anything_is_computed(tmp_path: Path) -> None:
+    song, estimates = track(9)
+    song.name = "AC/DC - Song"
+    song.targets = {name: SimpleNamespace() for name in song.targets}  # without audio: nothing can be computed
+    with pytest.raises(FileNotFoundError, match="'AC/DC - Song' cannot be written"):
+        museval.eval_mus_track(song, estimates, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(0, 100, 1), (2, 0, 1)])

@@ -124,8 +124,9 @@ def test_nsdr_is_the_gain_over_the_mixture() -> None:
 
 def test_a_mixture_copy_gains_nothing_and_is_refused() -> None:
     over = (Threshold("vocals", "v4/SDR", 0.5, over="mixture"),)
-    assert evaluated([track()], config("v4", thresholds=over)).verdict.blessed
-    assert not evaluated([track()], config("v4", thresholds=over), leak=1.0).verdict.blessed
+    tracks = [track("a"), track("b", seed=1)]
+    assert evaluated(tracks, config("v4", thresholds=over)).verdict.blessed
+    assert not evaluated(tracks, config("v4", thresholds=over), leak=1.0).verdict.blessed
 
 
 def test_silence_and_non_finite_samples_are_problems_of_the_model() -> None:
@@ -144,7 +145,7 @@ def test_silence_where_the_reference_is_silent_is_no_problem() -> None:
     setup, instrumental = config("v3", "v4"), track("b", seed=1)
     instrumental.stems["vocals"] = 0 * instrumental.mixture
     instrumental.mixture = instrumental.stems["accompaniment"]
-    result = evaluated([track("a"), instrumental], setup)
+    result = evaluated([track("a"), instrumental, track("c", seed=2)], setup)
     assert result.verdict.blessed, result.verdict.reasons
     assert math.isnan(result.tracks[1].values[Figure("model", "vocals", "v3", "SDR")][0])
 

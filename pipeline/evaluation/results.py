@@ -9,11 +9,13 @@ import dataclasses
 import io
 import json
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import museval
+import numpy as np
 from pydantic import TypeAdapter
 
 from pipeline.common import files
@@ -71,8 +73,28 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
             for target, each in silences.by_target(evaluation.tracks).items()
         },
         **({"cost": dataclasses.asdict(evaluation.cost)} if evaluation.cost else {}),
+        "outputs": {target: _outputs(evaluation, target) for target in evaluation.targets},
         **(verdict if evaluation.gated else {}),
     }
+
+
+def _outputs(evaluation: Evaluation, target: str) -> dict[str, dict[str, float]]:
+    """The lowest, the median and the highest of every fact of the model's estimates over tracks, of those that are finite."""
+    figures: dict[str, list[float]] = {}
+    for track in evaluation.tracks:
+        if target in track.outputs:
+            for name, value in _figures(dataclasses.asdict(track.outputs[target])):
+                figures.setdefault(name, []).append(value)
+    return {name: {"low": min(v), "median": float(np.median(v)), "high": max(v)} for name, v in figures.items()}
+
+
+def _figures(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Finite numbers of facts within facts: `image/width_db`."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _figures(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield prefix + name, float(value)
 
 
 def to_json(track: TrackScores) -> str:

@@ -68,7 +68,9 @@ def _tilt_db(reference: np.ndarray, estimate: np.ndarray, sample_rate_hz: int, b
     frame = 2 ** round(np.log2(_FRAME_SECONDS * sample_rate_hz))
     if len(reference) < frame:
         return np.nan
-    frequencies, _, spectra = scipy.signal.stft(np.stack([reference.T, estimate.T]), sample_rate_hz, nperseg=frame)
+    frequencies, _, spectra = scipy.signal.stft(
+        np.stack([reference.T, estimate.T]), sample_rate_hz, nperseg=frame, noverlap=0
+    )
     of_reference, of_estimate = spectra.swapaxes(1, 2).reshape(2, len(frequencies), 2, -1)
     powers = np.array(
         [

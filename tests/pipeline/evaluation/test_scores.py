@@ -259,6 +259,7 @@ def test_summary_is_strict_json_and_the_csv_has_every_figure(tmp_path: Path) -> 
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["scores"]["model"]["vocals/v3/GSDR"] is None
     assert summary["blessed"] is False
+    assert summary["outputs"]["vocals"]["dropped_share"] == {"low": 1, "median": 1, "high": 1}
     with (tmp_path / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * 2 * (4 + 4)

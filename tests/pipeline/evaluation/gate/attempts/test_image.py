@@ -43,7 +43,7 @@ def dead_on_the_right_of_the_second_half(estimate: np.ndarray) -> np.ndarray:
 
 
 def stereo() -> list[Track]:
-    return songs(4, 2)
+    return songs(2, 2)
 
 
 def remixed(*rows: Sequence[float]) -> Callable[[], list[Track]]:
@@ -80,34 +80,34 @@ def ideal(track: Track) -> Estimates:
 
 
 SWAP = matrix((0, 1), (1, 0))
-ON_FOUR = "on 4 of 4 tracks: 'song-0'"
+ON_BOTH = "on 2 of 2 tracks: 'song-0'"
 
 BAD: dict[str, Attempt] = {
-    "a dead right channel": Attempt(matrix((1, 0), (0, 0)), "output", [f"vocals are out of balance {ON_FOUR} (left +inf dB"]),
+    "a dead right channel": Attempt(matrix((1, 0), (0, 0)), "output", [f"vocals are out of balance {ON_BOTH} (left +inf dB"]),
     "a dead left channel": Attempt(matrix((0, 0), (0, 1)), "output", ["(left -inf dB against right)"]),
     "a right channel 26 dB down": Attempt(matrix((1, 0), (0, 0.05)), "output", ["out of balance", "(left +26"]),
     "a dead right channel in one song": Attempt(
-        by_song(lambda n: matrix((1, 0), (0, 0)) if n == 2 else oracle), "output", ["on 1 of 4 tracks: 'song-2' (left +inf"]
+        by_song(lambda n: matrix((1, 0), (0, 0)) if n == 1 else oracle), "output", ["on 1 of 2 tracks: 'song-1' (left +inf"]
     ),
     "a right channel that dies half-way": Attempt(
-        each(dead_on_the_right_of_the_second_half), "output", ["too quiet in a stretch or a channel on 4 of 4 tracks: 'song-0' (-inf dB at 1 s)"]
+        each(dead_on_the_right_of_the_second_half), "output", ["too quiet in a stretch or a channel on 2 of 2 tracks: 'song-0' (-inf dB at 1 s)"]
     ),
-    "left and right swapped": Attempt(SWAP, "output", ["accompaniment have left and right swapped on 4 of 4 tracks"]),
+    "left and right swapped": Attempt(SWAP, "output", ["accompaniment have left and right swapped on 2 of 2 tracks"]),
     "left and right swapped in one song": Attempt(
-        by_song(lambda n: SWAP if n == 3 else oracle), "output", ["accompaniment have left and right swapped on 1 of 4 tracks"]
+        by_song(lambda n: SWAP if n == 1 else oracle), "output", ["accompaniment have left and right swapped on 1 of 2 tracks"]
     ),
-    "collapsed to mono": Attempt(widened(0), "output", ["accompaniment are mono where their references are stereo on 4 of 4"]),
+    "collapsed to mono": Attempt(widened(0), "output", ["accompaniment are mono where their references are stereo on 2 of 2"]),
     "collapsed to mono in one song": Attempt(
-        by_song(lambda n: widened(0) if n == 1 else oracle), "output", ["are mono where their references are stereo on 1 of 4"]
+        by_song(lambda n: widened(0) if n == 1 else oracle), "output", ["are mono where their references are stereo on 1 of 2"]
     ),
     "half as wide": Attempt(widened(0.5), "output", ["accompaniment are 6.", "dB too narrow on the median"]),
     "twice as wide": Attempt(widened(2), "output", ["accompaniment are 5.", "dB too wide on the median"]),
-    "the right channel inverted": Attempt(matrix((1, 0), (0, -1)), "output", [f"vocals have the opposite polarity of their references {ON_FOUR}"]),
+    "the right channel inverted": Attempt(matrix((1, 0), (0, -1)), "output", [f"vocals have the opposite polarity of their references {ON_BOTH}"]),
     "both channels inverted in one song": Attempt(
-        by_song(lambda n: matrix((-1, 0), (0, -1)) if n == 0 else oracle), "output", ["the opposite polarity of their references on 1 of 4"]
+        by_song(lambda n: matrix((-1, 0), (0, -1)) if n == 0 else oracle), "output", ["the opposite polarity of their references on 1 of 2"]
     ),
     "the balance shifted by 6 dB": Attempt(matrix((1.4, 0), (0, 0.7)), "output", ["out of balance", "legal: up to 3 dB"]),
-    "one channel late (Haas)": Attempt(on_left(late), "output", ["vocals lag behind their references on 4 of 4 tracks: 'song-0' (40 samples at 0 s)"]),
+    "one channel late (Haas)": Attempt(on_left(late), "output", ["vocals lag behind their references on 2 of 2 tracks: 'song-0' (40 samples at 0 s)"]),
     "a muffled left channel": Attempt(on_left(muffled), "output", ["vocals sound unlike left and right", "legal: up to 9 dB"]),
 }  # fmt: skip
 

@@ -106,9 +106,10 @@ class OutputLimits:
         estimate drops out. clipped_share: of samples at or beyond full scale or stuck at the estimate's own ceiling,
         above the share that mixture or reference have. offset: of the mean sample, full scale being 1.
     level_db: too loud or too quiet on the median track.
-    correlation, delay_samples, stretch_level_db: of the worst stretch of any channel that sounds in the reference:
-        the lowest, the latest or earliest, the loudest or quietest (beyond errors of separation).
-    balance_db, tilt_db: of left against right, of all and of an octave. width_db: of the side against the middle, median track.
+    correlation, delay_samples, stretch_level_db, stretch_silence_db: of the worst stretch of any channel that sounds in the
+        reference: the lowest, the latest or earliest, the loudest and the quietest (beyond errors of separation).
+    balance_db, track_balance_db: of left against right, of the median track and of one. tilt_db: the same of an octave of one.
+    width_db: of the side against the middle, median track.
     stray_share: of tracks on which a sound model may be beyond one of these (all but the medians) by chance, or like another target.
     false_voice: what may sound where the reference is silent. bands: what may be missing or too much in a band.
     artefacts: what may be heard in time.
@@ -122,7 +123,9 @@ class OutputLimits:
     correlation: float | None = -0.2
     delay_samples: int | None = 8
     stretch_level_db: float | None = 10.0
+    stretch_silence_db: float | None = -40.0
     balance_db: float | None = 3.0
+    track_balance_db: Positive | None = 12.0
     width_db: float | None = 4.0
     tilt_db: float | None = 9.0
     stray_share: Annotated[float, Field(ge=0, le=1)] = 0.001

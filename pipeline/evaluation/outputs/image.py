@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.signal
 
-from pipeline.evaluation.outputs import alignment
-
 _FAINT = 10 ** (-15 / 10)  # of the whole: a channel, a side or a band below it is no part of the image
 _FRAME_SECONDS = 0.025
 _LOWEST_BAND_HZ = 250.0
@@ -17,7 +15,7 @@ _MID_AND_SIDE = np.array([[0.5, 0.5], [0.5, -0.5]])
 class ImageFacts:
     """The image of one estimate in two channels against its reference's; NaN where the reference has no such part.
 
-    Levels are errors beyond what errors of separation explain (`alignment.level_error_db`).
+    Differences of level are those that errors of separation do not explain.
 
     balance_db: how much too loud the left channel is against the right one; infinite where one of them is silent.
     width_db: how much too loud the side (L - R) / 2 is against the middle (L + R) / 2; -inf of what is mono.
@@ -53,13 +51,20 @@ def _products(reference: np.ndarray, estimate: np.ndarray) -> np.ndarray:
     return np.array([(a.T @ b).astype(float) for a, b in ((reference,) * 2, (estimate,) * 2, (reference, estimate))])
 
 
-def _difference_db(products: np.ndarray) -> float:
-    """Error of level of the first part less that of the second; NaN where the reference has only one of them."""
+def _difference_db(products: np.ndarray, of_whole_db: float = 0.0) -> float:
+    """Level of the first part against that of the second, less that of the whole; 0 within what errors of separation explain.
+
+    That is -20 log10 of the lower correlation, as in `alignment.level_error_db`. NaN where the reference has only one part.
+    """
     energies, own, product = (np.diag(each) for each in products)
     if energies.min() <= _FAINT * energies.sum() or energies.sum() == 0 or own.max() <= 0:
         return np.nan
-    first, second = (alignment.level_error_db(*each) for each in zip(energies, own, product, strict=True))
-    return first - second
+    if own.min() <= 0:
+        return np.inf if own[0] else -np.inf
+    levels_db = 10 * np.log10(own / energies)
+    difference_db = float(levels_db[0] - levels_db[1]) - of_whole_db
+    room_db = -10 * float(np.log10(max(np.min(product**2 / (energies * own)), 1e-12)))
+    return float(np.sign(difference_db)) * max(0.0, abs(difference_db) - room_db)
 
 
 def _tilt_db(reference: np.ndarray, estimate: np.ndarray, sample_rate_hz: int, balance_db: float) -> float:
@@ -83,5 +88,5 @@ def _tilt_db(reference: np.ndarray, estimate: np.ndarray, sample_rate_hz: int, b
     for octave in np.unique(octaves[octaves >= 0]):
         band = powers[:, octaves == octave].sum(axis=1)
         if band[0].min() > 1e-4 * powers[0].sum():
-            differences.append(_difference_db(np.array([np.diag(each) for each in band])) - balance_db)
+            differences.append(_difference_db(np.array([np.diag(each) for each in band]), balance_db))
     return float(max(differences, key=abs, default=np.nan))

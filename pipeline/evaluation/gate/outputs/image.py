@@ -22,15 +22,8 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
     """What is wrong with the estimates of one target: predicates of a sentence."""
     del target
     share = limits.stray_share
-    if (most := limits.balance_db) is not None:
-        yield from strays(
-            facts,
-            share,
-            lambda f: abs(f.image.balance_db) > most,
-            "are out of balance",
-            lambda f: f"left {f.image.balance_db:+.1f} dB against right",
-            f"up to {most:g} dB",
-        )
+    if limits.balance_db is not None:
+        yield from _balance(facts, limits.balance_db, limits.track_balance_db or np.inf, share)
     facts = {track: each for track, each in facts.items() if not _crooked(each, limits)}
     if (least := limits.correlation) is not None:
         yield from strays(
@@ -56,7 +49,27 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
 def _crooked(facts: OutputFacts, limits: OutputLimits) -> bool:
     """Whether a channel is lost or inverted: middle and side then say the same again."""
     balance_db, correlation = abs(facts.image.balance_db), facts.stretches.correlation.value
-    return balance_db > (limits.balance_db or np.inf) or correlation < (limits.correlation or -np.inf)
+    return balance_db > (limits.track_balance_db or np.inf) or correlation < (limits.correlation or -np.inf)
+
+
+def _balance(facts: Facts, limit: float, of_track: float, share: float) -> Iterator[str]:
+    """Too loud on one side on the median track, or far too loud on tracks that stray."""
+    balances = [each.image.balance_db for each in facts.values() if not np.isnan(each.image.balance_db)]
+    balance = float(np.median(balances)) if balances else 0.0
+    if np.isfinite(balance) and abs(balance) > limit:
+        yield (
+            f"are out of balance, left {balance:+.1f} dB against right on the median of {on_tracks(len(balances))}; "
+            f"legal: up to {limit:g} dB"
+        )
+        return
+    yield from strays(
+        facts,
+        share,
+        lambda f: abs(f.image.balance_db) > of_track,
+        "are out of balance",
+        lambda f: f"left {f.image.balance_db:+.1f} dB against right",
+        f"up to {of_track:g} dB",
+    )
 
 
 def _width(facts: Facts, limit: float, share: float) -> Iterator[str]:

@@ -45,13 +45,14 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
             lambda f: _at(f.stretches.loud_db, "{:+.1f} dB"),
             f"up to {room:g} dB",
         )
+    if (least_db := limits.stretch_silence_db) is not None:
         yield from strays(
             facts,
             share,
-            lambda f: f.stretches.quiet_db.value < -room,
-            "are too quiet in a stretch or a channel",
+            lambda f: f.stretches.quiet_db.value < least_db,
+            "are lost in a stretch or a channel",
             lambda f: _at(f.stretches.quiet_db, "{:+.1f} dB"),
-            f"down to {-room:g} dB",
+            f"down to {least_db:g} dB",
         )
 
 

@@ -294,10 +294,17 @@ def image(**changes: float) -> OutputFacts:
             "are too loud in a stretch or a channel on 1 of 2 tracks: 'song 1' (+11.0 dB at 7",
         ),
         (
-            [FINE, stretch(quiet_db=-11.0)],
-            "are too quiet in a stretch or a channel on 1 of 2 tracks: 'song 1' (-11.0 dB",
+            [FINE, stretch(quiet_db=-41.0)],
+            "are lost in a stretch or a channel on 1 of 2 tracks: 'song 1' (-41.0 dB",
         ),
-        ([FINE, image(balance_db=-4.0)], "are out of balance on 1 of 2 tracks: 'song 1' (left -4.0 dB against right)"),
+        (
+            [FINE, image(balance_db=-math.inf)],
+            "are out of balance on 1 of 2 tracks: 'song 1' (left -inf dB against right)",
+        ),
+        (
+            [image(balance_db=-4.0)] * 2,
+            "are out of balance, left -4.0 dB against right on the median of 2 tracks; legal",
+        ),
         ([FINE, image(side_correlation=-0.9)], "have left and right swapped on 1 of 2 tracks: 'song 1'"),
         ([FINE, image(width_db=-math.inf)], "are mono where their references are stereo on 1 of 2 tracks: 'song 1'"),
         ([image(width_db=5.0)] * 2, "are 5.0 dB too wide on the median of 2 tracks; legal: up to 4 dB"),

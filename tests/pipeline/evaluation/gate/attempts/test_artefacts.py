@@ -179,7 +179,7 @@ BAD: dict[str, Attempt] = {
     "level jumps of 5 dB of a leaky model": Attempt(times(jumps(5, 0.5), leaky(0.2)), "output", [EVEN]),
     "tremolo of 10 dB": Attempt(times(tremolo(10, 5)), "output", [EVEN]),
     "pumping of 12 dB": Attempt(times(pumping(12, 2)), "output", [EVEN]),
-    "a fade of 30 dB": Attempt(times(10 ** (-1.5 * TIME / SECONDS)), "output", ["too quiet in a stretch", EVEN]),
+    "a fade of 30 dB": Attempt(times(10 ** (-1.5 * TIME / SECONDS)), "output", [EVEN]),
     "mutes of 50 ms": Attempt(times(mutes(0.05, 0.5)), "output", [EVEN]),
     "mutes of 30 ms": Attempt(times(mutes(0.03, 0.3)), "output", [EVEN]),
     "mutes of 50 ms in one song": Attempt(some(times(mutes(0.05, 0.5)), 2), "output", [EVEN, "more than 4.5 dB on 1 of 4 tracks: 'song-2'"]),
@@ -206,7 +206,7 @@ BAD: dict[str, Attempt] = {
     "one song of eight inverted": Attempt(some(each(np.negative), 5), "output", ["opposite polarity of their references on 1 of 8"], tracks=lambda: songs(8)),
     "two songs of eight late": Attempt(some(each(lambda e: np.roll(e, 30, axis=0)), 2, 6), "output", ["lag behind their references on 2 of 8"], tracks=lambda: songs(8)),
     "one song 14 dB too loud": Attempt(some(times(np.array(5.0)), 0), "output", ["too loud in a stretch or a channel on 1 of 4 tracks: 'song-0' (+1"]),
-    "the second half 14 dB too quiet": Attempt(in_half(lambda e: 0.2 * e), "output", ["too quiet in a stretch or a channel on 4 of 4"]),
+    "the second half 14 dB too quiet": Attempt(in_half(lambda e: 0.2 * e), "output", [EVEN]),
 }  # fmt: skip
 
 GOOD: dict[str, Attempt] = {

@@ -85,12 +85,12 @@ ON_BOTH = "on 2 of 2 tracks: 'song-0'"
 BAD: dict[str, Attempt] = {
     "a dead right channel": Attempt(matrix((1, 0), (0, 0)), "output", [f"vocals are out of balance {ON_BOTH} (left +inf dB"]),
     "a dead left channel": Attempt(matrix((0, 0), (0, 1)), "output", ["(left -inf dB against right)"]),
-    "a right channel 26 dB down": Attempt(matrix((1, 0), (0, 0.05)), "output", ["out of balance", "(left +26"]),
+    "a right channel 26 dB down": Attempt(matrix((1, 0), (0, 0.05)), "output", ["out of balance, left +2", "on the median of 2 tracks"]),
     "a dead right channel in one song": Attempt(
         by_song(lambda n: matrix((1, 0), (0, 0)) if n == 1 else oracle), "output", ["on 1 of 2 tracks: 'song-1' (left +inf"]
     ),
     "a right channel that dies half-way": Attempt(
-        each(dead_on_the_right_of_the_second_half), "output", ["too quiet in a stretch or a channel on 2 of 2 tracks: 'song-0' (-inf dB at 1 s)"]
+        each(dead_on_the_right_of_the_second_half), "output", ["are lost in a stretch or a channel on 2 of 2 tracks: 'song-0' (-inf dB at 1 s)"]
     ),
     "left and right swapped": Attempt(SWAP, "output", ["accompaniment have left and right swapped on 2 of 2 tracks"]),
     "left and right swapped in one song": Attempt(

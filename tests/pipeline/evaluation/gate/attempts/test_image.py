@@ -100,7 +100,7 @@ BAD: dict[str, Attempt] = {
     "collapsed to mono in one song": Attempt(
         by_song(lambda n: widened(0) if n == 1 else oracle), "output", ["are mono where their references are stereo on 1 of 2"]
     ),
-    "half as wide": Attempt(widened(0.5), "output", ["accompaniment are 6.", "dB too narrow on the median"]),
+    "half as wide": Attempt(widened(0.5), "output", ["accompaniment are 5.", "dB too narrow on the median"]),
     "twice as wide": Attempt(widened(2), "output", ["accompaniment are 5.", "dB too wide on the median"]),
     "the right channel inverted": Attempt(matrix((1, 0), (0, -1)), "output", [f"vocals have the opposite polarity of their references {ON_BOTH}"]),
     "both channels inverted in one song": Attempt(

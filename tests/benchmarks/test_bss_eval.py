@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from pipeline.evaluation.bss_eval.score import score
 pytestmark = pytest.mark.slow
 
 RATE_HZ = 44100
+ROOT = Path(__file__).resolve().parents[2]
 
 MEASURE = """
 import json, resource, sys, time
@@ -51,6 +54,56 @@ else:
 figures = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "peak": peak(), "working": peak() - bare}
 print(json.dumps(figures | {"mean": float(np.mean(scores[0]))}))
 """
+
+
+REAL = """
+import json, resource, sys, time
+from pathlib import Path
+import numpy as np
+import soundfile
+engine, kind, song = sys.argv[1:]
+if engine == "museval":
+    import museval.metrics as engine_metrics
+else:
+    from pipeline.evaluation.bss_eval.score import score
+vocals, *others = (soundfile.read(Path(song) / f"{stem}.ogg", start=200 * 44100, stop=260 * 44100)[0]
+                   for stem in ("vocals", "bass", "drums", "other"))
+references = np.stack([vocals, sum(others)])
+if kind == "leaks and noise":
+    estimates = references + 0.2 * references[::-1] + 0.01 * np.random.default_rng(0).standard_normal(references.shape)
+else:
+    estimates = {"mixture": references + references[::-1], "references": references.copy()}[kind]
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+bare, cpu = peak(), time.process_time()
+if engine == "museval":
+    engine_metrics.bss_eval(references, estimates, window=44100, hop=44100)
+else:
+    score(references, [estimates], ["v4"], 44100)
+print(json.dumps({"cpu": time.process_time() - cpu, "peak": peak(), "working": peak() - bare}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["leaks and noise", "mixture", "references"])
+def test_v4_of_real_music_against_museval(datasets: Path, kind: str) -> None:
+    """A song of EverythingIsFree; every measurement in a process of its own, on one thread, ours and museval's by turns."""
+    if not (song := datasets / "EverythingIsFree" / "Sodium").is_dir():
+        pytest.skip("research data not here: EverythingIsFree")
+    environment = os.environ | {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    found: dict[str, list[dict[str, float]]] = {"stemline": [], "museval": []}
+    for _, engine in itertools.product(range(3), found):
+        command = [sys.executable, "-W", "ignore", "-c", REAL, engine, kind, str(song)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT)
+        found[engine].append(json.loads(done.stdout))
+    ours, theirs = (
+        {name: float(np.median([each[name] for each in rows])) for name in rows[0]} for rows in found.values()
+    )
+    print(
+        f"\nv4 of 60 s of stereo, two targets, {kind}: {theirs['cpu'] / ours['cpu']:.1f} times as fast as museval "
+        f"({theirs['cpu']:.2f} s against {ours['cpu']:.2f} s of CPU), peak {ours['peak']:.0f} MB of {theirs['peak']:.0f} MB, "
+        f"of these {ours['working']:.0f} MB of {theirs['working']:.0f} MB beyond signals and libraries"
+    )
+    assert theirs["cpu"] > 15 * ours["cpu"]
+    assert ours["peak"] < theirs["peak"] / 2
 
 
 def measured(engine: str, seconds: int, targets: int = 2, artefacts: bool = True) -> dict[str, float]:

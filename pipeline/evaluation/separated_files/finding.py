@@ -89,7 +89,7 @@ def listing(directory: Path, without: Path) -> Listing:
         seen.add(real)
         folders.sort()
         for file in sorted(files):
-            kind = _kind(here.relative_to(directory) / file)
+            kind = _kind(here.relative_to(directory) / file) if (here / file).is_file() else "broken link"
             if kind:
                 litter.setdefault(kind, []).append(here / file)
             else:

@@ -283,7 +283,10 @@ def test_references_inside_the_folder_of_estimates_are_no_estimates(tmp_path: Pa
 def test_a_link_that_leads_back_is_followed_once(tmp_path: Path) -> None:
     root = touch(tmp_path / "estimates", ["beta/vocals.wav"])
     (root / "beta" / "again").symlink_to(root)
-    assert [path.name for path in finding.listing(root, tmp_path).audio] == ["vocals.wav"]
+    (root / "beta" / "drums.wav").symlink_to(tmp_path / "absent.wav")
+    found = finding.listing(root, tmp_path)
+    assert [path.name for path in found.audio] == ["vocals.wav"]
+    assert found.litter == {"broken link": (root / "beta" / "drums.wav",)}
 
 
 def test_a_single_track_is_the_single_reference(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ BAD: dict[str, Attempt] = {
     "white noise": Attempt(lambda t: dict.fromkeys(TARGETS, 0.1 * noise(t)), "mixture, output", ["above it on 0 of 8 tracks"]),
     "the oracle under loud noise": Attempt(noisy(1.0), "mixture, output", ["needed are more than 0.01 dB"]),
     "not a number": Attempt(
-        each(lambda e: np.full_like(e, np.nan)), "mixture, output", ["vocals hold samples that are not finite on 8 of 8"]
+        each(lambda e: np.full_like(e, np.nan)), "mixture, output, tracks", ["vocals hold samples that are not finite on 8 of 8"]
     ),
     "one infinite sample": Attempt(
         one_infinite_sample, "output", ["not finite on 1 of 8 tracks: 'song-3' (1 samples)"]
@@ -71,7 +71,7 @@ BAD: dict[str, Attempt] = {
         vocals_only_separated, "mixture", ["accompaniment v3/SDR is +0.00 dB over the mixture"]
     ),
     "a target missing": Attempt(
-        vocals_alone, "mixture, output", ["the model's estimates of accompaniment are missing: it separates no such target"]
+        vocals_alone, "mixture, output, tracks", ["the model's estimates of accompaniment are missing: it separates no such target"]
     ),
     "the vocals for every target": Attempt(vocals_for_everything, "mixture, output", ["accompaniment v3/SDR is -"]),
     "another song's stems": Attempt(another_songs_vocals, "mixture, output", ["above it on 0 of 8 tracks"]),

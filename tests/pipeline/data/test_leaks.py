@@ -340,7 +340,7 @@ def test_mir_1k_shares_one_karaoke_track_over_its_published_splits_and_nothing_e
     published = functools.partial(datasets.is_published, "mir1k")
     assert ruling.ruled(leaked, rules, published).refused == ()
     source = next(track for track in tracks if track.split == "train")
-    for kind in ("quiet", "noisy", "mp3", "50 ms late", "1.5 % faster", "2 s of silence in front"):
+    for kind in ("mp3", "1.5 % faster"):
         more = found([*tracks, copy(source, CHANGES[kind])], known)
         refused = ruling.ruled(more, rules, published).refused
         assert len(refused) == 1

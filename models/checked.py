@@ -77,7 +77,9 @@ def in_words(error: pydantic.ValidationError, cls: type, section: str = "") -> s
     if of_key:
         return f"a key of {place} is {first['input']!r}; legal: text"
     if kind in ("unexpected_keyword_argument", "invalid_key"):
-        return f"unknown key {place!r}; {nearest(loc[-1], sorted(typing.get_type_hints(_annotation(cls, loc[:-1]))))}"
+        kind_of = _annotation(cls, loc[:-1])
+        [section_kind] = [each for each in (kind_of, *typing.get_args(kind_of)) if dataclasses.is_dataclass(each)]
+        return f"unknown key {place!r}; {nearest(loc[-1], sorted(typing.get_type_hints(section_kind)))}"
     if kind == "missing":
         return f"{place} is missing"
     if kind == "value_error":
@@ -119,8 +121,10 @@ def _told(annotation: Any) -> str:
 
 
 def _annotation(kind: Any, loc: Sequence[int | str]) -> Any:
-    """Of what lies at `loc` below a dataclass, through lists and mappings of others."""
+    """Of what lies at `loc` below a dataclass, through lists and mappings of others and what may be null."""
     for part in loc:
+        if type(None) in typing.get_args(kind):
+            kind = next(each for each in typing.get_args(kind) if each is not type(None))
         if dataclasses.is_dataclass(kind):
             kind = typing.get_type_hints(kind, include_extras=True)[str(part)]
         elif inner := [each for each in typing.get_args(kind) if each is not Ellipsis]:

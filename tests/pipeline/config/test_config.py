@@ -250,3 +250,9 @@ def test_a_model_that_is_older_than_a_setting_of_the_gate_is_read(tmp_path: Path
 def test_the_configuration_cannot_be_changed_in_place() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.load("demo").train.steps = 3
+
+
+def test_a_section_that_may_be_null_names_its_keys() -> None:
+    with pytest.raises(config.ConfigError, match=r"unknown key 'gate.outputs.bands.octave'; did you mean 'octaves'\?"):
+        config.load("demo", ["gate.outputs.bands.octave=1"])
+    assert config.load("demo", ["gate.outputs.bands=null"]).gate.outputs.bands is None

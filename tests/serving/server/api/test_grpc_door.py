@@ -43,8 +43,10 @@ def calls_without_a_message(port: int, count: int) -> Iterator[list[grpc.Future]
         yield b""
 
     with grpc.insecure_channel(f"localhost:{port}") as channel:
-        yield [channel.stream_unary(PREDICT).future(never()) for _ in range(count)]
-        end.set()
+        try:
+            yield [channel.stream_unary(PREDICT).future(never()) for _ in range(count)]
+        finally:
+            end.set()
 
 
 def ended(calls: list[grpc.Future]) -> list[grpc.StatusCode]:

@@ -106,6 +106,7 @@ class OutputLimits:
         estimate drops out. clipped_share: of samples at or beyond full scale or stuck at the estimate's own ceiling,
         above the share that mixture or reference have. offset: of the mean sample, full scale being 1.
     level_db: too loud or too quiet on the median track.
+    taken_db: what was taken out of the mixture over what there was to take: below it an estimate is the mixture.
     correlation, delay_samples, stretch_level_db, stretch_silence_db: of the worst stretch of any channel that sounds in the
         reference: the lowest, the latest or earliest, the loudest and the quietest (beyond errors of separation).
     balance_db, track_balance_db: of left against right, of the median track and of one. tilt_db: the same of an octave of one.
@@ -120,6 +121,7 @@ class OutputLimits:
     clipped_share: float | None = 0.001
     offset: float | None = 0.01
     level_db: float | None = 6.0
+    taken_db: float | None = -40.0
     correlation: float | None = -0.2
     delay_samples: int | None = 8
     stretch_level_db: float | None = 10.0

@@ -39,6 +39,8 @@ class OutputFacts:
     delay_samples: by how much the estimate lags its reference (negative: leads), 0 where that cannot be told.
     gain_db: SDR at the level and delay 0 that suit best (SI-SDR) above the mixture's; NaN where the mixture
         is the reference.
+    taken_db: of the estimate's energy the share that is not the mixture's, at any level, over the same share of the
+        reference: what was taken away over what there was to take; -inf for the mixture itself, NaN as `gain_db`.
     dropped_share: of the reference's energy, that in blocks of 4096 samples where the estimate is 60 dB below it.
     clipped_share: of samples at full scale or stuck at the estimate's ceiling, above that of mixture and reference.
     offset: of the mean sample beyond that of mixture and reference, the worst channel; full scale is 1.
@@ -53,6 +55,7 @@ class OutputFacts:
     correlation: float = np.nan
     delay_samples: int = 0
     gain_db: float = np.nan
+    taken_db: float = np.nan
     dropped_share: float = 0.0
     clipped_share: float = 0.0
     offset: float = 0.0
@@ -116,15 +119,16 @@ def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarr
     if own == 0:
         return dataclasses.replace(facts, level_db=-np.inf, dropped_share=1.0)
     delay, correlation = _delay(reference, estimate)
-    still = _correlation(reference, estimate)
+    still, of_mixture = _correlation(reference, estimate), _correlation(reference, mixture)
     return dataclasses.replace(
         facts,
         level_db=10 * float(np.log10(own / energy)),
         dropped_share=_dropped(reference, estimate),
         correlation=correlation if delay else still,
         delay_samples=delay,
-        gain_db=_scale_free_gain_db(still, _correlation(reference, mixture)),
-        stretches=stretches.measure(reference, estimate, sample_rate_hz),
+        gain_db=_scale_free_gain_db(still, of_mixture),
+        taken_db=_taken_db(_correlation(estimate, mixture), of_mixture),
+        stretches=stretches.measure(reference, estimate, sample_rate_hz, delay),
         image=image.measure(reference, estimate, sample_rate_hz),
         artefacts=artefacts.measure(reference, estimate, mixture, sample_rate_hz),
         bands=bands.measure(reference, estimate, mixture, sample_rate_hz, delay),
@@ -196,3 +200,12 @@ def _scale_free_gain_db(correlation: float, of_mixture: float) -> float:
         10 * float(np.log10(max(square, _TINY) / max(1 - square, _TINY))) for square in (correlation**2, of_mixture**2)
     )
     return own - other if other < _NOTHING_TO_SEPARATE_DB else np.nan
+
+
+def _taken_db(to_mixture: float, of_mixture: float) -> float:
+    """1 - c^2 of the estimate's correlation with the mixture over that of the reference's; NaN where the mixture is the reference."""
+    to_take = 1 - of_mixture**2
+    if to_take <= 10 ** (-_NOTHING_TO_SEPARATE_DB / 10):
+        return np.nan
+    taken = 1 - to_mixture**2
+    return 10 * float(np.log10(taken / to_take)) if taken > _TINY else -np.inf

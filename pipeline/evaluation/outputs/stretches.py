@@ -37,16 +37,20 @@ class StretchFacts:
     quiet_db: Extreme = Extreme()
 
 
-def measure(reference: np.ndarray, estimate: np.ndarray, sample_rate_hz: int) -> StretchFacts:
-    """Facts of an estimate [samples, channels] against its reference."""
+def measure(reference: np.ndarray, estimate: np.ndarray, sample_rate_hz: int, delay_samples: int = 0) -> StretchFacts:
+    """Facts of an estimate [samples, channels] against its reference.
+
+    delay_samples: by which the estimate lags as a whole; it is set right before polarity and level are looked at.
+    """
     least = max(_QUIET * float(np.mean(np.square(reference), dtype=float)), alignment.SOUNDING**2)
 
-    def sounding(seconds: float) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    def sounding(estimate: np.ndarray, seconds: float) -> list[tuple[float, np.ndarray, np.ndarray]]:
         pieces = _pieces(reference, estimate, round(seconds * sample_rate_hz))
         return [(s / sample_rate_hz, r, e) for s, r, e in pieces if np.mean(np.square(r), dtype=float) >= least]
 
-    delays = [(at, float(alignment.delay(r, e)[0])) for at, r, e in sounding(DELAY_SECONDS)]
-    levels = [(at, *_correlation_and_level(r, e)) for at, r, e in sounding(SECONDS)]
+    delays = [(at, float(alignment.delay(r, e)[0])) for at, r, e in sounding(estimate, DELAY_SECONDS)]
+    in_time = np.roll(estimate, -delay_samples, axis=0)
+    levels = [(at, *_correlation_and_level(r, e)) for at, r, e in sounding(in_time, SECONDS)]
     if not levels or not delays:
         return StretchFacts()
     return StretchFacts(

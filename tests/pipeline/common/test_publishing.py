@@ -180,7 +180,9 @@ def test_who_has_stood_still_too_long_publishes_nothing(
     base = f"{bucket.url}/served"
     monkeypatch.setattr(publishing, "LIMIT_SECONDS", -1)
     with (
-        pytest.raises(OSError, match=r"served: nothing is pushed, for that took \d+ s, in which another may have begun"),
+        pytest.raises(
+            OSError, match=r"served: nothing is pushed, for that took \d+ s, in which another may have begun"
+        ),
         publishing.turn(base) as publisher,
     ):
         publisher.publish(model(tmp_path, "late"))

@@ -14,6 +14,7 @@ _KEPT = {
     "clipped_share": "unclipped",
     "offset": "without offset",
     "level_db": "at level",
+    "taken_db": "not the mixture",
 }
 
 
@@ -42,6 +43,15 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
     yield from above(facts, limits.clipped_share, lambda f: f.clipped_share, "clip", "{:.1%} of the samples")
     yield from above(facts, limits.offset, lambda f: f.offset, "have a constant offset", "{:.3f} of full scale")
     yield from _level(facts, limits.level_db)
+    if (taken := limits.taken_db) is not None:
+        yield from strays(
+            facts,
+            limits.stray_share,
+            lambda f: f.taken_db < taken,
+            "are the mixture itself",
+            lambda f: f"{f.taken_db:.0f} dB of what there was to take away",
+            f"at least {taken:g} dB",
+        )
     yield from _swapped(target, facts, limits.stray_share)
 
 

@@ -194,7 +194,9 @@ GOOD: dict[str, Attempt] = {
     "masks that know little": Attempt(blurred_mask, metrics=V3),
     "masks that take too much": Attempt(sharpened_mask, metrics=V3),
     "a weak model": Attempt(leaky(0.8), metrics=V3),
-    "one gain for each target": Attempt(least_squares, metrics=V3, gate=GateConfig(better_than_mixture=False)),
+    "one gain for each target": Attempt(
+        least_squares, metrics=V3, gate=GateConfig(better_than_mixture=False, outputs=OutputLimits(taken_db=None))
+    ),
     "late by a sample": Attempt(delayed(1), metrics=V3),
     "half the level": Attempt(each(lambda e: 0.6 * e), metrics=V3),
     "noise far below": Attempt(noisy(0.003), metrics=V3),

@@ -51,6 +51,7 @@ def power(
         rows = _table(config.gate.paired)
         typer.echo(json.dumps(rows, indent=2) if as_json else _markdown(rows))
         return
+    from pipeline.evaluation.gate import outlook
     from pipeline.runs import power as runs_power
     from pipeline.runs.workdir import Workdir
 
@@ -62,6 +63,9 @@ def power(
             f"of how two models differ from track to track; run it twice, or look at --simulate"
         )
     run, pairs = found
+    judged = [pairs.metadata.get(name, {}) for name in next(iter(pairs.scores.values()))]
+    for problem in outlook.ungrouped(config.gate, judged):
+        typer.echo(f"the gate: {problem}", err=True)
     decisions = runs_power.decisions(pairs, config.gate)
     if not decisions:
         raise ValueError(

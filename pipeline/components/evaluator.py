@@ -112,9 +112,11 @@ def BssEvaluator(
         if settings.gate.drift.refuse:
             verdict = Verdict((*result.verdict.checks, Check(False, data.words, "drift")))
             result = dataclasses.replace(result, verdict=verdict)
-    if leaked.told:
-        told = [Check(True, words, "leak") for words in leaked.told]
-        result = dataclasses.replace(result, verdict=Verdict((*result.verdict.checks, *told)))
+    clean = (
+        () if leaked.refused or leaked.told else (f"no recording of the {len(tracks)} test tracks is in another split",)
+    )
+    told = [Check(True, words, "leak") for words in (*leaked.told, *clean)]
+    result = dataclasses.replace(result, verdict=Verdict((*result.verdict.checks, *told)))
     directory = Path(evaluation.uri)
     results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))

@@ -11,6 +11,11 @@ from models.checked import Count, Name, Positive, Share, checked
 
 AUTO = "auto"
 
+Metric = Literal[
+    "v3/SDR", "v3/GSDR", "v3/NSDR", "v3/GNSDR", "v3/SIR", "v3/GSIR", "v3/SAR", "v3/GSAR",
+    "v4/SDR", "v4/ISR", "v4/SIR", "v4/SAR",
+]  # fmt: skip
+
 
 @checked("gate.thresholds")
 class Threshold:
@@ -24,7 +29,7 @@ class Threshold:
     """
 
     target: str
-    metric: str
+    metric: Metric
     at_least_db: Annotated[float, Field(allow_inf_nan=False)]
     over: Literal["absolute", "mixture", "baseline", "anchor"] = "absolute"
     across: Name = "all"

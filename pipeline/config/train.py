@@ -64,7 +64,7 @@ class TrainSpec:
     evaluate_every_steps: Count = 200
     patience: Count | None = None
     checkpoint_minutes: Positive = 5.0
-    seed: Whole = 0
+    seed: Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)] = 0
     shuffle_buffer: Count = 512
     cpu_minutes: Positive | None = None
     optimizer: Literal["adam", "lbfgs"] = "adam"

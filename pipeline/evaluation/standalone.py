@@ -161,6 +161,8 @@ def check_output(directory: Path, inputs: Sequence[Path | None] = ()) -> None:
     """Raises ValueError if results cannot be written there, would mix with files of another origin, or replace the inputs."""
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"--output {directory} is a file; a directory is needed")
+    if file := next((parent for parent in directory.absolute().parents if parent.is_file()), None):
+        raise ValueError(f"--output {directory} lies below {file}, which is a file; a directory is needed")
     for name in ("museval", beside.FOLDER):
         if (directory / name).exists() and not (directory / "summary.json").exists():
             raise ValueError(

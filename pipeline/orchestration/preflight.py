@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shlex
 from collections.abc import Sequence
@@ -10,10 +11,12 @@ from pathlib import Path
 
 from models import losses, storage
 from models.separator import Separator
+from pipeline.common.progress import console
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
-from pipeline.data import batches, ingest
+from pipeline.data import batches, catalogue, datasets, ingest, leaks
 from pipeline.data.datasets.track import TrackRef
+from pipeline.data.leaks import ruling
 from pipeline.evaluation.gate import outlook
 from pipeline.orchestration import beam_runners
 from pipeline.runs import history, metadata, power
@@ -50,13 +53,24 @@ def check_recipe(config: Config) -> None:
 def check_gate(config: Config, refs: Sequence[TrackRef], workdir: Workdir) -> None:
     """Says what the gate will be unable to decide on the test tracks, or refuses (see `pipeline.evaluation.gate.outlook`).
 
-    Its power is known where the recipe has judged a model against a last blessed one in `workdir` before.
+    Its power is known where the recipe has judged a model against a last blessed one in `workdir` before, and leaks of
+    data that were ingested before, which come from the cache where they are the same.
     """
     tracks = [ref.metadata for ref in refs if ref.split == "test"]
     known = power.last_pairs(workdir, config.name)
     count = min(len(tracks), config.evaluate.max_tracks or len(tracks))
     found = power.decisions(known[1], config.gate, count) if known else []
     outlook.tell(config.gate, tracks, config.evaluate.max_tracks, {each.name: each.power for each in found})
+    ingested = (run.outputs["Examples"].uri for run in history.runs(workdir, config.name) if "Examples" in run.outputs)
+    if (uri := next(ingested, None)) and Path(uri, leaks.FILE).is_file():
+        published = functools.partial(datasets.is_published, config.data.format)
+        leaked = ruling.ruled(leaks.read(uri), config.gate.leaks, published).refused
+        judged = [track.metadata for track in catalogue.read(uri) if track.split == "test"]
+        for words in (
+            *(f"{each}: every model will be refused" for each in leaked),
+            *outlook.ungrouped(config.gate, judged),
+        ):
+            console.print(f"  the gate, by the last ingest: {words}", style="yellow", markup=False, soft_wrap=True)
 
 
 def check_workers(config: Config) -> None:

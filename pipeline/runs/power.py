@@ -79,8 +79,9 @@ def _spreads(
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(sorted(judged)):
         if not np.isnan(differences[index]):
-            group = "" if threshold.across == "all" else pairs.metadata.get(name, {}).get(threshold.across, "")
-            groups.setdefault(group, []).append(index)
+            group = "" if threshold.across == "all" else pairs.metadata.get(name, {}).get(threshold.across)
+            if group is not None:
+                groups.setdefault(group, []).append(index)
     metadata = [pairs.metadata.get(name, {}) for name in sorted(judged)]
     for group, tracks in groups.items():
         clusters = paired.clusters_of([metadata[index] for index in tracks], gate.paired)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.data.landmarks import MIXTURE
-from pipeline.data.leaks import Leak
+from pipeline.data.leaks import FILE, Leak
 from pipeline.data.leaks.alignment import Match
 
 if TYPE_CHECKING:
@@ -58,13 +58,14 @@ def _rule(leak: Leak, published: Callable[[str, str], bool]) -> str:
 
 
 def listed(leaks: Sequence[Leak]) -> list[str]:
-    """A sentence for each of three tracks, those that share most, and one for how many more there are."""
+    """A sentence for each of three tracks, of the test split first and those that share most, and one for how many more there are."""
     largest: dict[str, Leak] = {}
-    for leak in sorted(leaks, key=lambda leak: leak.share, reverse=True):
+    for leak in sorted(leaks, key=lambda leak: (leak.split != "test", -leak.share)):
         largest.setdefault(leak.track, leak)
     words = [in_words(leak) for leak in largest.values()]
     more = len(words) - _NAMED
-    return [*words[:_NAMED], f"{more} more tracks share recordings with another split"] if more > 0 else words
+    of_more = f"{more} more {'track shares' if more == 1 else 'tracks share'} recordings with another split, see {FILE} of the examples"
+    return [*words[:_NAMED], of_more] if more > 0 else words
 
 
 def in_words(leak: Leak) -> str:

@@ -71,6 +71,18 @@ def undecidable(
     return problems
 
 
+def ungrouped(gate: GateConfig, tracks: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys that thresholds group by and that some of the ingested test tracks' metadata lack: these refuse every model."""
+    keys = dict.fromkeys(each.across for each in gate.thresholds if each.across not in ("all", "worst"))
+    lacking = {key: sum(key not in of for of in tracks) for key in keys}
+    return [
+        f"{count} of the {on_tracks(len(tracks))} of the test split have no {key}, by which a threshold asks: every model "
+        f"will be refused"
+        for key, count in lacking.items()
+        if count
+    ]
+
+
 def _weak(name: str, power: Power) -> str:
     words = (
         f"on {on_tracks(power.tracks)} an equally good model passes the required {power.margin_db:.2f} dB of {name} in "

@@ -13,6 +13,9 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.main import app
 from pipeline.config.config import load
+from pipeline.data import catalogue, leaks
+from pipeline.data.catalogue import IngestedTrack
+from pipeline.data.leaks import Leak
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluation import conclude
 from pipeline.evaluation.gate import paired
@@ -31,8 +34,8 @@ def run(workdir: Path, start: str, tracks: list[TrackScores]) -> None:
     evaluation, examples = workdir / start / "evaluation", workdir / start / "examples"
     results.write(conclude(tracks, load("demo")), evaluation)
     examples.mkdir(parents=True)
-    listed = [{"name": track.track, "split": "test", "metadata": track.metadata} for track in tracks]
-    (examples / "tracks.json").write_text(json.dumps(listed))
+    entries = [IngestedTrack(t.track, "test", "file", t.samples, t.sample_rate_hz, t.metadata, {}) for t in tracks]
+    catalogue.write(entries, str(examples))
     config = pb.ConnectionConfig()
     config.sqlite.filename_uri = str(workdir / "metadata.db")
     config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
@@ -96,6 +99,30 @@ def test_tells_what_the_last_run_with_a_baseline_can_decide(tmp_path: Path) -> N
         in words
     )
     assert "these 40 allow a margin of -0." in words
+
+
+def test_groups_that_no_track_has_are_none(tmp_path: Path) -> None:
+    run(tmp_path, "2026-11-20T12:00:00.000001", judged(40))
+    threshold = "{target: vocals, metric: v3/SDR, at_least_db: -1, over: baseline, across: shoe}"
+    told = ask("--workdir", str(tmp_path), "--set", f"gate.thresholds=[{threshold}]")
+    assert "40 of the 40 tracks of the test split have no shoe, by which a threshold asks: every model" in told.stderr
+    assert "has no paired test" in str(told.exception)
+
+
+def test_leaks_of_what_was_ingested_before_are_told_before_the_next_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ingest that found them comes from the cache, and says nothing."""
+    start = "2026-11-20T12:00:00.000001"
+    run(tmp_path, start, judged(40))
+    found = [Leak("song 3", "test", "song 3 again", "train", ("mixture",), None, 1.0)]
+    leaks.write(found, str(tmp_path / start / "examples"))
+    preflight.check_run(load("demo"), Workdir(tmp_path))
+    said = capsys.readouterr().err
+    assert "by the last ingest: test track 'song 3' has the mixture of training track 'song 3 again'" in said
+    assert "every model will be refused" in said
+    preflight.check_run(load("demo", ["gate.leaks.test=tell"]), Workdir(tmp_path))
+    assert "song 3" not in capsys.readouterr().err
 
 
 def test_the_spread_is_that_of_the_paired_test(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def test_overrides_reach_their_section_and_keep_types() -> None:
         ("data.dev_fraction=0.95", ("data.dev_fraction", "0.95")),
         ("gate.thresholds.0.target=voice", ("voice", "vocals, accompaniment")),
         ("gate.thresholds.0.over=nothing", ("over", "nothing")),
+        ("gate.thresholds.0.metric=v3/SDX", ("metric is 'v3/SDX'", "v3/SDR", "v4/ISR")),
+        ("gate.thresholds.0.metric=v4/GNSDR", ("metric is 'v4/GNSDR'", "v4/SDR")),
         ("steps", ("steps", "key.path=value")),
         ("name.x=3", ("name.x", "plain value")),
         ("train=3", ("train", "mapping")),

@@ -397,7 +397,7 @@ def test_three_leaks_are_named_and_the_rest_counted() -> None:
     assert [words.split()[2] for words in told.refused[:3]] == ["'t0'", "'t1'", "'t2'"], (
         "those that share most come first"
     )
-    assert told.refused[3:] == ("2 more tracks share recordings with another split",)
+    assert told.refused[3:] == ("2 more tracks share recordings with another split, see leaks.json of the examples",)
     assert told.told == ()
     assert ruling.ruled([], LeakRules(), nobody) == ruling.Ruling((), ())
 

@@ -327,6 +327,8 @@ def test_a_second_evaluation_replaces_the_first_and_nothing_else(corpus: tuple[P
         standalone.check_output(out)
     with pytest.raises(ValueError, match=r"scores\.csv is a file"):
         standalone.check_output(out / "scores.csv")
+    with pytest.raises(ValueError, match=r"lies below .*scores\.csv, which is a file"):
+        standalone.check_output(out / "scores.csv" / "more" / "below")
 
 
 def test_musdb18_as_it_comes(musdb18: Path, tmp_path: Path) -> None:

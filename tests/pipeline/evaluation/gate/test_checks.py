@@ -87,11 +87,11 @@ BAD = {
         "baseline",
         "of the last blessed model is not a number",
     ),
-    "unknown metric": (
+    "a metric that was not judged": (
         tracks(7.0),
-        (Threshold("vocals", "v9/SDR", 0.0),),
+        (Threshold("vocals", "v4/SIR", 0.0),),
         "floor",
-        "vocals v9/SDR of the model is miss",
+        "vocals v4/SIR of the model is miss",
     ),
     "unknown target": (tracks(7.0), (Threshold("drums", "v3/SDR", 0.0),), "floor", "drums v3/SDR of the model is miss"),
     "too few tracks for a baseline": (

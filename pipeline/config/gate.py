@@ -95,7 +95,7 @@ class ArtefactLimits:
     track_foreign_db: energy where the mixture has none over the reference's. resolution_db: level over the noise of its steps.
     """
 
-    unevenness_db: Positive = 1.5
+    unevenness_db: Positive = 2.0
     track_unevenness_db: Positive = 4.5
     clicks_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     foreign_db: Annotated[float, Field(allow_inf_nan=False)] = -40.0

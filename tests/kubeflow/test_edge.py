@@ -197,7 +197,7 @@ def ready(port: int) -> bool:
         return False
 
 
-def wait_until(condition, words: str, seconds: float = 30.0):
+def wait_until(condition, words: str, seconds: float = 120.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, words

@@ -1,0 +1,104 @@
+"""Any audio file as a stream of blocks, of which no header is trusted: its length is what was decoded.
+
+    with decoding.opened(Path("song.m4a")) as song:
+        for block in song.blocks():  # float32 [samples, song.channels] at song.sample_rate_hz
+            ...
+    waveform, sample_rate_hz = decoding.read(Path("song.m4a"))
+
+What libsndfile reads soundly is read by libsndfile, everything else by the `ffmpeg` executable on PATH; which of them, the
+content of a file tells, not its suffix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serving.client.decoding import ffmpeg, libsndfile
+from serving.client.decoding.files import BadFileError, Problem, named, regular
+
+__all__ = ["BadFileError", "Decoding", "opened", "read"]
+
+HIGHEST_RATE_HZ = 768_000
+MOST_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """An audio file that is being decoded.
+
+    Attributes:
+      blocks: decodes from the beginning, once: float32 [samples, channels] in [-1, 1] (float files as they are), 2**16
+        samples or fewer, none of them empty, each in memory of its own; BadFileError where the file cannot be decoded
+        to its end.
+      samples_told: what the file says of its length; unchecked, None where it says nothing.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    samples_told: int | None
+    blocks: Callable[[], Iterator[np.ndarray]]
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, *, stream: int = 0, most_seconds: float | None = None) -> Iterator[Decoding]:
+    """Opens one audio stream of a file.
+
+    Args:
+      stream: counted from 0 among the audio streams of the file; without a choice the first, as Spleeter and Demucs do.
+      most_seconds: a file that lasts longer is bad; memory and time are not spent on it.
+
+    Raises (here and in `blocks`):
+      BadFileError: in one sentence, which names the file without its directory and says what is wrong.
+    """
+    path = Path(path)
+    regular(path)
+    with named(path), contextlib.ExitStack() as stack:
+        by_libsndfile = stream == 0 and libsndfile.reads(path)
+        decoder = libsndfile.opened(path) if by_libsndfile else ffmpeg.opened(path, stream)
+        rate_hz, channels, told, blocks = stack.enter_context(decoder)
+        _check(rate_hz, channels)
+
+        def checked() -> Iterator[np.ndarray]:
+            with named(path):
+                yield from _limited(blocks(), rate_hz, most_seconds)
+
+        yield Decoding(rate_hz, channels, told, checked)
+
+
+def read(path: str | Path, *, stream: int = 0, most_seconds: float | None = None) -> tuple[np.ndarray, int]:
+    """Decodes a whole file; see `opened`.
+
+    Returns:
+      float32 [samples, channels], and the sample rate in Hz.
+    """
+    with opened(path, stream=stream, most_seconds=most_seconds) as decoding:
+        blocks = list(decoding.blocks())
+        audio = np.empty((sum(map(len, blocks)), decoding.channels), np.float32)
+        end = len(audio)
+        while blocks:  # each is freed when it is copied: not twice the memory
+            block = blocks.pop()
+            audio[end - len(block) : end] = block
+            end -= len(block)
+        return audio, decoding.sample_rate_hz
+
+
+def _check(rate_hz: int, channels: int) -> None:
+    if not 1 <= rate_hz <= HIGHEST_RATE_HZ:
+        raise Problem(f"has a sample rate of {rate_hz} Hz; legal is 1 to {HIGHEST_RATE_HZ}")
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise Problem(f"has {channels} channels; legal is 1 to {MOST_CHANNELS}")
+
+
+def _limited(blocks: Iterator[np.ndarray], rate_hz: int, most_seconds: float | None) -> Iterator[np.ndarray]:
+    left = None if most_seconds is None else most_seconds * rate_hz
+    for block in blocks:
+        if left is not None:
+            left -= len(block)
+            if left < 0:
+                raise Problem(f"lasts more than {most_seconds:g} s, which is the limit")
+        yield block

@@ -199,7 +199,7 @@ def _arrive(root: Path, week: int, tracks: Mapping[str, int]) -> None:
     """Songs of 3 s under names and of sounds that no other week has."""
     import soundfile
 
-    from pipeline.data.datasets import synthetic
+    from pipeline.data.datasets.layouts import synthetic
 
     options = {**synthetic.OPTIONS, "tracks": dict(tracks), "seconds": 3, "seed": week}
     for ref in synthetic.discover(None, options):

@@ -115,7 +115,7 @@ def _on_this_machine(path: str) -> Iterator[tuple[str, int, int]]:
 
 def code_fingerprint() -> str:
     """SHA-256 of the modules that decide what is written: a change of the reader is a change of its output."""
-    readers = [f"{datasets.__name__}.{format}" for format in datasets.formats()]
+    readers = [f"{datasets.__name__}.layouts.{format}" for format in datasets.formats()]
     return code_identity.digest(ingest.__name__, *readers)
 
 

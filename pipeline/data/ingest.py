@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from pipeline.data import catalogue, datasets, landmarks, leaks, schema, spans, tfrecords
+from pipeline.data.datasets import loading
 from pipeline.data.datasets.files import ScratchError, at_hand
-from pipeline.data.datasets.track import SPLITS, TrackRef, check_track, clipping_ratio, convert, group
+from pipeline.data.datasets.track import SPLITS, Track, TrackRef, check_track, clipping_ratio, convert, group
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
@@ -160,6 +161,11 @@ def _tracks_of(span: spans.Span, data: DataConfig) -> list[TrackRef]:
     return [replace(ref, metadata={**ref.metadata, spans.KEY: str(span.number)}) for ref in refs]
 
 
+def _load(ref: TrackRef, data: DataConfig) -> Track:
+    rendered = getattr(datasets.reader(data.format), "load", None)
+    return rendered(ref, _options(data)) if rendered else loading.load(ref)
+
+
 def _refuse_repeats(refs: Sequence[TrackRef]) -> None:
     """Two spans with a name in common: one's training track could be the other's test track, or count twice."""
     seen: dict[str, TrackRef] = {}
@@ -195,7 +201,7 @@ def _write_track(
     known = {"track": ref.name, "split": ref.split}
     try:
         with at_hand(ref) as near:
-            read = datasets.reader(data.format).load(near, _options(data))
+            read = _load(near, data)
             times = [Path(file).stat().st_mtime for file in near.files]
         original = replace(read, metadata={**read.metadata, **ref.metadata})
         check_track(original)

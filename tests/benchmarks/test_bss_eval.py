@@ -153,12 +153,13 @@ def test_v4_grows_in_time_and_not_in_memory() -> None:
 
 def test_all_test_clips_of_mir_1k(mir1k: Path) -> None:
     """The 124 clips with the ideal ratio mask; the time in which the estimates are made does not count."""
-    from pipeline.data.datasets import mir1k as dataset
+    from pipeline.data.datasets.layouts import mir1k as dataset
+    from pipeline.data.datasets.loading import load
 
     refs = [ref for ref in dataset.discover(str(mir1k), {}) if ref.split == "test"]
     seconds = dict.fromkeys(["v3", "v3 and v4"], 0.0)
     for ref in refs:
-        track = dataset.load(ref, {})
+        track = load(ref)
         irm = baselines.ratio_mask(track.mixture, track.stems, baselines.Stft(1024, 256, "hann"))
         for versions in seconds:
             started = time.process_time()

@@ -14,7 +14,7 @@ import tf_keras as keras
 
 from models.layers.online import CellRecurrence
 from models.layers.recurrence import ReluRecurrence
-from pipeline.data.datasets import synthetic
+from pipeline.data.datasets.layouts import synthetic
 from pipeline.evaluation.bss_eval.score import score
 
 pytestmark = pytest.mark.slow

@@ -52,7 +52,7 @@ def test_separate(pushed: None, free_ports) -> None:
 
 
 def test_the_readme(pushed: None, free_ports, tmp_path: Path) -> None:
-    from pipeline.data.datasets import synthetic
+    from pipeline.data.datasets.layouts import synthetic
 
     options = {**synthetic.OPTIONS, "tracks": {"test": 1}, "seconds": 3}
     [ref] = synthetic.discover(None, options)

@@ -1,8 +1,10 @@
 """Corpora that can be ingested: one module per layout, found by its name.
 
-A reader module offers `OPTIONS` (its options and their defaults), `discover(path, options) -> list[TrackRef]` and
-`load(ref, options) -> Track`, and, where the corpus was published with splits, `is_published(name, split) -> bool`. A new layout is one new file in this directory. Nothing heavy is imported before a
-reader is asked for, and a reader knows nothing of pipelines: paths and options in, tracks out.
+A reader module in `layouts` offers `OPTIONS` (its options and their defaults) and `discover(path, options) -> list[TrackRef]`,
+which opens no audio: a ref says where each signal lies, and `loading.load` reads it. Where the corpus was published with
+splits, there is `is_published(name, split) -> bool`, and what is rendered has a `load(ref, options) -> Track` of its own.
+Nothing heavy is imported before a reader is asked for, and a reader knows nothing of pipelines: paths and options in,
+tracks out.
 """
 
 from __future__ import annotations
@@ -15,12 +17,10 @@ from typing import Any
 
 from models.checked import nearest
 
-_SHARED = frozenset({"audio", "files", "track"})  # what the readers have in common; everything else here is a format
-
 
 def formats() -> list[str]:
     """Names of the formats that can be read, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
+    return sorted(module.name for module in pkgutil.iter_modules([f"{path}/layouts" for path in __path__]))
 
 
 def reader(format: str) -> ModuleType:
@@ -31,7 +31,7 @@ def reader(format: str) -> ModuleType:
     """
     if format not in formats():
         raise ValueError(f"unknown data format {format!r}; {nearest(format, formats())}")
-    return importlib.import_module(f"{__name__}.{format}")
+    return importlib.import_module(f"{__name__}.layouts.{format}")
 
 
 def is_published(format: str, name: str, split: str) -> bool:

@@ -14,12 +14,12 @@ import numpy as np
 import soundfile
 import soxr
 
-BY_FFMPEG = frozenset({".m4a", ".wma"})
+BY_FFMPEG = frozenset({".m4a", ".mp4", ".wma"})
 """Suffixes of files that libsndfile does not decode, but ffmpeg does."""
 
 
-def read(path: str | Path) -> tuple[np.ndarray, int]:
-    """Decodes a WAV, FLAC, OGG or MP3 file, and M4A or WMA where ffmpeg is installed.
+def read(path: str | Path, stream: int = 0) -> tuple[np.ndarray, int]:
+    """Decodes a WAV, FLAC, OGG or MP3 file, and an audio stream of M4A, MP4 or WMA where ffmpeg is installed.
 
     Returns:
       float32 [samples, channels] in [-1, 1] (float files as they are), and the sample rate in Hz.
@@ -31,7 +31,7 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
     if path.stat().st_size == 0:
         raise ValueError(f"{path.name} is empty (0 bytes)")
     if path.suffix.lower() in BY_FFMPEG:
-        return _read_by_ffmpeg(path)
+        return _read_by_ffmpeg(path, stream)
     try:
         with soundfile.SoundFile(path) as file:
             audio = file.read(dtype="float32", always_2d=True)
@@ -72,16 +72,16 @@ def to_channels(audio: np.ndarray, channels: int) -> np.ndarray:
     raise ValueError(f"it has {present} channels, which cannot be made {channels}")
 
 
-def _read_by_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
+def _read_by_ffmpeg(path: Path, stream: int) -> tuple[np.ndarray, int]:
     """By the package that reads MUSDB18's native files too."""
     check_ffmpeg(path)
     import stempeg
 
     try:
         dtype: Any = np.float32  # stempeg says float64, and takes any
-        streams, sample_rate_hz = stempeg.read_stems(str(path), always_3d=True, dtype=dtype)
+        streams, sample_rate_hz = stempeg.read_stems(str(path), stem_id=stream, always_3d=True, dtype=dtype)
     except Exception as error:  # stempeg and ffmpeg-python raise what they like
         raise ValueError(f"{path.name} is no audio that ffmpeg can read") from error
-    if len(streams) != 1 or not streams.size:
-        raise ValueError(f"{path.name} holds {len(streams) if streams.size else 0} audio streams; legal: one")
+    if not streams.size:
+        raise ValueError(f"{path.name} holds no audio")
     return streams[0], int(sample_rate_hz)

@@ -10,7 +10,6 @@ import fnmatch
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +63,16 @@ def at_hand(ref: TrackRef) -> Iterator[TrackRef]:
       BadTrackError: a file cannot be read, or what reads it raised ValueError or OSError.
       ScratchError: there is no place for the copies.
     """
-    if not any(map(storage.is_remote, (*ref.files, *ref.beside))):
+    if not any(map(storage.is_remote, ref.files)):
         yield ref
         return
     with _scratch() as scratch:
         try:
-            files, beside = ([_copy(name, scratch) for name in names] for names in (ref.files, ref.beside))
-            yield replace(ref, files=tuple(files), beside=tuple(beside))
+            yield ref.at({name: _copy(name, scratch) for name in ref.files})
         except ScratchError:
             raise
         except (ValueError, OSError) as error:
-            parent = os.path.dirname((*ref.files, *ref.beside)[0])
+            parent = os.path.dirname(ref.files[0])
             raise BadTrackError(str(error).replace(scratch, parent)) from error
 
 

@@ -22,18 +22,45 @@ class BadTrackError(ValueError):
 
 
 @dataclass(frozen=True)
-class TrackRef:
-    """A track that was found, not yet read: its unique name, its split, its files and what is known about it.
+class Source:
+    """Where a signal lies: an audio stream of a file, and one channel of it, or all of them."""
 
-    files: its audio, in one directory. beside: other files of that directory, which describe it.
+    file: str
+    stream: int = 0
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class TrackRef:
+    """A track that was found, not yet read: its unique name, its split, where its signals lie and what is known about it.
+
+    stems: name -> what is summed to it. mixture: what is summed to it; without, it is the sum of the stems.
     metadata: groups that the track belongs to, such as {"singer": "Ani"}; scores and gates can be told by them.
+    equal_energy: its stems are brought to one energy first, and the mixture is their sum (0 dB).
+    reason: why the track cannot be used, if that shows without reading its audio.
     """
 
     name: str
     split: str
-    files: tuple[str, ...] = ()
+    stems: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    mixture: tuple[Source, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-    beside: tuple[str, ...] = ()
+    equal_energy: bool = False
+    reason: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Each of its files once."""
+        return tuple(dict.fromkeys(source.file for source in (*self.mixture, *sum(self.stems.values(), ()))))
+
+    def at(self, places: Mapping[str, str]) -> TrackRef:
+        """The same track, with its files in other places."""
+
+        def moved(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+            return tuple(replace(source, file=places[source.file]) for source in sources)
+
+        stems = {name: moved(sources) for name, sources in self.stems.items()}
+        return replace(self, stems=stems, mixture=moved(self.mixture))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from pipeline.data.datasets import audio, musdb18
-from pipeline.data.datasets.track import ACCOMPANIMENT, BadTrackError, Track, TrackRef, mix
+from pipeline.data.datasets import audio, loading
+from pipeline.data.datasets.layouts import musdb18
+from pipeline.data.datasets.track import ACCOMPANIMENT, BadTrackError, Track, mix
 from pipeline.evaluation.separated_files.finding import Files, short
 from pipeline.evaluation.separated_files.matching import METHOD_WORDS, Pair
 from pipeline.evaluation.separated_files.names import MIXTURE
@@ -134,7 +135,7 @@ def load(files: Pair, targets: Sequence[str]) -> Loaded:
 
 def _references(files: Files, targets: Sequence[str]) -> Track:
     if files.native:
-        track = musdb18.load(TrackRef(files.name, "test", (str(files.where),)), {})
+        track = loading.load(musdb18.ref(files.name, "test", str(files.where)))
         sample_rate_hz, mixture, stems = track.sample_rate_hz, track.mixture, dict(track.stems)
     else:
         read = {name: audio.read(path) for name, path in files.stems.items()}

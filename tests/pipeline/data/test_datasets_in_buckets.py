@@ -17,7 +17,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,9 @@ import soundfile
 
 from pipeline.config.config import DataConfig
 from pipeline.data import datasets, ingest, spans
-from pipeline.data.datasets import files, folder, mir1k, musdb18
+from pipeline.data.datasets import files
+from pipeline.data.datasets.layouts import folder, mir1k, musdb18
+from pipeline.data.datasets.loading import load
 from pipeline.data.datasets.track import SPLITS, BadTrackError, Track, TrackRef
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,14 +79,13 @@ def found(reader, path: str, options: dict | None = None) -> list[tuple]:
 
 
 def _elsewhere(ref: TrackRef, path: str) -> TrackRef:
-    names = [tuple(name.replace(path, "") for name in each) for each in (ref.files, ref.beside)]
-    return replace(ref, files=names[0], beside=names[1])
+    return ref.at({name: name.replace(path, "") for name in ref.files})
 
 
 def _told(reader, ref: TrackRef) -> tuple | str:
     try:
         with files.at_hand(ref) as near:
-            track: Track = reader.load(near, reader.OPTIONS)
+            track: Track = load(near)
     except ValueError as error:
         return str(error).replace(str(Path(ref.files[0]).parent), "") if ref.files else str(error)
     digest = hashlib.sha256(b"".join([track.mixture.tobytes(), *(stem.tobytes() for stem in track.stems.values())]))
@@ -160,10 +160,10 @@ def test_mir1k(bucket, tmp_path: Path, listed: bool) -> None:
 
 
 def test_musdb18(bucket, tmp_path: Path, musdb18: Path) -> None:
-    from pipeline.data.datasets import musdb18 as reader
+    from pipeline.data.datasets.layouts import musdb18 as reader
 
     here = found(reader, str(musdb18))
-    assert all(told[1] == ("drums", "bass", "other", "vocals") for _, told in here)
+    assert all(told[1] == ("bass", "drums", "other", "vocals") for _, told in here)
     assert found(reader, bucket.upload(musdb18, "")) == here
 
 
@@ -173,8 +173,8 @@ def test_a_file_that_ffmpeg_cannot_read_is_named_as_it_is_in_the_bucket(bucket, 
     path = bucket.upload(tmp_path, "musdb")
     [ref] = musdb18.discover(path, {})
     with pytest.raises(BadTrackError) as caught, files.at_hand(ref) as near:
-        musdb18.load(near, {})
-    assert "A - B.stem.mp4 is no readable stem file" in str(caught.value)
+        load(near)
+    assert "A - B.stem.mp4 is no audio" in str(caught.value)
     assert tempfile.gettempdir() not in str(caught.value)
 
 
@@ -196,11 +196,12 @@ import hashlib, json, sys
 from models import storage
 from pipeline.config.config import DataConfig
 from pipeline.data import ingest
-from pipeline.data.datasets import files, folder
+from pipeline.data.datasets import files
+from pipeline.data.datasets.loading import load
 read = []
 for ref in ingest.discover(DataConfig(format="folder", path="gs://stems/my stems/week-{SPAN}")):
     with files.at_hand(ref) as near:
-        track = folder.load(near, folder.OPTIONS)
+        track = load(near)
     read.append([ref.name, ref.split, dict(track.metadata), hashlib.sha256(track.mixture.tobytes()).hexdigest()])
 sizes = {str(file): state.size for file, state in storage.walk("gs://stems/my stems")}
 try:
@@ -242,9 +243,9 @@ def test_a_span_in_googles_store(google: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", READS], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     read, sizes, said = json.loads(done.stdout)
-    tracks = [folder.load(ref, folder.OPTIONS) for ref in folder.discover(str(stems), folder.OPTIONS)]
+    tracks = [load(ref) for ref in folder.discover(str(stems), folder.OPTIONS)]
     assert read == [
-        [track.name, track.split, dict(track.metadata), hashlib.sha256(track.mixture.tobytes()).hexdigest()]
+        [track.name, track.split, {**track.metadata, "span": "3"}, hashlib.sha256(track.mixture.tobytes()).hexdigest()]
         for track in tracks
     ]
     assert sizes == {f"gs://stems/my stems/{file.relative_to(tmp_path)}": len(file.read_bytes()) for file in uploaded}
@@ -261,7 +262,7 @@ def test_copies_are_there_while_a_track_is_read_and_gone_afterwards(bucket, tmp_
     path = bucket.upload(song(tmp_path / "stems" / "one", metadata='{"a": "b"}').parent, "stems")
     [ref] = folder.discover(path, folder.OPTIONS)
     with files.at_hand(ref) as near:
-        assert [Path(name).name for name in (*near.files, *near.beside)] == ["drums.wav", "vocals.wav", "metadata.json"]
+        assert [Path(name).name for name in near.files] == ["drums.wav", "vocals.wav"]
         assert all(Path(name).is_relative_to(scratch) for name in near.files)
         assert Path(near.files[0]).read_bytes() == (tmp_path / "stems" / "one" / "drums.wav").read_bytes()
         age = time.time() - Path(near.files[0]).stat().st_mtime

@@ -7,7 +7,7 @@ import pytest
 from scipy import signal
 
 from pipeline.data import datasets
-from pipeline.data.datasets import synthetic
+from pipeline.data.datasets.layouts import synthetic
 from pipeline.data.datasets.track import check_track, clipping_ratio, group
 
 

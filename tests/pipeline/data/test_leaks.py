@@ -18,8 +18,9 @@ from models.checked import ConfigError
 from pipeline.config.gate import LeakRules
 from pipeline.data import datasets, landmarks, leaks
 from pipeline.data.catalogue import IngestedTrack
-from pipeline.data.datasets import folder, synthetic
-from pipeline.data.datasets import mir1k as reader
+from pipeline.data.datasets.layouts import folder, synthetic
+from pipeline.data.datasets.layouts import mir1k as reader
+from pipeline.data.datasets.loading import load
 from pipeline.data.datasets.track import Track, group, mix
 from pipeline.data.leaks import Leak, Match, ruling
 
@@ -329,7 +330,7 @@ def test_a_steady_signal_is_known_by_its_samples_only() -> None:
 @pytest.mark.slow
 def test_mir_1k_shares_one_karaoke_track_over_its_published_splits_and_nothing_else(mir1k: Path) -> None:
     """Song 2 of yifen (test) is song 7 of amy (training), to which both sing the same recorded music."""
-    tracks = [reader.load(ref, {}) for ref in reader.discover(str(mir1k), {})]
+    tracks = [load(ref) for ref in reader.discover(str(mir1k), {})]
     known = prints(tracks)
     assert {track.split for track in tracks} == {"train", "dev", "test"}
     leaked = found(tracks, known)
@@ -358,9 +359,7 @@ def test_ten_seconds_of_a_song_are_found_among_songs(datasets: Path, kind: str) 
     if not path.is_dir():
         pytest.skip(f"{path} is absent")
     options = {**folder.OPTIONS, "dev_fraction": 0.0, "test_fraction": 0.0}
-    tracks = [
-        group(folder.load(ref, options), ("vocals", "accompaniment")) for ref in folder.discover(str(path), options)[:4]
-    ]
+    tracks = [group(load(ref), ("vocals", "accompaniment")) for ref in folder.discover(str(path), options)[:4]]
     excerpts = [copy(copy(track, between(100, 110)), CHANGES[kind], f"part of {track.name}") for track in tracks]
     assert {(leak.track, leak.other) for leak in found([*tracks, *excerpts])} == {
         (f"part of {t.name}", t.name) for t in tracks

@@ -333,10 +333,11 @@ def test_a_second_evaluation_replaces_the_first_and_nothing_else(corpus: tuple[P
 
 def test_musdb18_as_it_comes(musdb18: Path, tmp_path: Path) -> None:
     """Native stem files, and estimates made of them by cutting."""
-    from pipeline.data.datasets import musdb18 as reader
+    from pipeline.data.datasets.layouts import musdb18 as reader
+    from pipeline.data.datasets.loading import load
 
     for ref in reader.discover(str(musdb18), {}):
-        track = reader.load(ref, {})
+        track = load(ref)
         voice = 0.9 * track.stems["vocals"]
         write(
             tmp_path / ref.name, {"vocals": voice, "accompaniment": track.mixture - voice}, rate_hz=track.sample_rate_hz

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.datasets import mir1k as mir1k_dataset
-from pipeline.data.datasets import musdb18 as musdb18_dataset
+from pipeline.data.datasets.layouts import mir1k as mir1k_dataset
+from pipeline.data.datasets.layouts import musdb18 as musdb18_dataset
+from pipeline.data.datasets.loading import load
 from pipeline.evaluation import baselines
 from pipeline.evaluation.bss_eval.score import score
 
@@ -26,7 +27,7 @@ DETERMINED_DB = 65
 def signals(folder: Path, name: str, channels: int, targets: int) -> tuple[np.ndarray, np.ndarray]:
     """Mixture [samples, channels] and references [targets, samples, channels]; two targets are vocals and the rest."""
     [ref] = [ref for ref in musdb18_dataset.discover(str(folder), {}) if ref.name == name]
-    track = musdb18_dataset.load(ref, {})
+    track = load(ref)
     mixture, stems = (each.astype(float) for each in (track.mixture, np.stack(list(track.stems.values()))))
     if channels == 1:
         mixture, stems = mixture.mean(axis=-1, keepdims=True), stems.mean(axis=-1, keepdims=True)
@@ -100,6 +101,6 @@ def test_silence_in_some_frames_is_nan_in_the_same_frames(musdb18: Path) -> None
 def test_a_clip_of_mir_1k_is_the_libraries(mir1k: Path, kind: str, at_most_db: float) -> None:
     """The mixture is the sum of the references: its SAR of 151 dB is that of float32."""
     ref = mir1k_dataset.discover(str(mir1k), {})[0]
-    track = mir1k_dataset.load(ref, {})
+    track = load(ref)
     references = np.stack(list(track.stems.values())).astype(float)
     assert_equal(references, estimate(kind, track.mixture.astype(float), references), at_most_db)

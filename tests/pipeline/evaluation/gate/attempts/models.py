@@ -11,7 +11,7 @@ import numpy as np
 import scipy.signal
 
 from models.spec import ModelSpec
-from pipeline.data.datasets import synthetic
+from pipeline.data.datasets.layouts import synthetic
 from pipeline.data.datasets.track import Track, TrackRef, group
 from pipeline.evaluation import baselines
 from pipeline.evaluation.baselines import Stft
@@ -31,7 +31,7 @@ Model = Callable[[Track], Estimates]
 @functools.cache
 def song(index: int, channels: int = 1) -> Track:
     options = {**synthetic.OPTIONS, "seconds": SECONDS, "sample_rate_hz": RATE_HZ, "channels": channels}
-    rendered = synthetic.load(TrackRef(f"song-{index}", "test", (), {"index": index}), options)
+    rendered = synthetic.load(TrackRef(f"song-{index}", "test", metadata={"index": index}), options)
     return dataclasses.replace(group(rendered, TARGETS), metadata={"singer": SINGERS[index % len(SINGERS)]})
 
 

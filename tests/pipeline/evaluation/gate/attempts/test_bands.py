@@ -28,7 +28,7 @@ from attempts.models import (
 )
 
 from pipeline.config.gate import BandLimits, GateConfig, OutputLimits
-from pipeline.data.datasets import synthetic
+from pipeline.data.datasets.layouts import synthetic
 from pipeline.data.datasets.track import Track, TrackRef, group
 
 FULL_RATE_HZ = 44100
@@ -86,7 +86,7 @@ def vocals_alone(change: Change) -> Model:
 def full_rate_song(index: int) -> Track:
     """One second at 44.1 kHz; the consonants and cymbals reach up to the end."""
     options = {**synthetic.OPTIONS, "seconds": 1.5, "sample_rate_hz": FULL_RATE_HZ}
-    return group(synthetic.load(TrackRef(f"song-{index}", "test", (), {"index": index}), options), TARGETS)
+    return group(synthetic.load(TrackRef(f"song-{index}", "test", metadata={"index": index}), options), TARGETS)
 
 
 def full_rate_songs() -> list[Track]:

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models import storage
-from pipeline.data.datasets import audio, files
-from pipeline.data.datasets.track import SPLITS, BadTrackError, Track, TrackRef, mix, split_by_hash, unique
+from pipeline.data.datasets import files
+from pipeline.data.datasets.track import SPLITS, BadTrackError, Source, TrackRef, split_by_hash, unique
 
 OPTIONS: dict[str, Any] = {"dev_fraction": 0.1, "test_fraction": 0.1}
 _SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
@@ -55,37 +52,16 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     return unique(refs, path)
 
 
-def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
-    """All stems of a track, in the alphabetic order of their names, and the mixture.
-
-    Raises:
-      ValueError: there are no stems, two files for one stem, different rates, or a file cannot be read, among them a
-        metadata.json that is no mapping of names to texts.
-    """
-    del options
-    signals = dict(sorted(_read_all(ref.files).items()))
-    rates = {name: rate for name, (_, rate) in signals.items()}
-    if len(set(rates.values())) > 1:
-        raise BadTrackError(f"its files differ in sample rate ({_listing(rates)} Hz)")
-    channels = max(signal.shape[1] for signal, _ in signals.values())
-    stems = {name: audio.to_channels(signal, channels) for name, (signal, _) in signals.items()}
-    mixture = stems.pop("mixture", None)
-    if not stems:
-        raise BadTrackError("it has a mixture but no stems")
-    if mixture is None:
-        lengths = {name: len(stem) for name, stem in stems.items()}
-        if len(set(lengths.values())) > 1:
-            raise BadTrackError(f"its stems differ in length ({_listing(lengths)} samples)")
-        mixture = mix(list(stems.values()))
-    return Track(ref.name, ref.split, next(iter(rates.values())), mixture, stems, _metadata(ref))
-
-
 def _ref(directory: Any, split: str) -> TrackRef:
     """The track in a directory. In a bucket, each audio file would have to be asked whether it is one: it is by its name."""
     children = [child for child in storage.children(directory) if storage.is_remote(child) or child.is_file()]
-    audio_files = [str(child) for child in children if child.suffix.lower() in _SUFFIXES | _UNREAD_SUFFIXES]
-    beside = [str(child) for child in children if child.name == _METADATA]
-    return TrackRef(directory.name, split, tuple(audio_files), beside=tuple(beside))
+    try:
+        stems = _sources([child for child in children if child.suffix.lower() in _SUFFIXES | _UNREAD_SUFFIXES])
+        metadata = next((_metadata(child) for child in children if child.name == _METADATA), {})
+    except (BadTrackError, OSError) as error:
+        return TrackRef(directory.name, split, reason=str(error))
+    mixture = stems.pop("mixture", ())
+    return TrackRef(directory.name, split, stems, mixture, metadata)
 
 
 def _directories(root: Any) -> list[Any]:
@@ -98,34 +74,29 @@ def _audio_files(directory: Any, suffixes: frozenset[str] = _SUFFIXES) -> list[A
     return [child for child in found if files.is_file(child)]
 
 
-def _read_all(paths: tuple[str, ...]) -> dict[str, tuple[np.ndarray, int]]:
-    """Stem name (the mixture under its long name) -> its audio and rate."""
-    signals: dict[str, tuple[np.ndarray, int]] = {}
-    for file in paths:
-        name = Path(file).stem.lower()
+def _sources(found: list[Any]) -> dict[str, tuple[Source, ...]]:
+    """Stem name (the mixture under its long name) -> its file."""
+    stems: dict[str, tuple[Source, ...]] = {}
+    for file in found:
+        name = file.stem.lower()
         name = "mixture" if name in _MIXTURES else name
-        if name in signals:
+        if name in stems:
             raise BadTrackError(f"it has more than one file for {name}")
-        if Path(file).suffix.lower() in _UNREAD_SUFFIXES:
-            raise BadTrackError(f"{Path(file).name} is none of .wav, .flac, .ogg and .mp3")
-        signals[name] = audio.read(file)
-    if not signals:
+        if file.suffix.lower() in _UNREAD_SUFFIXES:
+            raise BadTrackError(f"{file.name} is none of .wav, .flac, .ogg and .mp3")
+        stems[name] = (Source(str(file)),)
+    if not stems:
         raise BadTrackError("its directory holds no audio file (.wav, .flac, .ogg or .mp3)")
-    return signals
+    if stems.keys() == {"mixture"}:
+        raise BadTrackError("it has a mixture but no stems")
+    return stems
 
 
-def _metadata(ref: TrackRef) -> dict[str, str]:
-    """What metadata.json beside the track's files says; nothing where there is none."""
-    if not ref.beside:
-        return {}
+def _metadata(file: Any) -> dict[str, str]:
     try:
-        found = json.loads(Path(ref.beside[0]).read_text(encoding="utf-8"))
+        found = json.loads(storage.read(file).decode())
     except ValueError as error:
         raise BadTrackError(f"{_METADATA} is no JSON ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise BadTrackError(f'{_METADATA} is no mapping of names to texts, such as {{"genre": "Rock"}}')
     return found
-
-
-def _listing(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in numbers.items())

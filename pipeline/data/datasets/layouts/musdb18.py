@@ -11,11 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models import storage
 from pipeline.data.datasets import files
-from pipeline.data.datasets.track import BadTrackError, Track, TrackRef, unique
+from pipeline.data.datasets.track import Source, TrackRef, unique
 
 OPTIONS: dict[str, Any] = {}
 _SUFFIX = ".stem.mp4"
@@ -35,43 +33,22 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     return unique(refs, path)
 
 
-def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
-    """Mixture and the four stems drums, bass, other and vocals, in stereo.
-
-    Raises:
-      ValueError: ffmpeg cannot read the file, or it has not five streams.
-    """
-    del options
-    streams, sample_rate_hz = _read(Path(ref.files[0]))
-    names = sorted(_setup()["stem_ids"], key=_setup()["stem_ids"].get)
-    if streams.ndim != 3 or len(streams) != len(names):
-        raise BadTrackError(f"it has {len(streams) if streams.ndim == 3 else 1} streams, expected {len(names)}")
-    signals = dict(zip(names, streams.astype(np.float32), strict=True))
-    return Track(ref.name, ref.split, sample_rate_hz, signals.pop("mixture"), signals, ref.metadata)
-
-
 def is_published(name: str, split: str) -> bool:
     """Every track is where MUSDB18 and the musdb package have it."""
     del name, split
     return True
 
 
+def ref(name: str, split: str, file: str) -> TrackRef:
+    """A track of the corpus: mixture and the four stems drums, bass, other and vocals, in stereo."""
+    streams = {stem: (Source(file, stream),) for stem, stream in _setup()["stem_ids"].items()}
+    mixture = streams.pop("mixture")
+    return TrackRef(name, split, streams, mixture, {"artist": name.split(" - ")[0]})
+
+
 def _ref(file: Any, subset: str) -> TrackRef:
     name = file.name.removesuffix(_SUFFIX)
-    split = "dev" if subset == "train" and name in _setup()["validation_tracks"] else subset
-    return TrackRef(name, split, (str(file),), {"artist": name.split(" - ")[0]})
-
-
-def _read(file: Path) -> tuple[np.ndarray, int]:
-    """All streams [streams, samples, channels] and their rate; whatever ffmpeg says about a bad file is its reason."""
-    import musdb
-
-    try:
-        track = musdb.MultiTrack(path=str(file), name=file.name.removesuffix(_SUFFIX), stem_id=0, is_wav=False)
-        return np.asarray(track.stems), int(track.rate or 0)
-    except Exception as error:  # stempeg and ffmpeg-python raise what they like
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BadTrackError(f"{file.name} is no readable stem file ({reason})") from error
+    return ref(name, "dev" if subset == "train" and name in _setup()["validation_tracks"] else subset, str(file))
 
 
 @cache

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from models import storage
-from pipeline.data.datasets import audio, files
-from pipeline.data.datasets.track import ACCOMPANIMENT, BadTrackError, Track, TrackRef, unique
+from pipeline.data.datasets import files
+from pipeline.data.datasets.track import ACCOMPANIMENT, Source, TrackRef, unique
 
 OPTIONS: dict[str, Any] = {}
 _TRAIN_SINGERS = frozenset({"abjones", "amy"})
@@ -34,23 +32,7 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     if not clips:
         raise ValueError(f"{path} is not MIR-1K: expected clips in {folder}/*.wav.")
     splits = _listed_splits(storage.path(path) / "splits", clips) or {name: published_split(name) for name in clips}
-    refs = [TrackRef(name, splits[name], (str(file),), {"singer": name.split("_")[0]}) for name, file in clips.items()]
-    return unique(refs, path)
-
-
-def load(ref: TrackRef, options: Mapping[str, Any]) -> Track:
-    """Voice and music of a clip as mono stems of equal energy, and their sum.
-
-    Raises:
-      ValueError: the file is no audio, not of two channels, or one of the two is silent.
-    """
-    del options
-    stereo, sample_rate_hz = audio.read(ref.files[0])
-    if stereo.shape[1] != 2:
-        raise BadTrackError(f"it has {stereo.shape[1]} channels, expected 2 (left music, right voice)")
-    music, vocals = mix_at_0_db(stereo[:, :1], stereo[:, 1:])
-    stems = {"vocals": vocals, ACCOMPANIMENT: music}
-    return Track(ref.name, ref.split, sample_rate_hz, vocals + music, stems, ref.metadata)
+    return unique([_ref(name, splits[name], str(file)) for name, file in clips.items()], path)
 
 
 def published_split(name: str) -> str:
@@ -65,18 +47,9 @@ def is_published(name: str, split: str) -> bool:
     return published_split(name) == split
 
 
-def mix_at_0_db(music: np.ndarray, vocals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both signals at equal energy: unit L2 norm each, times the geometric mean of the norms they had.
-
-    That common gain leaves clips alone that are at 0 dB already. What would clip is turned down at encoding.
-    """
-    norms = [float(np.linalg.norm(signal.astype(np.float64))) for signal in (music, vocals)]
-    if not np.isfinite(norms).all() or not len(music):
-        return music, vocals  # check_track finds the words for it
-    if min(norms) == 0.0:
-        raise BadTrackError(f"its {'music' if norms[0] == 0.0 else 'voice'} is silent, so 0 dB mixing is not defined")
-    level = (norms[0] * norms[1]) ** 0.5
-    return music * np.float32(level / norms[0]), vocals * np.float32(level / norms[1])
+def _ref(name: str, split: str, file: str) -> TrackRef:
+    stems = {ACCOMPANIMENT: (Source(file, channel=0),), "vocals": (Source(file, channel=1),)}
+    return TrackRef(name, split, stems, metadata={"singer": name.split("_")[0]}, equal_energy=True)
 
 
 def _listed_splits(folder: Any, clips: Mapping[str, Any]) -> dict[str, str]:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-import tensorflow as tf
-
+from models import storage
+from pipeline.common import files
 from pipeline.data.datasets.track import SPLITS
 
 FILE = "tracks.json"
@@ -47,13 +47,7 @@ def write(entries: Iterable[IngestedTrack], artifact_uri: str) -> None:
     """
     ordered = sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.name))
     lines = ",\n".join(json.dumps(asdict(entry), sort_keys=True) for entry in ordered)
-    path = f"{artifact_uri}/{FILE}"
-    try:
-        with tf.io.gfile.GFile(f"{path}.partial", "w") as file:
-            file.write(f"[\n{lines}\n]\n")
-        tf.io.gfile.rename(f"{path}.partial", path, overwrite=True)
-    except tf.errors.OpError as error:
-        raise OSError(f"Cannot write {path}: {error.message}") from error
+    files.write_text(storage.path(f"{artifact_uri}/{FILE}"), f"[\n{lines}\n]\n")
 
 
 def read(artifact_uri: str) -> list[IngestedTrack]:
@@ -62,8 +56,6 @@ def read(artifact_uri: str) -> list[IngestedTrack]:
     Raises:
       ValueError: the artifact has no catalogue, as those of earlier versions of Stemline.
     """
-    path = f"{artifact_uri}/{FILE}"
-    if not tf.io.gfile.exists(path):
+    if FILE not in storage.listed(artifact_uri):
         raise ValueError(f"the examples in {artifact_uri} have no {FILE}: ingest the data again with this version")
-    with tf.io.gfile.GFile(path) as file:
-        return [IngestedTrack(**fields) for fields in json.loads(file.read())]
+    return [IngestedTrack(**fields) for fields in json.loads(storage.read(f"{artifact_uri}/{FILE}"))]

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from pipeline.data import catalogue, datasets, landmarks, leaks, schema, spans, tfrecords
+from pipeline.data import catalogue, corpus, datasets, landmarks, leaks, schema, tfrecords
+from pipeline.data.corpus import BadTracksError as BadTracksError
+from pipeline.data.corpus import discover as discover
+from pipeline.data.corpus import refuse_bad_tracks as refuse_bad_tracks
 from pipeline.data.datasets import loading
 from pipeline.data.datasets.files import ScratchError, at_hand
 from pipeline.data.datasets.track import SPLITS, Track, TrackRef, check_track, clipping_ratio, convert, group
@@ -27,12 +30,6 @@ if TYPE_CHECKING:
 REPORT = "ingest_report.json"
 _SHARDS_PER_SPLIT = 64
 _CATALOGUE = "catalogue"  # the key of a track's catalogue entry in what becomes of a shard
-_REASONS_IN_MESSAGE = 3
-_ALLOW_EMPTY = "allow_empty_splits"  # an option of every format
-
-
-class BadTracksError(ValueError):
-    """More tracks are bad than `data.max_bad_tracks` allows, or a split is left without any."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +53,6 @@ class Shard:
 
     def path(self, artifact_uri: str) -> str:
         return f"{artifact_uri}/{self.file}"
-
-
-def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:
-    """The tracks of a corpus, sorted by split and name; reads no audio.
-
-    found: the spans to take; those that `data` asks for, if none are given.
-
-    Raises:
-      ValueError: unknown format or option, a folder that is missing or of another layout, a span that is missing, not
-        complete or without any track, a name that two spans have, or a split without tracks in all of the spans that
-        `data.options.allow_empty_splits` does not name.
-    """
-    refs = [ref for span in found or spans.of(data) for ref in _tracks_of(span, data)]
-    _refuse_repeats(refs)
-    _require_all_splits(data, {ref.split for ref in refs}, "has no track")
-    return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
 
 
 def plan(refs: Sequence[TrackRef]) -> list[Shard]:
@@ -128,65 +109,9 @@ def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> 
     return found
 
 
-def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:
-    """Raises BadTracksError, in one sentence, if a report shows more bad tracks than are allowed, or an empty split.
-
-    where: the path of the report's file, for the message.
-    """
-    bad = result["bad_tracks"]
-    if len(bad) > data.max_bad_tracks:
-        first = "; ".join(f"{entry['track']}: {entry['reason']}" for entry in bad[:_REASONS_IN_MESSAGE])
-        more = f"; and {len(bad) - _REASONS_IN_MESSAGE} more" if len(bad) > _REASONS_IN_MESSAGE else ""
-        raise BadTracksError(
-            f"{len(bad)} of {len(bad) + len(result['tracks'])} tracks cannot be used, but data.max_bad_tracks allows "
-            f"{data.max_bad_tracks} ({first}{more}); all are listed in {where}."
-        )
-    _require_all_splits(data, {entry["split"] for entry in result["tracks"]}, "has no usable track")
-
-
-def _options(data: DataConfig) -> dict[str, Any]:
-    """The options of the reader; those that are fields of DataConfig (rate, channels, fractions) default to these."""
-    own = (_ALLOW_EMPTY, spans.SUCCESS_MARKER)
-    given = {name: value for name, value in data.options.items() if name not in own}
-    return datasets.resolve_options(data.format, given, vars(data))
-
-
-def _tracks_of(span: spans.Span, data: DataConfig) -> list[TrackRef]:
-    """The tracks of a span, which their metadata names."""
-    refs = datasets.reader(data.format).discover(span.path, _options(data))
-    if span.number is None:
-        return refs
-    if not refs:
-        raise BadTracksError(f"Span {span.number} in {span.path} holds no track.")
-    return [replace(ref, metadata={**ref.metadata, spans.KEY: str(span.number)}) for ref in refs]
-
-
 def _load(ref: TrackRef, data: DataConfig) -> Track:
     rendered = getattr(datasets.reader(data.format), "load", None)
-    return rendered(ref, _options(data)) if rendered else loading.load(ref)
-
-
-def _refuse_repeats(refs: Sequence[TrackRef]) -> None:
-    """Two spans with a name in common: one's training track could be the other's test track, or count twice."""
-    seen: dict[str, TrackRef] = {}
-    for ref in refs:
-        other = seen.setdefault(ref.name, ref)
-        if other is not ref:
-            raise ValueError(
-                f"Track {ref.name!r} is in span {other.metadata[spans.KEY]} ({other.split}) and in span {ref.metadata[spans.KEY]} "
-                f"({ref.split}): a track needs a name that no other in the last data.spans spans has; a span that is "
-                "delivered again is a new {VERSION} of it."
-            )
-
-
-def _require_all_splits(data: DataConfig, present: set[str], what: str) -> None:
-    allowed = data.options.get(_ALLOW_EMPTY, ())
-    empty = [split for split in SPLITS if split not in present and split not in allowed]
-    if empty:
-        raise BadTracksError(
-            f"The {empty[0]} split of {data.path or data.format} {what}; put tracks in a folder {empty[0]!r}, or raise "
-            f"data.dev_fraction and data.test_fraction; if it is to be empty, add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
-        )
+    return rendered(ref, corpus.options(data)) if rendered else loading.load(ref)
 
 
 def _write_track(

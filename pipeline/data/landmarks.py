@@ -15,7 +15,6 @@ from functools import cache
 
 import numpy as np
 import soxr
-import tensorflow as tf
 from scipy import fft
 
 from pipeline.data.datasets.track import ACCOMPANIMENT, Track, mix
@@ -151,6 +150,8 @@ def write(prints: Mapping[str, Prints], path: str) -> None:
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
+    import tensorflow as tf
+
     try:
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         with tf.io.gfile.GFile(f"{path}.partial", "wb") as file:
@@ -162,6 +163,8 @@ def write(prints: Mapping[str, Prints], path: str) -> None:
 
 def read_all(artifact_uri: str) -> dict[str, dict[str, Landmarks]]:
     """Track -> signal -> landmarks, of an Examples artifact; of nothing where nothing has written any."""
+    import tensorflow as tf
+
     prints: dict[str, dict[str, Landmarks]] = {}
     for path in sorted(tf.io.gfile.glob(f"{artifact_uri}/{DIRECTORY}/*.npz")):
         with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as kept:

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import tensorflow as tf
-
+from models import storage
+from pipeline.common import files
 from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.landmarks import MIXTURE, NONE, Landmarks, Prints
@@ -140,11 +140,7 @@ def _landmarks(prints: Mapping[str, Prints], entry: IngestedTrack, signal: str) 
 def write(found: Sequence[Leak], artifact_uri: str) -> None:
     """Raises OSError if the file cannot be written."""
     lines = ",\n".join(json.dumps(asdict(leak), sort_keys=True) for leak in found)
-    try:
-        with tf.io.gfile.GFile(f"{artifact_uri}/{FILE}", "w") as file:
-            file.write(f"[\n{lines}\n]\n")
-    except tf.errors.OpError as error:
-        raise OSError(f"Cannot write {artifact_uri}/{FILE}: {error.message}") from error
+    files.write_text(storage.path(f"{artifact_uri}/{FILE}"), f"[\n{lines}\n]\n")
 
 
 def read(artifact_uri: str) -> list[Leak]:
@@ -153,11 +149,9 @@ def read(artifact_uri: str) -> list[Leak]:
     Raises:
       ValueError: nobody has searched for them, as in those of earlier versions of Stemline.
     """
-    path = f"{artifact_uri}/{FILE}"
-    if not tf.io.gfile.exists(path):
+    if FILE not in storage.listed(artifact_uri):
         raise ValueError(f"the examples in {artifact_uri} have no {FILE}: ingest the data again with this version")
-    with tf.io.gfile.GFile(path) as file:
-        kept = json.loads(file.read())
+    kept = json.loads(storage.read(f"{artifact_uri}/{FILE}"))
     return [
         Leak(**{**each, "signals": tuple(each["signals"]), "match": each["match"] and Match(**each["match"])})
         for each in kept

@@ -19,12 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from serving.client.decoding import ffmpeg, libsndfile
-from serving.client.decoding.files import BadFileError, Problem, named, regular
+from serving.client.decoding.files import BadFileError, Problem, check_format, named, regular
 
 __all__ = ["BadFileError", "Decoding", "opened", "read"]
-
-HIGHEST_RATE_HZ = 768_000
-MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -56,18 +53,20 @@ def opened(path: str | Path, *, stream: int = 0, most_seconds: float | None = No
       BadFileError: in one sentence, which names the file without its directory and says what is wrong.
     """
     path = Path(path)
-    regular(path)
-    with named(path), contextlib.ExitStack() as stack:
-        by_libsndfile = stream == 0 and libsndfile.reads(path)
-        decoder = libsndfile.opened(path) if by_libsndfile else ffmpeg.opened(path, stream)
-        rate_hz, channels, told, blocks = stack.enter_context(decoder)
-        _check(rate_hz, channels)
+    with contextlib.ExitStack() as stack:
+        with named(path):
+            regular(path)
+            sound = stack.enter_context(libsndfile.opened(path))
+            if sound is not None and stream:
+                raise Problem(f"has no audio stream {stream} (counted from 0)")
+            sound = sound or stack.enter_context(ffmpeg.opened(path, stream))
+            check_format(sound.sample_rate_hz, sound.channels)
 
-        def checked() -> Iterator[np.ndarray]:
+        def blocks() -> Iterator[np.ndarray]:
             with named(path):
-                yield from _limited(blocks(), rate_hz, most_seconds)
+                yield from _limited(sound.blocks(), sound.sample_rate_hz, most_seconds)
 
-        yield Decoding(rate_hz, channels, told, checked)
+        yield Decoding(sound.sample_rate_hz, sound.channels, sound.samples, blocks)
 
 
 def read(path: str | Path, *, stream: int = 0, most_seconds: float | None = None) -> tuple[np.ndarray, int]:
@@ -85,13 +84,6 @@ def read(path: str | Path, *, stream: int = 0, most_seconds: float | None = None
             audio[end - len(block) : end] = block
             end -= len(block)
         return audio, decoding.sample_rate_hz
-
-
-def _check(rate_hz: int, channels: int) -> None:
-    if not 1 <= rate_hz <= HIGHEST_RATE_HZ:
-        raise Problem(f"has a sample rate of {rate_hz} Hz; legal is 1 to {HIGHEST_RATE_HZ}")
-    if not 1 <= channels <= MOST_CHANNELS:
-        raise Problem(f"has {channels} channels; legal is 1 to {MOST_CHANNELS}")
 
 
 def _limited(blocks: Iterator[np.ndarray], rate_hz: int, most_seconds: float | None) -> Iterator[np.ndarray]:

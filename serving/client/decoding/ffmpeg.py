@@ -1,48 +1,73 @@
-"""Decoding by the `ffmpeg` executable: raw floats over a pipe, in bounded memory."""
+"""Decoding by the `ffmpeg` executable: floats over a pipe, in bounded memory, of this file and nothing else."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import select
 import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from serving.client.decoding.files import Problem
+from serving.client.decoding.files import BLOCK_SAMPLES, Problem
+from serving.client.decoding.libsndfile import Sound
 
-BLOCK_SAMPLES = 2**16
 HEADER = struct.Struct(">4sIIIII")
 """Of AU, which ffmpeg can write to a pipe: magic, where the samples begin, their bytes, encoding, rate and channels."""
+DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,dtshd,dsf,eac3,flac,flv,iff,loas,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+    "mxf,nut,ogg,oma,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
+)
+"""Formats of ffmpeg that hold sound: no playlist, which would open other files, and no text, picture or device."""
+STALLED_SECONDS = 120
+LARGEST_ALLOCATION = 2**30
+MOST_WORDS = 2**16
+DAMAGE = re.compile(
+    r"corrupt|partial file|prematurely|incomplete|truncat|error (while decoding|submitting|while filtering)|"
+    r"invalid data|input/output error|low score|misdetection",
+    re.IGNORECASE,
+)
+"""What ffmpeg warns of and goes on, with exit code 0 and fewer samples than there should be."""
 
 
 @contextlib.contextmanager
-def opened(path: Path, stream: int) -> Iterator[tuple[int, int, None, Callable[[], Iterator[np.ndarray]]]]:
-    """Sample rate, channels, nothing of its length, and blocks."""
+def opened(path: Path, stream: int) -> Iterator[Sound]:
+    """The audio stream of a file, counted from 0.
+
+    Raises:
+      Problem: ffmpeg is not there, or it cannot decode the stream to its end.
+    """
     with tempfile.TemporaryFile() as log, _running(path, stream, log) as process:
-        assert process.stdout
-        header = process.stdout.read(HEADER.size)
+        header = _read(process, HEADER.size)
         if len(header) < HEADER.size:
             process.wait()
-            raise Problem(f"is no audio that ffmpeg can decode{_said(log)}")
+            raise Problem(_why_not(_said(log, path), stream))
         _, begin, _, _, rate_hz, channels = HEADER.unpack(header)
-        process.stdout.read(begin - HEADER.size)
+        _read(process, begin - HEADER.size)
 
         def blocks() -> Iterator[np.ndarray]:
-            assert process.stdout
-            position = 0
-            while data := process.stdout.read(BLOCK_SAMPLES * 4 * channels):
-                block = np.frombuffer(data, ">f4").astype(np.float32).reshape(-1, channels)
-                position += len(block)
-                yield block
-            if process.wait():
-                raise Problem(f"cannot be decoded after {position} samples{_said(log)}")
+            done = 0
+            while data := _read(process, BLOCK_SAMPLES * 4 * channels):
+                block = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], ">f4").astype(np.float32)
+                done += len(block) // channels
+                yield block.reshape(-1, channels)
+            failed = process.wait()
+            said = _said(log, path)
+            damage = [line for line in said if DAMAGE.search(line)]
+            if failed or damage:
+                said = (damage or said or [f"exit code {failed}"])[0]
+                raise Problem(f"breaks off or is damaged after {done} samples (ffmpeg: {said})")
+            if not done:
+                raise Problem("holds 0 samples")
 
-        yield rate_hz, channels, None, blocks
+        yield Sound(rate_hz, channels, None, blocks)
 
 
 @contextlib.contextmanager
@@ -50,8 +75,11 @@ def _running(path: Path, stream: int, log: IO[bytes]) -> Iterator[subprocess.Pop
     program = shutil.which("ffmpeg")
     if program is None:
         raise Problem("is decoded by ffmpeg, which is not installed: apt install ffmpeg, or brew install ffmpeg")
-    command = [program, "-nostdin", "-hide_banner", "-v", "error", "-protocol_whitelist", "file,pipe"]
-    command += ["-i", f"file:{path.absolute()}", "-map", f"0:a:{stream}", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    command = [program, "-nostdin", "-hide_banner", "-v", "warning", "-max_alloc", str(LARGEST_ALLOCATION)]
+    command += ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
+    command += ["-reinit_filter", "0"]  # else it resamples where the rate changes in the middle
+    command += ["-i", f"file:{path.absolute()}", "-map", f"0:a:{stream}"]
+    command += ["-c:a", "pcm_f32be", "-f", "au", "-protocol_whitelist", "pipe", "pipe:1"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
     try:
         yield process
@@ -60,8 +88,33 @@ def _running(path: Path, stream: int, log: IO[bytes]) -> Iterator[subprocess.Pop
         process.communicate()
 
 
-def _said(log: IO[bytes]) -> str:
-    """ffmpeg's last words, in brackets."""
+def _read(process: subprocess.Popen, size: int) -> bytes:
+    """As many bytes, or fewer at the end."""
+    assert process.stdout
+    parts: list[bytes] = []
+    while size > 0:
+        if not select.select([process.stdout], [], [], STALLED_SECONDS)[0]:
+            raise Problem(f"is given up: ffmpeg has decoded nothing for {STALLED_SECONDS} s")
+        part = process.stdout.read1(min(size, 2**20))
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _why_not(said: list[str], stream: int) -> str:
+    if any("matches no streams" in line for line in said):
+        return f"has no audio stream {stream} (counted from 0)" if stream else "holds no audio"
+    if any("moov atom not found" in line for line in said):
+        return "breaks off: its index (moov), which comes last, is not there"
+    return f"is no audio that ffmpeg can decode{f' ({said[-1]})' if said else ''}"
+
+
+def _said(log: IO[bytes], path: Path) -> list[str]:
+    """What ffmpeg wrote, without addresses in memory and the file's directory."""
     log.seek(0)
-    lines = log.read(2**16).decode(errors="replace").strip().splitlines()
-    return f" ({lines[-1].strip()[:200]})" if lines else ""
+    text = log.read(MOST_WORDS).decode(errors="backslashreplace")
+    place = os.fsencode(f"file:{path.absolute()}").decode(errors="backslashreplace")
+    lines = re.sub(r"\[(\S+) @ 0x[0-9a-f]+\]", r"\1:", text.replace(f"{place}: ", "")).splitlines()
+    return [line.strip()[:160] for line in lines if line.strip()]

@@ -1,12 +1,18 @@
-"""What is wrong with a file, and what is a file at all."""
+"""What is wrong with a file, what is a file at all, and a file whose header is told anew."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+BLOCK_SAMPLES = 2**16
+HIGHEST_RATE_HZ = 768_000
+MOST_CHANNELS = 64
 
 
 class BadFileError(ValueError):
@@ -17,6 +23,17 @@ class Problem(Exception):
     """What is wrong with a file, in words that follow its name."""
 
 
+class Part(NamedTuple):
+    """A header of ours and the pieces of the file (start, stop) that belong behind it, for libsndfile.
+
+    samples: as they follow from the bytes that are there; None where only libsndfile can count them.
+    """
+
+    header: bytes
+    pieces: tuple[tuple[int, int], ...]
+    samples: int | None
+
+
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
     """Puts the name of the file before what is wrong with it."""
@@ -24,6 +41,8 @@ def named(path: Path) -> Iterator[None]:
         yield
     except Problem as problem:
         raise BadFileError(f"{name(path)} {problem}") from problem.__cause__
+    except OSError as error:
+        raise BadFileError(f"{name(path)} cannot be read ({error.strerror or error})") from error
 
 
 def name(path: Path) -> str:
@@ -32,18 +51,77 @@ def name(path: Path) -> str:
 
 
 def regular(path: Path) -> None:
-    """Raises BadFileError unless it is a file with something in it that may be read; opens nothing that could block."""
-    with named(path):
-        try:
-            status = path.stat()
-            if stat.S_ISDIR(status.st_mode):
-                raise Problem("is a directory")
-            if not stat.S_ISREG(status.st_mode):
-                raise Problem("is no regular file")
-            if not status.st_size:
-                raise Problem("is empty (0 bytes)")
-            path.open("rb").close()
-        except FileNotFoundError as error:
-            raise Problem("is a link to nothing" if path.is_symlink() else "is not there") from error
-        except OSError as error:
-            raise Problem(f"cannot be read ({error.strerror})") from error
+    """Raises Problem or OSError unless it is a file with something in it that may be read; nothing blocks."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise Problem("is a link to nothing" if path.is_symlink() else "is not there") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise Problem("is a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise Problem("is no regular file")
+    if not status.st_size:
+        raise Problem("is empty (0 bytes)")
+    path.open("rb").close()
+
+
+def check_format(rate_hz: int, channels: int) -> None:
+    """Raises Problem."""
+    if not 1 <= rate_hz <= HIGHEST_RATE_HZ:
+        raise Problem(f"has a sample rate of {rate_hz} Hz; legal is 1 to {HIGHEST_RATE_HZ}")
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise Problem(f"has {channels} channels; legal is 1 to {MOST_CHANNELS}")
+
+
+def at(file: BinaryIO, position: int, size: int) -> bytes:
+    """The bytes there, or those of them that there are."""
+    if not 0 <= position < 2**63:
+        return b""
+    file.seek(position)
+    return file.read(max(size, 0))
+
+
+class View(io.RawIOBase):
+    """A part of an open file as a file."""
+
+    def __init__(self, file: BinaryIO, part: Part) -> None:
+        self._file = file
+        self._header = part.header
+        self._pieces = part.pieces
+        self._size = len(part.header) + sum(stop - start for start, stop in part.pieces)
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        """As many bytes as go into `buffer`, which libsndfile takes for the end of the file if they are fewer."""
+        done = 0
+        while done < len(buffer) and (data := self._next(len(buffer) - done)):
+            buffer[done : done + len(data)] = data
+            done += len(data)
+            self._position += len(data)
+        return done
+
+    def _next(self, size: int) -> bytes:
+        """Those at the position, of one piece."""
+        position = self._position
+        if position < len(self._header):
+            return self._header[position : position + size]
+        position -= len(self._header)
+        for start, stop in self._pieces:
+            if position < stop - start:
+                return at(self._file, start + position, min(size, stop - start - position))
+            position -= stop - start
+        return b""

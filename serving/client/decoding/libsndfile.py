@@ -1,44 +1,115 @@
-"""Decoding by libsndfile, of the files that it reads soundly."""
+"""Decoding by libsndfile, of the files that it reads soundly, or would with a true header."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
 
-from serving.client.decoding.files import Problem
+from serving.client.decoding import chunks, flac, mpeg, ogg
+from serving.client.decoding.files import BLOCK_SAMPLES, Part, Problem, View
 
-BLOCK_SAMPLES = 2**16
+AS_THEY_ARE = frozenset(
+    ("SVX", "PAF", "NIST", "IRCAM", "SD2", "PVF", "AVR", "MAT4", "MAT5", "SDS", "XI", "WVE", "MPC2K")
+)
+"""Formats whose header libsndfile checks against the file itself; VOC, which it reads wrongly, is not one of them."""
 
 
-def reads(path: Path) -> bool:
-    """Whether libsndfile reads it, and its length right."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            return file.format not in ("MP3", "MPEG") and 0 < file.frames < 2**62
-    except soundfile.LibsndfileError:
-        return False
+class Sound(NamedTuple):
+    """What can be decoded: its samples are as many as the file's structure says, None where only decoding tells."""
+
+    sample_rate_hz: int
+    channels: int
+    samples: int | None
+    blocks: Callable[[], Iterator[np.ndarray]]
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[int, int, int, Callable[[], Iterator[np.ndarray]]]]:
-    """Sample rate, channels, the samples that the header says, and blocks."""
-    with soundfile.SoundFile(path) as file:
+def opened(path: Path) -> Iterator[Sound | None]:
+    """A file that libsndfile decodes to its end; None where it does not.
+
+    Raises:
+      Problem: it is cut off, damaged, or of no legal format.
+    """
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        sources = _sources(path, file, stack)
+        if not sources:
+            yield None
+            return
+        first = sources[0]
+        samples = sum(source.frames for source in sources)
 
         def blocks() -> Iterator[np.ndarray]:
-            position = 0
-            while position < file.frames:
-                try:  # not by its own blocks(), which give memory for samples that could not be read
-                    block = file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
-                except soundfile.LibsndfileError as error:
-                    reason = error.error_string.rstrip(".")
-                    raise Problem(f"cannot be decoded after {position} samples ({reason})") from error
-                if not len(block):
-                    raise Problem(f"breaks off after {position} of {file.frames} samples")
-                position += len(block)
-                yield block
+            done = 0
+            for source in sources:
+                if (source.samplerate, source.channels) != (first.samplerate, first.channels):
+                    raise Problem(f"changes its rate or channels after {done} samples")
+                for block in _blocks(source, done, samples):
+                    done += len(block)
+                    yield block
 
-        yield file.samplerate, file.channels, file.frames, blocks
+        yield Sound(first.samplerate, first.channels, samples, blocks)
+
+
+def _blocks(source: soundfile.SoundFile, done: int, samples: int) -> Iterator[np.ndarray]:
+    position = 0
+    while position < source.frames:
+        try:  # not by its own blocks(), which give memory for samples that could not be read
+            block = source.read(min(BLOCK_SAMPLES, source.frames - position), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.rstrip(".") or f"libsndfile's error {error.code}"
+            raise Problem(f"cannot be decoded after {done + position} of {samples} samples ({reason})") from error
+        if not len(block):
+            raise Problem(f"breaks off after {done + position} of {samples} samples")
+        position += len(block)
+        yield block
+
+
+def _sources(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> list[soundfile.SoundFile]:
+    """The file as it is where its header is true, else with another header; none where it is not for libsndfile."""
+    parts = parts_of(file)
+    try:
+        if parts is None:
+            return []
+        plain = stack.enter_context(soundfile.SoundFile(path)) if len(parts) < 2 else None
+        if not parts:
+            return [plain] if plain and plain.format in AS_THEY_ARE else []
+        if plain and parts[0].samples in (plain.frames, None) and not parts[0].header:
+            return [plain]
+    except soundfile.LibsndfileError:
+        if not parts:
+            return []
+    try:
+        views: list[Any] = [View(file, part) for part in parts]  # soundfile names one kind of file, and takes any
+        return [stack.enter_context(soundfile.SoundFile(view)) for view in views]
+    except soundfile.LibsndfileError:
+        return []
+
+
+def parts_of(file: BinaryIO) -> Sequence[Part] | None:
+    """What of the file is sound, with which header; none where libsndfile may try; None where it may not."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(16)
+    found: Part | None
+    if (head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE") or head == chunks.W64_RIFF:
+        found = chunks.wav(file, size)
+    elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        found = chunks.aiff(file, size)
+    elif head[:4] in (b".snd", b"dns."):
+        found = chunks.au(file, size)
+    elif head[:4] == b"caff":
+        found = chunks.caf(file, size)
+    elif head[:4] == b"OggS":
+        return ogg.parts(file)
+    elif head[:4] == b"fLaC" or head[:3] == b"ID3":
+        found = flac.part(file) or mpeg.part(file)
+    else:
+        found = mpeg.part(file)
+        return [found] if found else []
+    return [found] if found else None

@@ -1,0 +1,110 @@
+"""Ogg by its pages (RFC 3533): whole, undamaged and in order, as libsndfile does not tell; and what they carry."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from serving.client.decoding.files import Part, Problem, at
+
+BEGINS, ENDS = 2, 4
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+class Page(NamedTuple):
+    start: int
+    stop: int
+    flags: int
+    serial: int
+    number: int
+    body: bytes  # the beginning
+
+
+class Stream(NamedTuple):
+    """A logical stream: which bytes of the file it lies in, and how its first packet begins."""
+
+    start: int
+    stop: int
+    packet: bytes
+
+
+def parts(file: BinaryIO) -> list[Part] | None:
+    """Its streams one after the other, for libsndfile; None where they are for ffmpeg.
+
+    Raises:
+      Problem: it is cut off or damaged, or it changes its rate or channels.
+    """
+    streams = _streams(file)
+    if any(a.stop > b.start for a, b in itertools.pairwise(streams)):  # beside each other, as in video
+        return None
+    sounds = {_sound(stream.packet) for stream in streams}
+    if len(sounds) > 1:
+        raise Problem(f"changes its codec, rate or channels: it is a chain of {len(streams)} Ogg streams")
+    if sounds == {None}:
+        if len(streams) > 1:
+            raise Problem(f"is a chain of {len(streams)} Ogg streams that libsndfile does not decode; legal is one")
+        return None
+    return [Part(b"", ((stream.start, stream.stop),), None) for stream in streams]
+
+
+def _sound(packet: bytes) -> tuple[str, int, int] | None:
+    """Codec, rate and channels of what libsndfile decodes: Vorbis I, and Opus (RFC 7845), which at less than its own
+    48 kHz it would decode to the rate of the encoder's input."""
+    if packet.startswith(b"\x01vorbis"):
+        channels, rate_hz = struct.unpack_from("<xxxxBI", packet, 7)
+        return ("Vorbis", rate_hz, channels)
+    if packet.startswith(b"OpusHead"):
+        channels, rate_hz = struct.unpack_from("<BxxI", packet, 9)
+        return ("Opus", 48000, channels) if rate_hz not in (8000, 12000, 16000, 24000) else None
+    return None
+
+
+def _streams(file: BinaryIO) -> list[Stream]:
+    first: dict[int, Page] = {}
+    last: dict[int, Page] = {}
+    done: list[Stream] = []
+    for page in _pages(file):
+        before = last.get(page.serial)
+        if before is None or (page.flags & BEGINS and before.flags & ENDS):
+            if not page.flags & BEGINS:
+                raise Problem("is damaged: it begins in the middle of an Ogg stream")
+            first[page.serial] = page
+        elif page.number != before.number + 1:
+            raise Problem(
+                f"is damaged: {page.number - before.number - 1} pages of Ogg are missing at byte {page.start}"
+            )
+        last[page.serial] = page
+        if page.flags & ENDS:
+            done.append(Stream(first[page.serial].start, page.stop, first[page.serial].body))
+    open_ended = [page for page in last.values() if not page.flags & ENDS]
+    if open_ended or not done:
+        raise Problem("breaks off: it has no last page of Ogg")
+    return sorted(done)
+
+
+def _pages(file: BinaryIO) -> Iterator[Page]:
+    position = 0
+    while head := at(file, position, 27):
+        if head[:4] != b"OggS":
+            if not (head + file.read(2**16)).strip(b"\0") or head[:3] == b"TAG":
+                return
+            raise Problem(f"is damaged: no page of Ogg begins at byte {position}")
+        lacing = file.read(head[26]) if len(head) == 27 else b""
+        body = file.read(sum(lacing))
+        if len(head) < 27 or len(lacing) < head[26] or len(body) < sum(lacing):
+            raise Problem(f"breaks off in the middle of the page of Ogg at byte {position}")
+        flags, serial, number, crc = struct.unpack("<5xB8xIII", head[:26])
+        if crc != _crc(head[:22] + bytes(4) + head[26:] + lacing + body):
+            raise Problem(f"is damaged: the page of Ogg at byte {position} has a wrong checksum")
+        stop = position + 27 + len(lacing) + len(body)
+        yield Page(position, stop, flags, serial, number, body[:32])
+        position = stop
+
+
+def _crc(page: bytes) -> int:
+    """Ogg's: of the polynomial of zlib's, with the bits the other way round and without its inversions."""
+    value = zlib.crc32(page.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(value.to_bytes(4, "little").translate(MIRRORED), "big")

@@ -132,14 +132,17 @@ def caf(file: BinaryIO, size: int) -> Part | None:
         raise Problem("breaks off in its description")
     rate_hz, kind, _, frame, _, channels, _ = struct.unpack(">d4sIIIII", described)
     check_format(int(rate_hz) if 0 < rate_hz < 2**32 else 0, channels)
-    length = _length(data.start + 4, data.size - 4, size, frame or 1, streamed=data.size == -1)
+    start, streamed = data.start + 4, data.size == -1
     if kind not in (b"lpcm", b"alaw", b"ulaw") or not frame:
+        if not streamed and data.start + data.size > size:
+            raise Problem(f"breaks off after {size - data.start} of {data.size} bytes of its sound")
         return None
+    length = _length(start, data.size - 4, size, frame, streamed)
     length -= length % frame
     header = (
         b"caff" + struct.pack(">HH4sq", 1, 0, b"desc", 32) + described + struct.pack(">4sqI", b"data", length + 4, 0)
     )
-    return Part(header, ((data.start + 4, data.start + 4 + length),), length // frame)
+    return Part(header, ((start, start + length),), length // frame)
 
 
 def _length(start: int, claimed: int, size: int, frame: int, streamed: bool) -> int:

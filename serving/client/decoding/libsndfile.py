@@ -71,24 +71,25 @@ def _blocks(source: soundfile.SoundFile, done: int, samples: int) -> Iterator[np
 
 
 def _sources(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> list[soundfile.SoundFile]:
-    """The file as it is where its header is true, else with another header; none where it is not for libsndfile."""
+    """The file as it is where libsndfile finds the true length in it, else with another header; none where neither goes."""
     parts = parts_of(file)
-    try:
-        if parts is None:
-            return []
-        plain = stack.enter_context(soundfile.SoundFile(path)) if len(parts) < 2 else None
-        if not parts:
-            return [plain] if plain and plain.format in AS_THEY_ARE else []
-        if plain and parts[0].samples in (plain.frames, None) and not parts[0].header:
-            return [plain]
-    except soundfile.LibsndfileError:
-        if not parts:
-            return []
-    try:
-        views: list[Any] = [View(file, part) for part in parts]  # soundfile names one kind of file, and takes any
-        return [stack.enter_context(soundfile.SoundFile(view)) for view in views]
-    except soundfile.LibsndfileError:
+    if parts is None:
         return []
+    if len(parts) < 2 and (plain := _open(path)):
+        stack.enter_context(plain)
+        if plain.frames == parts[0].samples if parts else plain.format in AS_THEY_ARE:
+            return [plain]
+    sources = [source for part in parts if (source := _open(View(file, part)))]
+    for source in sources:
+        stack.enter_context(source)
+    return sources if len(sources) == len(parts) else []
+
+
+def _open(file: Any) -> soundfile.SoundFile | None:
+    try:
+        return soundfile.SoundFile(file)
+    except soundfile.LibsndfileError:
+        return None
 
 
 def parts_of(file: BinaryIO) -> Sequence[Part] | None:

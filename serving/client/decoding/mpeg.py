@@ -15,10 +15,12 @@ from serving.client.decoding.files import Part, Problem, at
 
 SEARCHED = 2**17
 """Bytes in which the first frame is looked for, behind the tags."""
-BITRATES = (  # kbit/s of layer III
-    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),  # MPEG 2 and 2.5
-    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),  # MPEG 1
-)
+BITRATES = {  # kbit/s by layer and whether it is MPEG 1
+    (3, True): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, True): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (3, False): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, False): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
 RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 DECODER_DELAY = 529  # samples of every decoder: LAME's tag counts the encoder's alone
 ENCODERS = (b"LAME", b"Lavf", b"Lavc")  # whose delay ffmpeg believes, in libavformat/mp3dec.c
@@ -33,6 +35,7 @@ class Frame(NamedTuple):
     rate_hz: int
     channels: int
     side: int
+    layer: int
 
 
 class Facts(NamedTuple):
@@ -45,23 +48,23 @@ class Facts(NamedTuple):
 
 
 def frame(header: bytes) -> Frame | None:
-    """The frame of layer III that these four bytes begin; None if they do not."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+    """The frame of layer II or III that these four bytes begin; None if they do not."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
-    version = header[1] >> 3 & 3
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
     bitrate, rate = header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or bitrate in (0, 15) or rate == 3 or header[3] & 3 == 2:
+    if version == 1 or layer not in (2, 3) or bitrate in (0, 15) or rate == 3 or header[3] & 3 == 2:
         return None
-    first = version == 3
+    first, mono = version == 3, header[3] >> 6 == 3
     rate_hz = RATES_HZ[version][rate]
-    channels = 1 if header[3] >> 6 == 3 else 2
-    size = (144 if first else 72) * 1000 * BITRATES[first][bitrate] // rate_hz + (header[2] >> 1 & 1)
-    side = {(True, 2): 32, (True, 1): 17, (False, 2): 17, (False, 1): 9}[first, channels]
-    return Frame(size, 1152 if first else 576, rate_hz, channels, 4 + side + (0 if header[1] & 1 else 2))
+    samples = 1152 if first or layer == 2 else 576
+    size = samples // 8 * 1000 * BITRATES[layer, first][bitrate] // rate_hz + (header[2] >> 1 & 1)
+    side = {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}[first, mono]
+    return Frame(size, samples, rate_hz, 1 if mono else 2, 4 + side + (0 if header[1] & 1 else 2), layer)
 
 
 def part(file: BinaryIO) -> Part | None:
-    """The frames with true facts before them; None if the file is no MP3.
+    """The frames with true facts before them; None if the file is no MP3 (one of layer II is checked, and for ffmpeg).
 
     Raises:
       Problem: it is cut off, has damage between its frames, or changes its rate or channels.
@@ -73,9 +76,11 @@ def part(file: BinaryIO) -> Part | None:
     head = at(file, start, 4)
     first = frame(head)
     assert first
-    found = _facts(at(file, start, first.size), first)
+    found = _facts(at(file, start, first.size), first) if first.layer == 3 else None
     facts = found or Facts()
     frames, pieces = _walk(file, start + first.size if found else start, stop, first)
+    if first.layer == 2:
+        return None
     _check_whole(facts, frames, (pieces[-1][1] if pieces else start) - start, first)
     delay = 0 if facts.delay is None else facts.delay + DECODER_DELAY
     padding = facts.padding if facts.frames == frames else 0

@@ -39,6 +39,7 @@ class Local:
         from serving.server.models.servable import Options, Servable  # TensorFlow takes seconds to import
 
         self.label = f"model {directory}"
+        self.version = int(directory.name) if directory.name.isdecimal() else None
         try:  # nobody waits for a first request that is replayed only for the time it takes
             self._servable = Servable(directory, Options(warmup_iterations=0))
         except StatusError as error:

@@ -6,22 +6,21 @@ What runs a chunk is left open (`Transport`): a server (serving.client.remote) o
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
-import soundfile
 
-from serving.client import chunking
+from serving.client import chunking, decoding, writing
 from serving.client.chunking import OverlapAdder
 from serving.client.connection import Connection
+from serving.client.encodings import Encoding
 from serving.client.remote import Remote
 from serving.client.signals import Resampler, SeparationError, Stems, check_stems, fit, fold, level, resampled, unfold
 from serving.wire import tensors
@@ -39,7 +38,6 @@ CHUNK_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 BLOCK_SAMPLES = 2**16
 LARGEST_FACT = 2**24  # of what a model tells of itself: rate, period, hop, latency
-WAV_BYTES = 2**32 - 2**20  # what a WAV file can hold; beyond it, RF64 (EBU Tech 3306), which differs in the header only
 
 
 class Transport(Protocol):
@@ -50,6 +48,11 @@ class Transport(Protocol):
     """
 
     label: str
+
+    @property
+    def version(self) -> int | None:
+        """The version that is asked; None is the latest with every request."""
+        ...
 
     @property
     def signatures(self) -> Mapping:
@@ -69,6 +72,24 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Separated:
+    """A file that is being separated.
+
+    Attributes:
+      version: of the model.
+      stems: in order, together as long as the file: target -> [samples, channels] at the file's rate.
+      mixture: blocks of the file itself, from its beginning at every call.
+    """
+
+    targets: tuple[str, ...]
+    sample_rate_hz: int
+    channels: int
+    version: int | None
+    stems: Iterator[Stems]
+    mixture: Source
 
 
 class Client:
@@ -247,24 +268,24 @@ class Client:
         chunk_seconds: float = CHUNK_SECONDS,
         overlap_seconds: float = OVERLAP_SECONDS,
         progress: Progress | None = None,
-        subtype: str = "FLOAT",
+        encoding: Encoding = Encoding(),  # noqa: B008
     ) -> dict[str, Path]:
         """Writes `out_dir/<target>.wav` for every target, with the rate, length and channels of `path`.
 
-        Memory does not grow with the length. The files appear together when all is done; on failure there are none. One
+        Memory does not grow with the length. The files appear together when all is done; on failure there are none. A WAV
         over 4 GB (3.4 hours of stereo at 44.1 kHz) is RF64: WAV with 64-bit sizes.
 
         Args:
-          path: any file that libsndfile reads: WAV, FLAC, OGG, MP3 and others.
-          subtype: sample format of the output; 32-bit float by default, which clips nothing.
+          path: any file that serving.client.decoding reads.
+          encoding: of the output; 32-bit float WAV by default, which clips nothing.
 
         Raises:
-          SeparationError: the file is no audio, holds no finite numbers, or see `separate`.
-          OSError: a file cannot be read or written.
+          SeparationError: the file cannot be decoded, holds no finite numbers, or see `separate`.
+          ValueError: the encoding does not hold the file's rate or channels.
+          OSError: a file cannot be written.
         """
-
         return self.separate_file_by(
-            lambda model: partial(model._by_chunks, chunk_seconds, overlap_seconds), path, out_dir, progress, subtype
+            lambda model: partial(model._by_chunks, chunk_seconds, overlap_seconds), path, out_dir, progress, encoding
         )
 
     def separate_file_by(
@@ -273,49 +294,79 @@ class Client:
         path: Path,
         out_dir: Path,
         progress: Progress | None = None,
-        subtype: str = "FLOAT",
+        encoding: Encoding = Encoding(),  # noqa: B008
     ) -> dict[str, Path]:
         """Like `separate_file`, by any method, made for this client kept to one version."""
         check_file(path, out_dir)
-        with _open(path) as source:
-            channels, rate_hz, samples = source.channels, source.samplerate, source.frames
 
-        def work(transport: Transport) -> dict[str, Path]:
-            model = self._over(transport)
-            paths = {target: out_dir / f"{target}.wav" for target in model.targets}
-            blocks = partial(_blocks, path)
-            stems = model._separate(blocks, samples, channels, rate_hz, method(model), progress)
-            with _folder(out_dir):
-                value_bytes = 8 if subtype == "DOUBLE" else 4
-                container = "WAV" if samples * channels * value_bytes <= WAV_BYTES else "RF64"
-                _write(stems, paths, rate_hz, channels, subtype, container)
+        def write(separated: Separated) -> dict[str, Path]:
+            paths = {target: out_dir / f"{target}.{encoding.format}" for target in separated.targets}
+            with writing.written(paths, separated.sample_rate_hz, separated.channels, encoding) as files:
+                for stems in separated.stems:
+                    files.write(stems)
             return paths
+
+        return self.separated_file(path, write, method, progress)
+
+    def separated_file(
+        self,
+        path: Path,
+        use: Callable[[Separated], T],
+        method: Callable[[Client], Method] | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """What `use` makes of a file's stems, which come block by block; called again if the file is begun again.
+
+        Args:
+          method: by chunks where none is given.
+        """
+        with _read(path) as song:
+            channels, rate_hz, told = song.channels, song.sample_rate_hz, song.samples_told
+
+        def work(transport: Transport) -> T:
+            model = self._over(transport)
+            way = partial(model._by_chunks, CHUNK_SECONDS, OVERLAP_SECONDS) if method is None else method(model)
+            blocks = partial(_blocks, path)
+            stems = model._separate(blocks, told, channels, rate_hz, way, progress)
+            return use(Separated(model.targets, rate_hz, channels, transport.version, stems, blocks))
 
         return self._transport.on_one_version(work)
 
     def _separate(
         self,
         source: Source,
-        samples: int,
+        told: int | None,
         channels: int,
         sample_rate_hz: int,
         method: Method,
         progress: Progress | None,
     ) -> Iterator[Stems]:
-        """Separates a signal; what it yields adds up to `samples` samples per target."""
+        """Separates a signal; what it yields adds up to the samples of the source per target.
+
+        Args:
+          told: samples that the source is said to have, for the progress alone.
+        """
         rate_hz = self.model_rate_hz
         back = {target: Resampler(rate_hz, sample_rate_hz, channels) for target in self.targets}
-        done = 0
-        for finished, last in method(lambda: resampled(source(), sample_rate_hz, rate_hz, channels), channels):
+        done = samples = 0
+
+        def counted() -> Iterator[np.ndarray]:
+            nonlocal samples
+            samples = 0
+            for block in source():
+                samples += len(block)
+                yield block
+
+        for finished, last in method(lambda: resampled(counted(), sample_rate_hz, rate_hz, channels), channels):
             stems = {target: back[target](block, last) for target, block in finished.items()}
             stems = {target: fit(block, samples - done, last) for target, block in stems.items()}
             done += len(next(iter(stems.values())))
             yield stems
-            if progress is not None:
-                progress(done / samples)
+            if progress is not None and not last and told:
+                progress(min(done / told, 1.0))
         if done < samples:  # so short that nothing is left of it at the model's rate
             yield {target: np.zeros((samples - done, channels), np.float32) for target in self.targets}
-        if progress is not None and done < max(samples, 1):
+        if progress is not None:
             progress(1.0)
 
     def _by_chunks(
@@ -382,82 +433,28 @@ def placeholder(info: Any) -> np.ndarray:
 
 def check_file(path: Path, out_dir: Path) -> None:
     """Raises what `separate_file` would for the file or the folder of its stems, before a model is loaded or asked."""
-    _open(path).close()
-    try:
-        there = next(folder for folder in (out_dir, *out_dir.absolute().parents) if folder.exists())
-        with tempfile.TemporaryFile(dir=there):  # nothing is made here: others may be at work beside
-            pass
-    except OSError as error:
-        raise OSError(f"stems cannot be written to {out_dir}: {error.strerror}") from error
-
-
-def _open(path: Path) -> soundfile.SoundFile:
-    if not path.exists():
-        raise FileNotFoundError(f"audio file {path} is not there")
-    if not path.is_file():
-        raise SeparationError(f"{path} is no file; legal are WAV, FLAC, OGG and MP3")
-    path.open("rb").close()  # says why it cannot be read, which libsndfile does not
-    try:
-        return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".")
-        raise SeparationError(f"{path} is no audio file ({reason}); legal are WAV, FLAC, OGG and MP3") from error
-
-
-def _blocks(path: Path) -> Iterator[np.ndarray]:
-    """The file's samples, float32 [BLOCK_SAMPLES or less at the end, channels], all of them finite and as many as it says."""
-    position = 0
-    with _open(path) as source:
-        while position < source.frames:
-            try:  # not by its own blocks(), which give memory for samples that could not be read
-                block = source.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                reason = error.error_string.rstrip(".")
-                raise SeparationError(f"{path} cannot be read after sample {position} ({reason})") from error
-            if not len(block):
-                raise SeparationError(f"{path} breaks off after {position} of the {source.frames} samples that it says")
-            finite = np.isfinite(block).all(axis=1)
-            if not finite.all():
-                sample = position + int(np.argmin(finite))
-                raise SeparationError(f"{path} holds NaN or infinity at sample {sample}; legal are finite numbers")
-            position += len(block)
-            yield block
+    with _read(path):
+        pass
+    writing.check_folder(out_dir)
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    """The folder, made with its parents where it is missing; on failure those made here that are empty go again."""
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+def _read(path: Path) -> Iterator[decoding.Decoding]:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
-        for folder in made:
-            with suppress(OSError):  # what is not empty stays
-                folder.rmdir()
-        raise
+        with decoding.opened(path) as song:
+            yield song
+    except decoding.BadFileError as error:
+        raise SeparationError(str(error)) from error
 
 
-def _write(
-    stream: Iterable[Stems], paths: Mapping[str, Path], rate_hz: int, channels: int, subtype: str, container: str
-) -> None:
-    """Writes under temporary names in the same folder, then renames all."""
-    parts = {target: path.with_name(f".{path.name}.{os.getpid()}.part") for target, path in paths.items()}
-    try:
-        with ExitStack() as stack:
-            files = {
-                target: stack.enter_context(
-                    soundfile.SoundFile(part, "w", rate_hz, channels, subtype, format=container)
-                )
-                for target, part in parts.items()
-            }
-            for stems in stream:
-                for target, block in stems.items():
-                    files[target].write(block)
-        for target, part in parts.items():
-            os.replace(part, paths[target])
-    except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all samples were written
-        raise OSError(f"cannot write {', '.join(map(str, paths.values()))}: {error or 'disk full?'}") from error
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+def _blocks(path: Path) -> Iterator[np.ndarray]:
+    """The file's samples, float32 [samples, channels], all of them finite."""
+    position = 0
+    with _read(path) as song:
+        for block in song.blocks():
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                sample = position + int(np.argmin(finite))
+                raise SeparationError(f"{path.name} holds NaN or infinity at sample {sample}; legal are finite numbers")
+            position += len(block)
+            yield block

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from serving.client import chunking
+from serving.client.encodings import Encoding
 from serving.client.separation import Client, Method, Progress, Source, only_mixture, shape
 from serving.client.signals import SeparationError, Stems, check_stems, fold, unfold
 
@@ -154,7 +156,7 @@ def stream_file(
     out_dir: Path,
     hops: int = FILE_HOPS,
     progress: Progress | None = None,
-    subtype: str = "FLOAT",
+    encoding: Encoding = Encoding(),  # noqa: B008
 ) -> dict[str, Path]:
     """Like `Client.separate_file`, through a `Stream` of `hops` hops a request: no sample depends on those after its frames.
 
@@ -163,16 +165,19 @@ def stream_file(
       OSError: a file cannot be read or written.
     """
 
-    def method(model: Client) -> Method:
-        def stems(source: Source, channels: int) -> Iterator[tuple[Stems, bool]]:
-            stream = Stream(model, channels, hops)
-            for finished in map(stream.push, source()):
-                if len(finished[stream.targets[0]]):
-                    yield finished, False
-            rest = stream.finish()
-            if len(rest[stream.targets[0]]):
-                yield rest, True
+    return client.separate_file_by(partial(by_blocks, hops=hops), path, out_dir, progress, encoding)
 
-        return stems
 
-    return client.separate_file_by(method, path, out_dir, progress, subtype)
+def by_blocks(model: Client, hops: int = FILE_HOPS) -> Method:
+    """The way of `stream_file`, for `Client.separated_file`."""
+
+    def stems(source: Source, channels: int) -> Iterator[tuple[Stems, bool]]:
+        stream = Stream(model, channels, hops)
+        for finished in map(stream.push, source()):
+            if len(finished[stream.targets[0]]):
+                yield finished, False
+        rest = stream.finish()
+        if len(rest[stream.targets[0]]):
+            yield rest, True
+
+    return stems

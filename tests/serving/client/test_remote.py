@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from serving import process
-from serving.client import Client, separation
+from serving.client import Client, separation, writing
 from serving.client.connection import Connection
 from serving.client.remote import Remote
 from serving.client.signals import SeparationError
@@ -140,7 +140,7 @@ def test_a_file_becomes_one_wav_per_target(client, tmp_path, samples, name, rate
 def test_what_is_too_long_for_wav_is_rf64(client, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", sine(RATE_HZ, RATE_HZ, 2), RATE_HZ)
     for limit, magic in ((2 * 4 * RATE_HZ, b"RIFF"), (2 * 4 * RATE_HZ - 1, b"RF64")):
-        monkeypatch.setattr(separation, "WAV_BYTES", limit)
+        monkeypatch.setattr(writing, "WAV_BYTES", limit)
         vocals = client.separate_file(tmp_path / "a.wav", tmp_path / "out")["vocals"]
         assert vocals.read_bytes()[:4] == magic
         assert soundfile.info(vocals).frames == RATE_HZ
@@ -188,11 +188,11 @@ def _cut(format: str, kept: float):
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (_cut("MP3", 0.5), r"a\.wav breaks off after \d+ of the 200000 samples that it says"),
-        (_cut("MP3", 0.03), r"a\.wav breaks off after \d+ of the 200000 samples that it says"),
-        (_cut("FLAC", 0.5), r"a\.wav (breaks off|cannot be read) after"),
-        (lambda path: path.write_text("these are words"), r"a\.wav is no audio file \(.*\); legal are WAV, FLAC"),
-        (lambda path: path.write_bytes(b""), r"a\.wav is no audio file"),
+        (_cut("MP3", 0.5), r"a\.wav breaks off after \d+ samples"),
+        (_cut("MP3", 0.03), r"a\.wav breaks off after \d+ of \d+ samples"),
+        (_cut("FLAC", 0.5), r"a\.wav (breaks off|cannot be decoded)"),
+        (lambda path: path.write_text("these are words"), r"a\.wav is no audio"),
+        (lambda path: path.write_bytes(b""), r"a\.wav is empty \(0 bytes\)"),
         (_nan, r"a\.wav holds NaN or infinity at sample 70001; legal are finite numbers"),
     ],
     ids=["half an MP3", "the beginning of an MP3", "half a FLAC", "text", "zero bytes", "NaN"],
@@ -206,7 +206,7 @@ def test_a_bad_file_is_one_sentence_and_leaves_nothing(client, tmp_path, prepare
 
 
 def test_a_missing_file_is_named(client, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"audio file .*none\.wav is not there"):
+    with pytest.raises(SeparationError, match=r"none\.wav is not there"):
         client.separate_file(tmp_path / "none.wav", tmp_path / "out")
 
 

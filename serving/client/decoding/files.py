@@ -74,8 +74,8 @@ def check_format(rate_hz: int, channels: int) -> None:
 
 
 def at(file: BinaryIO, position: int, size: int) -> bytes:
-    """The bytes there, or those of them that there are."""
-    if not 0 <= position < 2**63:
+    """The bytes there, or those of them that there are; none where no file reaches."""
+    if not 0 <= position < 2**48:
         return b""
     file.seek(position)
     return file.read(max(size, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -75,7 +76,7 @@ def _sources(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> list[so
     parts = parts_of(file)
     if parts is None:
         return []
-    if len(parts) < 2 and (plain := _open(path)):
+    if len(parts) < 2 and (plain := _open(os.open(path, os.O_RDONLY))):  # its name would be a hint, and UTF-8
         stack.enter_context(plain)
         if plain.frames == parts[0].samples if parts else plain.format in AS_THEY_ARE:
             return [plain]

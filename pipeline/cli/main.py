@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.data import app as data_app
 from pipeline.cli.extras import PipelineCommand, need
 from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
 from pipeline.cli.paths import WORKDIR, LocalPaths, Work
+from pipeline.cli.recipes import configured
 from pipeline.cli.runs import app as runs_app
 from pipeline.common.process import quiet, sentence
 
@@ -141,7 +142,7 @@ def _stage(name: str, until: Stage, words: str) -> None:
         workdir: Work = WORKDIR,
         max_bad_tracks: BadTracks = None,
     ) -> None:
-        _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, until)
+        _pipeline(configured(recipe, data, format, set, max_bad_tracks), workdir, until)
 
 
 _stage(
@@ -184,7 +185,7 @@ def evaluate(
     """
     given = {name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"}
     if not given - RUN_OPTIONS - SHARED_OPTIONS:
-        _pipeline(_config(recipe, data, format, set, max_bad_tracks), workdir, "evaluate")
+        _pipeline(configured(recipe, data, format, set, max_bad_tracks), workdir, "evaluate")
         return
     if references is None:
         raise ValueError("--references is needed: the folder of the true stems that estimates are judged by")
@@ -346,7 +347,7 @@ def leaderboard(
 
     def config(recipe: str) -> Config:
         overrides = [f"train.cpu_minutes={cpu_minutes}", *run.OVERRIDES, *(set or ())]
-        return _config(recipe, data, format, overrides, max_bad_tracks)
+        return configured(recipe, data, format, overrides, max_bad_tracks)
 
     configs = run.in_order([config(recipe) for recipe in run.recipes(_listed(systems))], config)
     from pipeline.cli import tables
@@ -372,9 +373,10 @@ def models(workdir: Work = WORKDIR) -> None:
 app.add_typer(kubeflow_app, name="kubeflow")
 app.add_typer(gate_app, name="gate")
 app.add_typer(runs_app, name="runs")
+app.add_typer(data_app, name="data")
 
 
-for each in (app, kubeflow_app, gate_app, runs_app):
+for each in (app, kubeflow_app, gate_app, runs_app, data_app):
     for command in each.registered_commands:
         command.cls = LocalPaths if command.callback in (separate, live, serve) else PipelineCommand
 
@@ -388,18 +390,6 @@ def main() -> None:
     except (ValueError, OSError) as error:
         typer.echo(f"stemline: {sentence(error)}", err=True)
         sys.exit(BAD_INPUT)
-
-
-def _config(recipe: str, data: str | None, format: str | None, set: list[str] | None, bad: int | None) -> Config:
-    """The recipe with the options that have a flag of their own, then with every --set."""
-    from models import storage
-    from pipeline.config.config import load
-
-    flags = {"data.path": storage.absolute(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    if format is not None and format != load(recipe).data.format:
-        given.append("data.options={}")  # those of the recipe are of its own format
-    return load(recipe, [*given, *(set or ())])
 
 
 def _listed(names: str | None) -> tuple[str, ...]:

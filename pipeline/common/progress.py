@@ -16,6 +16,7 @@ console = Console(stderr=True, highlight=False)
 
 # Without a terminal, a line this often instead of a moving bar.
 LINE_SECONDS = 15
+LOOKING_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,23 @@ def judging(total: int) -> Iterator[Callable[[int], None]]:
             if not console.is_terminal and (done >= told + max(1, total // 10) or told < done == total):
                 told = done
                 console.print(f"  judged {done} of {total} tracks")
+
+        yield show
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[Callable[[int, int], None]]:
+    """Shows of how many files the headers were read: a bar on a terminal, elsewhere a line every other second."""
+    columns = (TextColumn("  reading headers"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task, last = bars.add_task("", total=None), time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal last
+            bars.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - last >= LOOKING_SECONDS:
+                last = time.monotonic()
+                console.print(f"  read the headers of {done} of {total} files")
 
         yield show
 

@@ -38,8 +38,13 @@ def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRe
         `data.options.allow_empty_splits` does not name.
     """
     refs = listed(data, found)
-    _require_all_splits(data, {ref.split for ref in refs}, "has no track")
+    refuse_empty_splits(data, refs)
     return refs
+
+
+def refuse_empty_splits(data: DataConfig, refs: Sequence[TrackRef]) -> None:
+    """Raises BadTracksError if a split has no track, and may not be empty."""
+    _require_all_splits(data, {ref.split for ref in refs}, "has no track")
 
 
 def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:

@@ -11,8 +11,7 @@ import jinja2
 import markupsafe
 
 from pipeline.common import files
-from pipeline.evaluation.report import figures
-from pipeline.evaluation.report import page as report
+from pipeline.evaluation.report import figures, templates
 from pipeline.runs import life
 from pipeline.runs.life import Judged
 
@@ -26,8 +25,8 @@ def write(lives: Mapping[str, Sequence[Judged]], source: str, output: Path) -> N
 
 def render(lives: Mapping[str, Sequence[Judged]], source: str) -> str:
     """The page as HTML."""
-    environment = report.templates()
-    environment.loader = jinja2.FileSystemLoader([Path(__file__).parent, Path(report.__file__).parent])
+    environment = templates.environment()
+    environment.loader = jinja2.FileSystemLoader([Path(__file__).parent, Path(templates.__file__).parent])
     recipes = [_recipe(name, judged) for name, judged in sorted(lives.items())]
     return environment.get_template("life.html").render(recipes=recipes, source=source)
 

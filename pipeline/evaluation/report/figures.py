@@ -102,6 +102,35 @@ def over_runs(
     return _svg(figure)
 
 
+def bars(values: Mapping[str, float], unit: str, colours: Mapping[str, str]) -> str:
+    """SVG of one bar from left to right for each name, the first on top; `colours`: name -> colour, grey without."""
+    figure = Figure(figsize=(_WIDTH_INCHES, 0.5 + 0.26 * max(1, len(values))), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = axes.barh(range(len(values)), list(values.values()), color=[colours.get(name, _GREY) for name in values])
+    axes.bar_label(drawn, fmt="%.4g", fontsize=8, color=_INK, padding=2)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel(unit, fontsize=8, color=_INK)
+    _quiet_frame(axes, _INK)
+    return _svg(figure)
+
+
+def histogram(groups: Mapping[str, Sequence[float]], unit: str, colours: Mapping[str, str]) -> str:
+    """SVG of how many values lie where, those of one group on top of those of the ones before it."""
+    figure = Figure(figsize=(_WIDTH_INCHES, 2.4), layout="constrained")
+    axes = figure.add_subplot()
+    filled = {name: list(values) for name, values in groups.items() if len(values)}
+    if filled:
+        axes.hist(list(filled.values()), bins=24, stacked=True, color=[colours[name] for name in filled])
+    axes.set_xlabel(unit, fontsize=8, color=_INK)
+    axes.set_ylabel("tracks", fontsize=8, color=_INK)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.grid(axis="y", color=_GREY, alpha=0.3, linewidth=0.5)
+    _quiet_frame(axes, _INK)
+    return _svg(figure)
+
+
 def spectrogram(signal: np.ndarray, sample_rate_hz: int, full_scale_db: float) -> str:
     """WebP data URI of the magnitudes of a signal [samples, channels] in dB, white at `full_scale_db`.
 

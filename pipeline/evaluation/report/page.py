@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from pipeline.common import files
 from pipeline.evaluation import silences
 from pipeline.evaluation.evaluation import Evaluation
 from pipeline.evaluation.gate.verdict import Check
-from pipeline.evaluation.report import beside, figures, rooms, tables
+from pipeline.evaluation.report import beside, rooms, tables, templates
 from pipeline.evaluation.report.beside import Kept
 from pipeline.evaluation.report.rooms import Shown
 from pipeline.evaluation.scores import Figure
@@ -89,7 +87,7 @@ def render(
     inside = rooms.excerpts(shown, evaluation.targets) if shown else []
     names = {**METHOD_NAMES, **labels}
     return (
-        templates()
+        templates.environment()
         .get_template("report.html")
         .render(
             evaluation=evaluation,
@@ -106,21 +104,6 @@ def render(
             stretches=_stretches(inside, whole),
         )
     )
-
-
-def templates() -> jinja2.Environment:
-    """The templates of this package, with the filters for figures."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # targets in their order
-    # Sortable: no more digits than the order of tracks needs.
-    environment.filters |= {"clock": _clock, "db": _db, "interval": _interval, "sortable": "{:.6g}".format}
-    return environment
 
 
 def _stretches(inside: Sequence[rooms.Room], whole: Sequence[Kept]) -> list[dict[str, Any]]:
@@ -159,22 +142,3 @@ def _rank(place: int, count: int) -> str:
     if place == count - 1:
         return "best"
     return "median" if place == round((count - 1) / 2) else f"rank {count - place} of {count}"
-
-
-def _clock(seconds: float) -> str:
-    """`1:02.5`."""
-    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
-
-
-def _interval(ends: tuple[float, float]) -> str:
-    """`[8.2, 8.9]`."""
-    return "[{:.1f}, {:.1f}]".format(*ends).replace("-", "−")
-
-
-def _db(value: float) -> str:
-    """Two decimals; a dash for NaN, a sign for what is beyond any audible measure."""
-    if math.isnan(value):
-        return "–"
-    if abs(value) > figures.MOST_DB:
-        return "> 100" if value > 0 else "< −100"
-    return f"{value:.2f}".replace("-", "−")

@@ -60,8 +60,9 @@ def facts(path: str | Path) -> tuple[Facts, ...]:
 
 def _by_libsndfile(path: Path) -> Any:
     """None where it does not read the file."""
+    name: Any = os.fsencode(path)  # which soundfile takes, and which any name of a file can be
     try:
-        return soundfile.info(os.fsencode(path))
+        return soundfile.info(name)
     except soundfile.LibsndfileError:
         return None
 

@@ -1,0 +1,76 @@
+"""`stemline data`: what a corpus holds before any work, and what was ingested."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.recipes import configured
+
+WOULD_FAIL = 3
+
+app = typer.Typer(
+    help="What a corpus holds before any work, and what was ingested.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="As one JSON document, and nothing else, on standard output.")]
+
+
+@app.callback()
+def data() -> None:
+    """What a corpus holds before any work, and what was ingested."""
+
+
+@app.command()
+def check(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="Directory of the stems, or s3://… or gs://…; may hold {SPAN}.")
+    ],
+    format: Annotated[str | None, typer.Option("--format", "-f", help="Its layout.")] = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="Whose targets, rate, channels and fractions: a name or a YAML file.")
+    ] = "demo",
+    set: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: data.dev_fraction=0.2.")
+    ] = None,
+    max_bad_tracks: Annotated[
+        int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")
+    ] = None,
+    as_json: AsJson = False,
+    page: Annotated[Path | None, typer.Option("--page", help="Write a page with plots there, too.")] = None,
+) -> None:
+    """What ingest would make of a corpus, by names and headers, in seconds: splits, hours, stems, and what is wrong.
+
+    Exit code 3 when ingest would refuse it.
+    """
+    typer.echo(f"looking at {path}", err=True)
+    if page and page.is_dir():
+        raise ValueError(f"--page is {page}, a directory; legal is the name of a file")
+    from pipeline.common.progress import looking
+    from pipeline.data.survey.survey import survey
+
+    config = configured(recipe, path, format, set, max_bad_tracks)
+    with looking() as show:
+        found = survey(config.data, show)
+    if page:
+        from pipeline.cli.data import page as corpus_page
+
+        corpus_page.write(found, page)
+    _tell(found, as_json, [page] if page else [])
+    if not found["usable"]:
+        raise typer.Exit(WOULD_FAIL)
+
+
+def _tell(found: dict, as_json: bool, written: list[Path]) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    from pipeline.cli.data import tables
+
+    tables.print_survey(found)
+    for file in written:
+        typer.echo(f"wrote {file}")

@@ -1,0 +1,71 @@
+"""What `stemline data` prints: a corpus before any work, and what was ingested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+console = Console(highlight=False)
+MOST_LISTED = 20
+
+
+def print_survey(found: Mapping[str, Any]) -> None:
+    """A corpus as `pipeline.data.survey.survey` describes it, the verdict last."""
+    say(f"layout: {found['format']}")
+    files = found["files"]
+    unusable = f", {files['unusable']} of them unusable" if files["unusable"] else ""
+    say(f"files: {files['count']}, {size(files['bytes'])}{unusable}; TFRecords of about {size(found['records_bytes'])}")
+    for words, kind, unit in (("codecs", "codecs", ""), ("rates", "rates_hz", " Hz"), ("channels", "channels", "")):
+        say(f"{words}: {counted(files[kind], unit)}")
+    console.print(_splits(found["splits"]))
+    console.print(_stems(found["stems"]))
+    for remark in found["remarks"]:
+        say(remark, "yellow")
+    for track in found["bad_tracks"][:MOST_LISTED]:
+        say(f"would be skipped: {track['track']} ({track['split']}): {track['reason']}", "yellow")
+    if (more := len(found["bad_tracks"]) - MOST_LISTED) > 0:
+        say(f"and {more} more, which --json and --page list", "yellow")
+    say(found["verdict"], None if found["usable"] else "red")
+
+
+def say(words: str, style: str | None = None) -> None:
+    """One line, however long, with nothing read into it."""
+    console.print(words, style=style, markup=False, soft_wrap=True)
+
+
+def counted(counts: Mapping[str, int], unit: str = "") -> str:
+    """`44100 Hz (20), 48000 Hz (1)`; the value alone where there is but one."""
+    if len(counts) == 1:
+        return f"{next(iter(counts))}{unit}"
+    return ", ".join(f"{value}{unit} ({count})" for value, count in counts.items()) or "–"
+
+
+def size(count: int) -> str:
+    """`12.3 MB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Table:
+    keys = list(dict.fromkeys(key for split in splits.values() for key in split["groups"]))
+    table = Table("split", box=box.SIMPLE, pad_edge=False)
+    for name in ("tracks", "skipped", "hours", *(f"{key}s" for key in keys)):
+        table.add_column(name, justify="right", overflow="fold")
+    for name, split in splits.items():
+        groups = (str(split["groups"].get(key, "–")) for key in keys)
+        table.add_row(name, str(split["tracks"]), str(split["bad"]), f"{split['hours']:.2f}", *groups)
+    return table
+
+
+def _stems(stems: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table("stem", "goes to", box=box.SIMPLE, pad_edge=False)
+    table.add_column("tracks", justify="right")
+    for name, stem in stems.items():
+        table.add_row(name, stem["target"] or "no target", str(stem["tracks"]))
+    return table

@@ -1,0 +1,23 @@
+"""The configuration that a command is asked for: a recipe, with the options that have a flag of their own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+
+
+def configured(
+    recipe: str, data: str | None, format: str | None, overrides: list[str] | None, bad: int | None
+) -> Config:
+    """The recipe with --data, --format and --max-bad-tracks, then with every --set. Raises ConfigError."""
+    from models import storage
+    from pipeline.config.config import load
+
+    flags = {"data.path": storage.absolute(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if format is not None and format != load(recipe).data.format:
+        given.append("data.options={}")  # those of the recipe are of its own format
+    return load(recipe, [*given, *(overrides or ())])

@@ -1,0 +1,189 @@
+"""What a corpus holds, as plain values: for a table, a page and a program. docs/data.md says what each key means."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.data import corpus
+from pipeline.data.datasets.track import ACCOMPANIMENT, SPLITS, TrackRef
+from pipeline.data.survey import faults, headers
+from pipeline.data.survey.headers import Header
+
+if TYPE_CHECKING:
+    from pipeline.config.config import DataConfig
+
+SAMPLE_BYTES = 2  # of the int16 in TFRecords
+_FEW = 3
+
+
+def survey(data: DataConfig, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    """Looks at the corpus that `data` names. progress: takes how many files were looked at, and of how many.
+
+    Raises:
+      ValueError: see `pipeline.data.corpus.listed`, or a format without files.
+      OSError: a directory or bucket cannot be listed.
+    """
+    refs = corpus.listed(data)
+    files = list(dict.fromkeys(file for ref in refs for file in ref.files))
+    progress(0, len(files))
+    found = headers.read(files, lambda done: progress(done, len(files)))
+    return document(data, refs, found)
+
+
+def document(data: DataConfig, refs: Sequence[TrackRef], found: Mapping[str, Header]) -> dict[str, Any]:
+    """What is known of the tracks by the headers of their files."""
+    tracks = [_track(ref, found, data) for ref in refs]
+    good = [track for track in tracks if "reason" not in track]
+    bad = [{key: track[key] for key in ("track", "split", "reason")} for track in tracks if "reason" in track]
+    verdict, usable = _verdict(data, refs, good, bad)
+    return {
+        "usable": usable,
+        "verdict": verdict,
+        "format": data.format,
+        "layout": f"read as {data.format}",
+        "path": data.path,
+        "asked": {"sample_rate_hz": data.sample_rate_hz, "channels": data.channels, "targets": list(data.targets)},
+        "splits": {split: _split([track for track in tracks if track["split"] == split]) for split in SPLITS},
+        "stems": _stems(refs, data),
+        "files": _files(found),
+        "records_bytes": _records_bytes(good, data),
+        "bad_tracks": bad,
+        "remarks": [*_straddling(refs), *_copies(refs, found), *_conversions(good, data), *_unsure(good)],
+        "tracks": good,
+    }
+
+
+def _track(ref: TrackRef, found: Mapping[str, Header], data: DataConfig) -> dict[str, Any]:
+    told = {"track": ref.name, "split": ref.split, "metadata": dict(ref.metadata)}
+    told |= {"bytes": sum(found[file].size_bytes for file in ref.files), "stems": sorted(ref.stems)}
+    try:
+        shape = faults.shape(ref, found, data)
+    except ValueError as error:
+        return {**told, "reason": str(error)}
+    return {
+        **told,
+        "mixture": bool(ref.mixture),
+        "seconds": None if math.isnan(shape.seconds) else round(shape.seconds, 3),
+        "sure": shape.sure,
+        "sample_rate_hz": shape.sample_rate_hz,
+        "channels": shape.channels,
+    }
+
+
+def _verdict(
+    data: DataConfig, refs: Sequence[TrackRef], good: Sequence[Mapping], bad: Sequence[Mapping]
+) -> tuple[str, bool]:
+    """What ingest would say, and whether it would go on."""
+    try:
+        corpus.refuse_empty_splits(data, refs)
+        corpus.refuse_bad_tracks(data, {"tracks": good, "bad_tracks": bad}, "this check")
+    except corpus.BadTracksError as error:
+        return str(error), False
+    counts = ", ".join(f"{sum(track['split'] == split for track in good)} {split}" for split in SPLITS)
+    skipped = f" and skip {len(bad)}" if bad else ""
+    return f"ingest would take {len(good)} of {len(good) + len(bad)} tracks ({counts}){skipped}", True
+
+
+def _split(tracks: Sequence[Mapping]) -> dict[str, Any]:
+    good = [track for track in tracks if "reason" not in track]
+    keys = sorted({key for track in good for key in track["metadata"]})
+    return {
+        "tracks": len(good),
+        "bad": len(tracks) - len(good),
+        "hours": round(sum(track["seconds"] or 0 for track in good) / 3600, 4),
+        "groups": {key: len({track["metadata"].get(key) for track in good} - {None}) for key in keys},
+    }
+
+
+def _stems(refs: Iterable[TrackRef], data: DataConfig) -> dict[str, dict[str, Any]]:
+    counts = Counter(name for ref in refs for name in ref.stems)
+    counts |= {"mixture": count} if (count := sum(bool(ref.mixture) for ref in refs)) else {}
+    return {name: {"tracks": count, "target": _target(name, data)} for name, count in sorted(counts.items())}
+
+
+def _target(stem: str, data: DataConfig) -> str | None:
+    if stem in (*data.targets, "mixture"):
+        return stem
+    return ACCOMPANIMENT if ACCOMPANIMENT in data.targets else None
+
+
+def _files(found: Mapping[str, Header]) -> dict[str, Any]:
+    streams = [header.streams[0] for header in found.values() if header.streams]
+    return {
+        "count": len(found),
+        "unusable": sum(bool(header.reason) for header in found.values()),
+        "bytes": sum(header.size_bytes for header in found.values()),
+        "codecs": _counted(stream.codec for stream in streams),
+        "rates_hz": _counted(str(stream.sample_rate_hz) for stream in streams),
+        "channels": _counted(str(stream.channels) for stream in streams),
+    }
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """Value -> how often, the most frequent first."""
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _records_bytes(good: Sequence[Mapping], data: DataConfig) -> int:
+    """Of the TFRecords, without what is not audio in them."""
+    samples = sum(track["seconds"] or 0 for track in good) * data.sample_rate_hz * data.channels
+    return round(samples * SAMPLE_BYTES * (1 + len(data.targets)))
+
+
+def _straddling(refs: Sequence[TrackRef]) -> list[str]:
+    """Groups, such as singers, that lie in more than one split."""
+    splits: dict[tuple[str, str], dict[str, None]] = {}
+    for ref in refs:
+        for key, value in ref.metadata.items():
+            splits.setdefault((key, value), {})[ref.split] = None
+    found: dict[str, list[str]] = {}
+    for (key, value), names in splits.items():
+        if len(names) > 1 and key != "span":
+            found.setdefault(key, []).append(f"{value} ({', '.join(names)})")
+    return [f"{len(each)} {key}s lie in more than one split: {_few(each)}" for key, each in found.items()]
+
+
+def _copies(refs: Sequence[TrackRef], found: Mapping[str, Header]) -> list[str]:
+    """Files of two tracks that are the same as far as their size and samples of their bytes tell."""
+    first: dict[str, tuple[TrackRef, str]] = {}
+    copies = []
+    for ref in refs:
+        for file in ref.files:
+            digest = found[file].digest
+            other, name = first.setdefault(digest, (ref, file)) if digest else (ref, file)
+            if other is not ref:
+                copies.append(f"{_inside(file)} ({ref.split}) and {_inside(name)} ({other.split})")
+    return [f"{len(copies)} files seem to be copies of another track's: {_few(copies)}"] if copies else []
+
+
+def _conversions(good: Sequence[Mapping], data: DataConfig) -> list[str]:
+    rates = _counted(f"{track['sample_rate_hz']} Hz" for track in good if track["sample_rate_hz"] < data.sample_rate_hz)
+    widths = _counted(f"{track['channels']}" for track in good if track["channels"] < data.channels)
+    told = [
+        f"{count} tracks of {rate} have nothing above half of it, and are to become {data.sample_rate_hz} Hz"
+        for rate, count in rates.items()
+    ]
+    return told + [
+        f"{count} tracks of {width} channel become {data.channels} equal ones" for width, count in widths.items()
+    ]
+
+
+def _unsure(good: Sequence[Mapping]) -> list[str]:
+    names = [track["track"] for track in good if not track["sure"]]
+    return (
+        [f"the length of {len(names)} tracks is what their headers say; only decoding tells: {_few(names)}"]
+        if names
+        else []
+    )
+
+
+def _few(words: Sequence[str]) -> str:
+    return ", ".join(words[:_FEW]) + (f" and {len(words) - _FEW} more" if len(words) > _FEW else "")
+
+
+def _inside(file: str) -> str:
+    """The file and its directory."""
+    return "/".join(file.split("/")[-2:])

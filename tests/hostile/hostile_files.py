@@ -345,22 +345,22 @@ def empty(path: Path) -> None:
     path.touch()
 
 
-@bad(".wav", "is no audio")
+@bad(".wav", "is no readable audio")
 def text(path: Path) -> None:
     path.write_text("This is a text about audio.\n" * 100)
 
 
-@bad(".mp3", "is no audio")
+@bad(".mp3", "is no readable audio")
 def web_page(path: Path) -> None:
     path.write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>\n" * 50)
 
 
-@bad(".wav", "is no audio|breaks off or is damaged")
+@bad(".wav", "is no readable audio|breaks off or is damaged")
 def random_bytes(path: Path) -> None:
     path.write_bytes(np.random.default_rng(5).bytes(50_000))
 
 
-@bad(".flac", "is no audio")
+@bad(".flac", "is no readable audio")
 def zeros(path: Path) -> None:
     path.write_bytes(bytes(50_000))
 
@@ -370,14 +370,14 @@ def video_without_sound(path: Path) -> None:
     path.write_bytes(by_ffmpeg(".mp4", "-f", "lavfi", "-i", "color=size=16x16:duration=1", "-map", "1:v"))
 
 
-@bad(".mp3", "is no audio")
+@bad(".mp3", "is no readable audio")
 def playlist(path: Path) -> None:
     """Of HLS: it names a file beside it, which must not be opened."""
     path.with_name("secret.wav").write_bytes(by_libsndfile("WAV"))
     path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n")
 
 
-@bad(".flac", "is no audio")
+@bad(".flac", "is no readable audio")
 def script_of_ffconcat(path: Path) -> None:
     path.with_name("secret.wav").write_bytes(by_libsndfile("WAV"))
     path.write_text("ffconcat version 1.0\nfile secret.wav\n")

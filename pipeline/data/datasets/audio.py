@@ -6,20 +6,16 @@ Both were measured against tensorflow-io, which is 13 to 42 times slower at deco
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 
-BY_FFMPEG = frozenset({".m4a", ".mp4", ".wma"})
-"""Suffixes of files that libsndfile does not decode, but ffmpeg does."""
+from serving.client import decoding
 
 
 def read(path: str | Path, stream: int = 0) -> tuple[np.ndarray, int]:
-    """Decodes a WAV, FLAC, OGG or MP3 file, and an audio stream of M4A, MP4 or WMA where ffmpeg is installed.
+    """Decodes an audio stream of any file, by libsndfile or where it is installed by ffmpeg: see serving.client.decoding.
 
     Returns:
       float32 [samples, channels] in [-1, 1] (float files as they are), and the sample rate in Hz.
@@ -27,26 +23,7 @@ def read(path: str | Path, stream: int = 0) -> tuple[np.ndarray, int]:
     Raises:
       ValueError: the file is empty, cut off or no audio at all; the sentence names the file only, not its directory.
     """
-    path = Path(path)
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path.name} is empty (0 bytes)")
-    if path.suffix.lower() in BY_FFMPEG:
-        return _read_by_ffmpeg(path, stream)
-    try:
-        with soundfile.SoundFile(path) as file:
-            audio = file.read(dtype="float32", always_2d=True)
-            expected, rate = file.frames, file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path.name} is no readable audio ({error.error_string.rstrip('.')})") from error
-    if len(audio) != expected:
-        raise ValueError(f"{path.name} breaks off after {len(audio)} of {expected} samples")
-    return audio, rate
-
-
-def check_ffmpeg(path: Path) -> None:
-    """Raises ValueError if ffmpeg is needed and not there."""
-    if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-        raise ValueError(f"{path.name} is read by ffmpeg and ffprobe, which are not installed; or convert it to FLAC")
+    return decoding.read(path, stream=stream)
 
 
 def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -70,18 +47,3 @@ def to_channels(audio: np.ndarray, channels: int) -> np.ndarray:
     if present == 1:
         return np.repeat(audio, channels, axis=1)
     raise ValueError(f"it has {present} channels, which cannot be made {channels}")
-
-
-def _read_by_ffmpeg(path: Path, stream: int) -> tuple[np.ndarray, int]:
-    """By the package that reads MUSDB18's native files too."""
-    check_ffmpeg(path)
-    import stempeg
-
-    try:
-        dtype: Any = np.float32  # stempeg says float64, and takes any
-        streams, sample_rate_hz = stempeg.read_stems(str(path), stem_id=stream, always_3d=True, dtype=dtype)
-    except Exception as error:  # stempeg and ffmpeg-python raise what they like
-        raise ValueError(f"{path.name} is no audio that ffmpeg can read") from error
-    if not streams.size:
-        raise ValueError(f"{path.name} holds no audio")
-    return streams[0], int(sample_rate_hz)

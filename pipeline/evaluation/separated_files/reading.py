@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from pipeline.data.datasets import audio, loading
 from pipeline.data.datasets.layouts import musdb18
@@ -17,6 +16,7 @@ from pipeline.evaluation.separated_files.finding import Files, short
 from pipeline.evaluation.separated_files.matching import METHOD_WORDS, Pair
 from pipeline.evaluation.separated_files.names import MIXTURE
 from pipeline.evaluation.separated_files.targets import VOCALS, available, source
+from serving.client import decoding
 
 TOLERATED_SECONDS = 0.1
 
@@ -166,19 +166,15 @@ def _sum(stems: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _formats(paths: Iterable[Path]) -> dict[Path, Format]:
-    """From the headers of files; not of those of which only decoding tells."""
+    """Of files that tell their length without being decoded; the others are only opened."""
     formats = {}
     for path in paths:
-        if path.stat().st_size == 0:
-            raise BadTrackError(f"{short(path)} is empty (0 bytes)")
         try:
-            if path.suffix.lower() in audio.BY_FFMPEG:
-                audio.check_ffmpeg(path)
-            else:
-                info = soundfile.info(path)
-                formats[path] = Format(info.samplerate, info.channels, info.frames)
-        except soundfile.LibsndfileError as error:
-            raise BadTrackError(f"{short(path)} is no readable audio ({error.error_string.rstrip('.')})") from error
+            with decoding.opened(path) as file:
+                if file.samples_told is not None:
+                    formats[path] = Format(file.sample_rate_hz, file.channels, file.samples_told)
+        except decoding.BadFileError as error:
+            raise BadTrackError(f"{path.parent.name}/{error}") from error
     return formats
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import select
 import shutil
@@ -26,6 +25,8 @@ DEMUXERS = (
     "mxf,nut,ogg,oma,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
 )
 """Formats of ffmpeg that hold sound: no playlist, which would open other files, and no text, picture or device."""
+INPUT = "file:/dev/stdin"  # opened anew, so that it can be sought in
+INSTALL = "apt install ffmpeg, or brew install ffmpeg"
 STALLED_SECONDS = 120
 LARGEST_ALLOCATION = 2**30
 MOST_WORDS = 2**16
@@ -44,11 +45,11 @@ def opened(path: Path, stream: int) -> Iterator[Sound]:
     Raises:
       Problem: ffmpeg is not there, or it cannot decode the stream to its end.
     """
-    with tempfile.TemporaryFile() as log, _running(path, stream, log) as process:
+    with path.open("rb") as file, tempfile.TemporaryFile() as log, _running(file, stream, log) as process:
         header = _read(process, HEADER.size)
         if len(header) < HEADER.size:
             process.wait()
-            raise Problem(_why_not(_said(log, path), stream))
+            raise Problem(_why_not(_said(log), stream, file))
         _, begin, _, _, rate_hz, channels = HEADER.unpack(header)
         _read(process, begin - HEADER.size)
 
@@ -59,7 +60,7 @@ def opened(path: Path, stream: int) -> Iterator[Sound]:
                 done += len(block) // channels
                 yield block.reshape(-1, channels)
             failed = process.wait()
-            said = _said(log, path)
+            said = _said(log)
             damage = [line for line in said if DAMAGE.search(line)]
             if failed or damage:
                 said = (damage or said or [f"exit code {failed}"])[0]
@@ -71,16 +72,17 @@ def opened(path: Path, stream: int) -> Iterator[Sound]:
 
 
 @contextlib.contextmanager
-def _running(path: Path, stream: int, log: IO[bytes]) -> Iterator[subprocess.Popen]:
+def _running(file: IO[bytes], stream: int, log: IO[bytes]) -> Iterator[subprocess.Popen]:
+    """It is not told the name, which would be a hint to it, and could be one that it takes for something else."""
     program = shutil.which("ffmpeg")
     if program is None:
-        raise Problem("is decoded by ffmpeg, which is not installed: apt install ffmpeg, or brew install ffmpeg")
+        raise Problem(f"is no audio that libsndfile reads; ffmpeg, which reads more, is not installed ({INSTALL})")
     command = [program, "-nostdin", "-hide_banner", "-v", "warning", "-max_alloc", str(LARGEST_ALLOCATION)]
     command += ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
     command += ["-reinit_filter", "0"]  # else it resamples where the rate changes in the middle
-    command += ["-i", f"file:{path.absolute()}", "-map", f"0:a:{stream}"]
+    command += ["-i", INPUT, "-map", f"0:a:{stream}"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "-protocol_whitelist", "pipe", "pipe:1"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+    process = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=log)
     try:
         yield process
     finally:
@@ -103,18 +105,18 @@ def _read(process: subprocess.Popen, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _why_not(said: list[str], stream: int) -> str:
+def _why_not(said: list[str], stream: int, file: IO[bytes]) -> str:
     if any("matches no streams" in line for line in said):
         return f"has no audio stream {stream} (counted from 0)" if stream else "holds no audio"
-    if any("moov atom not found" in line for line in said):
+    file.seek(4)
+    if any("moov atom not found" in line for line in said) and file.read(4) in (b"ftyp", b"mdat", b"wide", b"free"):
         return "breaks off: its index (moov), which comes last, is not there"
-    return f"is no audio that ffmpeg can decode{f' ({said[-1]})' if said else ''}"
+    return f"is no readable audio (ffmpeg: {said[-1] if said else 'nothing'})"
 
 
-def _said(log: IO[bytes], path: Path) -> list[str]:
-    """What ffmpeg wrote, without addresses in memory and the file's directory."""
+def _said(log: IO[bytes]) -> list[str]:
+    """What ffmpeg wrote, without addresses in memory."""
     log.seek(0)
-    text = log.read(MOST_WORDS).decode(errors="backslashreplace")
-    place = os.fsencode(f"file:{path.absolute()}").decode(errors="backslashreplace")
-    lines = re.sub(r"\[(\S+) @ 0x[0-9a-f]+\]", r"\1:", text.replace(f"{place}: ", "")).splitlines()
+    text = log.read(MOST_WORDS).decode(errors="backslashreplace").replace(f"{INPUT}: ", "")
+    lines = re.sub(r"\[(\S+) @ 0x[0-9a-f]+\]", r"\1:", text).splitlines()
     return [line.strip()[:160] for line in lines if line.strip()]

@@ -370,7 +370,7 @@ def test_musdb18_validation_list_is_the_dev_split(tmp_path):
         path.write_bytes(b"not an mp4")
     refs = musdb18.discover(str(tmp_path), {})
     assert [ref.split for ref in refs] == ["train", "dev", "test"]
-    with pytest.raises(ValueError, match=r"Other - Song\.stem\.mp4 is no audio"):
+    with pytest.raises(ValueError, match=r"Other - Song\.stem\.mp4 is no readable audio"):
         load(refs[0])
 
 

@@ -174,7 +174,7 @@ def test_a_file_that_ffmpeg_cannot_read_is_named_as_it_is_in_the_bucket(bucket, 
     [ref] = musdb18.discover(path, {})
     with pytest.raises(BadTrackError) as caught, files.at_hand(ref) as near:
         load(near)
-    assert "A - B.stem.mp4 is no audio" in str(caught.value)
+    assert "A - B.stem.mp4 is no readable audio" in str(caught.value)
     assert tempfile.gettempdir() not in str(caught.value)
 
 

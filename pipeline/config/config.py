@@ -21,6 +21,7 @@ from models import storage
 from models.checked import ConfigError, Count, Positive, Whole, checked, in_words, nearest
 from models.directory import ModelDirectory
 from models.spec import ModelSpec
+from pipeline.config.augment import MP3_RATES_HZ
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gate import GateConfig
 from pipeline.config.metadata import MetadataConfig
@@ -154,6 +155,11 @@ class Config:
         if "rpca" in self.evaluate.baselines and "vocals" not in self.data.targets:
             raise ValueError(
                 f"evaluate.baselines has rpca, which separates vocals, but data.targets is {list(self.data.targets)}"
+            )
+        if "mp3" in self.train.augment and self.model.sample_rate_hz not in MP3_RATES_HZ:
+            rates = ", ".join(map(str, MP3_RATES_HZ))
+            raise ValueError(
+                f"train.augment has mp3, but model.sample_rate_hz is {self.model.sample_rate_hz}: legal are {rates}"
             )
         for threshold in self.gate.thresholds:
             if threshold.target not in self.model.targets:

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from models.checked import Count, Flag, Name, Positive, Share, Whole, checked, nearest
 from models.spec import ModelSpec, Precision
+from pipeline.config import augment
+from pipeline.config.augment import Augmentation
 
-Augmentation = Literal["channel_swap", "circular_shift", "gain", "remix", "speed"]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="letters, digits and _, no digit first")]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 
@@ -39,7 +40,9 @@ class TrainSpec:
 
     schedule: `cosine` holds the rate for `constant_fraction` of the training, then anneals it; both warm up first.
     ema: decay of the moving average of the weights, None for none.
-    segment_frames: frames in a training excerpt. patience: dev evaluations without improvement before stopping, None for never.
+    augment, augment_options: see `pipeline.config.augment`.
+    segment_frames: frames in a training excerpt. shuffle_buffer: without effect, for the recipes and models that name it.
+    patience: dev evaluations without improvement before stopping, None for never.
     cpu_minutes: a budget, None for none; training ends when it is spent, or at `steps`, and the schedule runs over it.
     optimizer: `adam`, or `lbfgs`, whose steps are iterations (no rate, clipping or EMA); `optimizer_options` are
     lbfgs's `history` (pairs that it keeps) and `batches` (how many batches its objective is summed over).
@@ -73,7 +76,13 @@ class TrainSpec:
     teacher: str | None = None
     warm_start: Flag = False
 
+    @property
+    def augmentations(self) -> dict[str, Any]:
+        """The options of every augmentation that is on, an object of `pipeline.config.augment`, by name."""
+        return augment.options(self.augment, self.augment_options)
+
     def __post_init__(self) -> None:
+        augment.options(self.augment, self.augment_options)
         legal = ("batches", "history") if self.optimizer == "lbfgs" else ()
         for name in self.optimizer_options:
             if name not in legal:

@@ -1,22 +1,15 @@
 """Augmentations of training excerpts as tf.data operations: tensors in, tensors out, randomness from an explicit seed.
 
-A segment or excerpt is `[samples, channels, targets]`; a batch has `batch` in front. `seed` is int32 [2].
+A piece of a track is `[samples, channels, targets]`; a batch has `batch` in front. `seed` is int32 or int64 [2].
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-# Segments are padded to a multiple of this before they are resampled: a length whose prime factors are small, and that
+# Pieces are padded to a multiple of this before they are resampled: a length whose prime factors are small, and that
 # stays whole times 17/16 or 9/8, makes the Fourier transforms an order of magnitude faster.
 SMOOTH = 16 * 17 * 9 * 8
-
-
-def excerpt(segment: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
-    """A random stretch of `samples` out of a segment, or the whole segment padded with silence when it is shorter."""
-    length = tf.shape(segment)[0]
-    start = tf.random.stateless_uniform([], seed, 0, tf.maximum(length - samples, 0) + 1, tf.int32)
-    return pad(segment[start : start + samples], samples)
 
 
 def pad(piece: tf.Tensor, samples: int | tf.Tensor) -> tf.Tensor:
@@ -25,30 +18,22 @@ def pad(piece: tf.Tensor, samples: int | tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(padded, [samples if isinstance(samples, int) else None, *piece.shape[1:]])
 
 
-def circular_shift(segment: tf.Tensor, step_samples: int, seed: tf.Tensor) -> tf.Tensor:
-    """Rolls the first target in time against the others by a random multiple of `step_samples` (Huang et al. 2014, 3.1)."""
-    steps = tf.shape(segment)[0] // step_samples + 1
-    shift = step_samples * tf.random.stateless_uniform([], seed, 0, steps, tf.int32)
-    first, others = tf.split(segment, [1, -1], axis=-1)
-    return tf.concat([tf.roll(first, shift, axis=0), others], axis=-1)
-
-
-def speed(segment: tf.Tensor, factor: float) -> tf.Tensor:
-    """Plays a float32 segment `factor` times as fast (pitch moves with it), by resampling in the frequency domain.
+def speed(piece: tf.Tensor, factor: float) -> tf.Tensor:
+    """Plays a float32 piece `factor` times as fast (pitch moves with it), by resampling in the frequency domain.
 
     Returns `[round(samples / factor), channels, targets]`.
     """
-    length = tf.shape(segment)[0]
+    length = tf.shape(piece)[0]
     padded_length = (length + SMOOTH - 1) // SMOOTH * SMOOTH
     resampled_length, new_length = _scaled(padded_length, factor), _scaled(length, factor)
-    spectrum = tf.signal.rfft(tf.transpose(pad(segment, padded_length), [1, 2, 0]))
+    spectrum = tf.signal.rfft(tf.transpose(pad(piece, padded_length), [1, 2, 0]))
     bins = tf.minimum(padded_length, resampled_length) // 2 + 1
     missing = resampled_length // 2 + 1 - bins
     spectrum = tf.pad(spectrum[..., :bins], tf.stack([[0, 0], [0, 0], [0, missing]]))
     resampled = tf.signal.irfft(spectrum, [resampled_length])[..., :new_length]
     scale = tf.cast(resampled_length, tf.float32) / tf.cast(padded_length, tf.float32)
     result = tf.transpose(resampled * scale, [2, 0, 1])
-    return tf.ensure_shape(result, [None, *segment.shape[1:]])
+    return tf.ensure_shape(result, [None, *piece.shape[1:]])
 
 
 def _scaled(length: tf.Tensor, factor: float) -> tf.Tensor:
@@ -76,6 +61,13 @@ def gain(batch: tf.Tensor, deviation_db: float, seed: tf.Tensor) -> tf.Tensor:
     shape = [tf.shape(batch)[0], 1, 1, batch.shape[-1]]
     gains_db = deviation_db * tf.random.stateless_normal(shape, seed)
     return batch * tf.pow(10.0, gains_db / 20.0)
+
+
+def polarity(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
+    """Turns single stems of excerpts upside down with `probability`."""
+    shape = tf.shape(batch) * [1, 0, 0, 1] + [0, 1, 1, 0]
+    turned = tf.random.stateless_uniform(shape, seed) < probability
+    return tf.where(turned, -batch, batch)
 
 
 def channel_swap(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ from models.separator import Separator
 from pipeline.common.progress import console
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
-from pipeline.data import batches, catalogue, datasets, ingest, leaks
+from pipeline.data import catalogue, datasets, effects, ingest, leaks
 from pipeline.data.datasets.track import TrackRef
 from pipeline.data.leaks import ruling
 from pipeline.evaluation.gate import outlook
@@ -44,7 +44,7 @@ def check_run(config: Config, workdir: Workdir | None = None) -> None:
 
 def check_recipe(config: Config) -> None:
     """Raises ValueError for networks, losses or augmentations that a later component would refuse; looks at no data."""
-    batches.augmentation_options(config.train)
+    effects.require(config.train.augment)
     for _, stage in stages.plan(config.recipe):
         losses.check(stage.train.loss, stage.train.loss_options, teacher=stage.train.teacher is not None)
         Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))

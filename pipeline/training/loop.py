@@ -17,7 +17,8 @@ from models import losses, spectral, storage
 from models.separator import Separator
 from pipeline.common.progress import TrainingProgress
 from pipeline.config.train import Recipe, TrainSpec
-from pipeline.data import batches
+from pipeline.data import batches, effects
+from pipeline.data.excerpts import Tracks
 from pipeline.training import devices, lbfgs, stages
 
 # How many dev-free batches of mixtures measure the per-bin mean and deviation of the network's input.
@@ -92,26 +93,29 @@ def train(
 ) -> Result:
     """Trains `recipe`, its stages first, on TFRecords and returns the separator with its best (patience set) or last weights.
 
-    The loop saves itself to `checkpoint_dir` every `checkpoint_minutes` and continues from there when called again; the
-    step count at the end is the same. With stages each has a directory of its own in `checkpoint_dir` and in `log_dir`,
+    The loop saves itself to `checkpoint_dir` every `checkpoint_minutes` and continues from there when called again. With
+    Adam and no budget of CPU minutes it ends with the weights of a training that was never interrupted, bit for bit on one
+    machine with as many threads: the batch of a step is a function of the step and the seed. With stages each has a directory of its own in `checkpoint_dir` and in `log_dir`,
     which gets the TensorBoard events. `teacher`: what the loss `deep_features` looks through.
 
     `start`: of the recipe's spec. The training begins with its weights and keeps the standardisation that they were learnt
     with; stages are left out, for all they give is weights to begin with.
 
     Raises:
-      ValueError: a split without a single excerpt, a loss that is not finite, or stages whose layers do not fit.
+      ValueError: a split without a single excerpt, an augmentation whose package is missing, a loss that is not finite, or stages whose layers do not fit.
       OSError: `checkpoint_dir` is in a bucket that cannot be written.
     """
     if not train_files:
         raise ValueError("the train split holds no TFRecords: nothing to learn from")
     devices.check_shareable(recipe.train)
+    effects.require(recipe.train.augment)
+    tracks = Tracks(train_files, recipe.model, recipe.train)
     trained: list[Separator] = []
     figures: list[StageResult] = []
     for name, stage in stages.plan(recipe)[-1 if start else 0 :]:
         place = f"/{name}" if recipe.train.stages else ""
         guide = teacher if stage.train.teacher else None
-        loop = _Loop(name, stage, train_files, dev_files, checkpoint_dir + place, log_dir + place, guide, start)
+        loop = _Loop(name, stage, tracks, dev_files, checkpoint_dir + place, log_dir + place, guide, start)
         given = start or stages.hand_over(trained, loop.separator)
         if recipe.train.stages and name == stages.OWN and not given:
             raise ValueError(f"no stage of train.stages has a layer that network {recipe.model.network!r} has")
@@ -128,7 +132,7 @@ class _Loop:
         self,
         name: str,
         recipe: Recipe,
-        train_files: Sequence[str],
+        tracks: Tracks,
         dev_files: Sequence[str],
         checkpoint_dir: str,
         log_dir: str,
@@ -137,7 +141,7 @@ class _Loop:
     ) -> None:
         self.name, self.recipe, self.spec = name, recipe, recipe.train
         self.warm = start is not None
-        self.train_files, self.dev_files = train_files, dev_files
+        self.tracks, self.dev_files = tracks, dev_files
         self.strategy = devices.strategy()
         keras.utils.set_random_seed(self.spec.seed)
         # Counters of this process, not of a replica.
@@ -203,17 +207,21 @@ class _Loop:
             return self.separator.with_precision("float32"), figures
 
     def _adam(self, report: Callable[[TrainingProgress], None]) -> None:
-        # Resuming, other batches than those that were seen already.
-        seed = self.spec.seed + self.step
-        batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, seed)
+        batched = batches.training_batches(self.tracks, self.spec, first_step=self.step)
         iterator = iter(self.strategy.experimental_distribute_dataset(devices.shared(batched)))
         while not self.done:
-            self._after_step(float(self._train_step(next(iterator))), report)
+            asked = time.monotonic()
+            batch = next(iterator)
+            waited = time.monotonic() - asked
+            loss = float(self._train_step(batch))
+            with self.writer.as_default(step=self.step + 1):
+                tf.summary.scalar("data/share_of_step_waited", waited / (time.monotonic() - asked))
+            self._after_step(loss, report)
 
     def _lbfgs(self, report: Callable[[TrainingProgress], None]) -> None:
         """Always the same batches, also when resumed: the objective is their sum."""
         options = {**LBFGS, **self.spec.optimizer_options}
-        batched = batches.training_batches(self.train_files, self.recipe.model, self.spec, self.spec.seed)
+        batched = batches.training_batches(self.tracks, self.spec)
         objective = list(batched.take(options["batches"]))
 
         def after_iteration(_: int, loss: float) -> bool:
@@ -293,7 +301,7 @@ class _Loop:
             self.start_loss.assign(self.dev_loss)
         elif self.recipe.model.standardise:
             plain = dataclasses.replace(self.spec, augment=(), augment_options={})  # quicker than augmented mixtures
-            stems = batches.training_batches(self.train_files, self.recipe.model, plain, self.spec.seed)
+            stems = batches.training_batches(self.tracks, plain)
             mixtures = stems.map(lambda batch: tf.reduce_sum(spectrograms(batch, self.recipe), axis=-1))
             self.separator.adapt(mixtures.take(ADAPT_BATCHES))
 

@@ -14,9 +14,11 @@ import tensorflow as tf
 from models.spec import ModelSpec
 from pipeline.common.progress import TrainingProgress
 from pipeline.components import trainer
+from pipeline.config.augment import AUGMENTATIONS
 from pipeline.config.config import load
 from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import batches, ingest, tfrecords
+from pipeline.data.excerpts import Tracks
 from pipeline.training import loop
 
 MODEL = ModelSpec(
@@ -63,23 +65,27 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
-def test_an_interrupted_training_ends_with_the_same_step_count(small_records, tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_with_the_same_weights(small_records, tmp_path: Path) -> None:
+    """Bit for bit; the same of a process that is killed, with stages: test_killed.py."""
+
     def interrupt(progress: TrainingProgress) -> None:
         if progress.step == 7:
             raise Killed
 
-    recipe = changed(checkpoint_minutes=1e-6, ema=0.9)
+    recipe = changed(checkpoint_minutes=1e-6, ema=0.9, augment=("speed", "remix", "gain", "polarity"))
+    whole = run(recipe, small_records, tmp_path / "whole")
     with pytest.raises(Killed):
         run(recipe, small_records, tmp_path, interrupt)
     steps: list[int] = []
     result = run(recipe, small_records, tmp_path, lambda progress: steps.append(progress.step))
     assert steps == list(range(7, 13))  # the checkpoint after step 6 was the last one
-    assert result.own.steps == 12
+    assert (result.own.steps, result.own.dev_loss) == (12, whole.own.dev_loss)
     again = run(recipe, small_records, tmp_path, lambda progress: steps.append(progress.step))
     assert steps[-1] == 12
     assert len(steps) == 6
-    for ours, theirs in zip(again.separator.get_weights(), result.separator.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for other in (whole, again):
+        for ours, theirs in zip(result.separator.get_weights(), other.separator.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_patience_stops_early_and_returns_the_best_weights(small_records, tmp_path: Path) -> None:
@@ -131,7 +137,7 @@ def test_lbfgs_lowers_its_objective_in_every_iteration_and_continues(small_recor
     assert losses[4] < losses[2]  # the same batches and weights as before
 
 
-@pytest.mark.parametrize("augment", batches.DEFAULTS)
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
 def test_every_augmentation_trains(small_records, tmp_path: Path, augment: str) -> None:
     options = {"circular_shift": {"step_samples": 500}} if augment == "circular_shift" else {}
     recipe = changed(steps=2, evaluate_every_steps=2, augment=(augment,), augment_options=options)
@@ -139,7 +145,7 @@ def test_every_augmentation_trains(small_records, tmp_path: Path, augment: str) 
 
 
 def test_training_batches_are_excerpts_of_the_tracks(small_records) -> None:
-    plain = batches.training_batches(small_records["train"], MODEL, TRAIN, seed=3)
+    plain = batches.training_batches(Tracks(small_records["train"], MODEL, TRAIN), TRAIN)
     first = next(iter(plain)).numpy()
     assert first.shape == (4, 20 * 128, 1, 2)
     tracks = list(tfrecords.read_tracks(small_records["train"], MODEL.targets))

@@ -12,33 +12,15 @@ content of a file tells, not its suffix.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from serving.client.decoding import ffmpeg, libsndfile
-from serving.client.decoding.files import BadFileError, Problem, check_format, named, regular
+from serving.client.decoding.files import BadFileError, Decoding, Problem, check_format, named, regular
 
 __all__ = ["BadFileError", "Decoding", "opened", "read"]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """An audio file that is being decoded.
-
-    Attributes:
-      blocks: decodes from the beginning, once: float32 [samples, channels] in [-1, 1] (float files as they are), 2**16
-        samples or fewer, none of them empty, each in memory of its own; BadFileError where the file cannot be decoded
-        to its end.
-      samples_told: what the file says of its length; unchecked, None where it says nothing.
-    """
-
-    sample_rate_hz: int
-    channels: int
-    samples_told: int | None
-    blocks: Callable[[], Iterator[np.ndarray]]
 
 
 @contextlib.contextmanager
@@ -66,7 +48,7 @@ def opened(path: str | Path, *, stream: int = 0, most_seconds: float | None = No
             with named(path):
                 yield from _limited(sound.blocks(), sound.sample_rate_hz, most_seconds)
 
-        yield Decoding(sound.sample_rate_hz, sound.channels, sound.samples, blocks)
+        yield sound._replace(blocks=blocks)
 
 
 def read(path: str | Path, *, stream: int = 0, most_seconds: float | None = None) -> tuple[np.ndarray, int]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import resource
 import select
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from serving.client.decoding.files import BLOCK_SAMPLES, Problem
-from serving.client.decoding.libsndfile import Sound
+from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Problem
 
 HEADER = struct.Struct(">4sIIIII")
 """Of AU, which ffmpeg can write to a pipe: magic, where the samples begin, their bytes, encoding, rate and channels."""
@@ -29,6 +30,8 @@ INPUT = "file:/dev/stdin"  # opened anew, so that it can be sought in
 INSTALL = "apt install ffmpeg, or brew install ffmpeg"
 STALLED_SECONDS = 120
 LARGEST_ALLOCATION = 2**30
+MOST_MEMORY = 2**32
+MOST_LOG = 2**24
 MOST_WORDS = 2**16
 DAMAGE = re.compile(
     r"corrupt|partial file|prematurely|incomplete|truncat|error (while decoding|submitting|while filtering)|"
@@ -39,7 +42,7 @@ DAMAGE = re.compile(
 
 
 @contextlib.contextmanager
-def opened(path: Path, stream: int) -> Iterator[Sound]:
+def opened(path: Path, stream: int) -> Iterator[Decoding]:
     """The audio stream of a file, counted from 0.
 
     Raises:
@@ -68,7 +71,7 @@ def opened(path: Path, stream: int) -> Iterator[Sound]:
             if not done:
                 raise Problem("holds 0 samples")
 
-        yield Sound(rate_hz, channels, None, blocks)
+        yield Decoding(rate_hz, channels, None, blocks)
 
 
 @contextlib.contextmanager
@@ -82,8 +85,11 @@ def _running(file: IO[bytes], stream: int, log: IO[bytes]) -> Iterator[subproces
     command += ["-reinit_filter", "0"]  # else it resamples where the rate changes in the middle
     command += ["-i", INPUT, "-map", f"0:a:{stream}"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "-protocol_whitelist", "pipe", "pipe:1"]
-    process = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=log)
+    process = subprocess.Popen(command, bufsize=0, stdin=file, stdout=subprocess.PIPE, stderr=log)
     try:
+        if sys.platform == "linux":  # else a hostile file could make it take what there is
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MOST_LOG, MOST_LOG))
         yield process
     finally:
         process.kill()
@@ -94,10 +100,12 @@ def _read(process: subprocess.Popen, size: int) -> bytes:
     """As many bytes, or fewer at the end."""
     assert process.stdout
     parts: list[bytes] = []
+    poll = select.poll()
+    poll.register(process.stdout, select.POLLIN)
     while size > 0:
-        if not select.select([process.stdout], [], [], STALLED_SECONDS)[0]:
+        if not poll.poll(1000 * STALLED_SECONDS):
             raise Problem(f"is given up: ffmpeg has decoded nothing for {STALLED_SECONDS} s")
-        part = process.stdout.read1(min(size, 2**20))
+        part = process.stdout.read(min(size, 2**20))
         if not part:
             break
         parts.append(part)

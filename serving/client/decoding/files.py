@@ -6,9 +6,11 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 BLOCK_SAMPLES = 2**16
 HIGHEST_RATE_HZ = 768_000
@@ -21,6 +23,22 @@ class BadFileError(ValueError):
 
 class Problem(Exception):
     """What is wrong with a file, in words that follow its name."""
+
+
+class Decoding(NamedTuple):
+    """An audio stream of a file that is being decoded.
+
+    Attributes:
+      samples_told: of each channel, as they follow from the structure of the file; None where only decoding tells.
+      blocks: decodes from the beginning, once: float32 [samples, channels] in [-1, 1] (float files as they are), 2**16
+        samples or fewer, none of them empty, each in memory of its own; BadFileError where the file cannot be decoded
+        to its end.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    samples_told: int | None
+    blocks: Callable[[], Iterator[np.ndarray]]
 
 
 class Part(NamedTuple):

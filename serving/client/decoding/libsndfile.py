@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 
 from serving.client.decoding import chunks, flac, mpeg, ogg
-from serving.client.decoding.files import BLOCK_SAMPLES, Part, Problem, View
+from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Part, Problem, View
 
 AS_THEY_ARE = frozenset(
     ("SVX", "PAF", "NIST", "IRCAM", "SD2", "PVF", "AVR", "MAT4", "MAT5", "SDS", "XI", "WVE", "MPC2K")
@@ -20,17 +20,8 @@ AS_THEY_ARE = frozenset(
 """Formats whose header libsndfile checks against the file itself; VOC, which it reads wrongly, is not one of them."""
 
 
-class Sound(NamedTuple):
-    """What can be decoded: its samples are as many as the file's structure says, None where only decoding tells."""
-
-    sample_rate_hz: int
-    channels: int
-    samples: int | None
-    blocks: Callable[[], Iterator[np.ndarray]]
-
-
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Sound | None]:
+def opened(path: Path) -> Iterator[Decoding | None]:
     """A file that libsndfile decodes to its end; None where it does not.
 
     Raises:
@@ -54,7 +45,7 @@ def opened(path: Path) -> Iterator[Sound | None]:
                     done += len(block)
                     yield block
 
-        yield Sound(first.samplerate, first.channels, samples, blocks)
+        yield Decoding(first.samplerate, first.channels, samples, blocks)
 
 
 def _blocks(source: soundfile.SoundFile, done: int, samples: int) -> Iterator[np.ndarray]:

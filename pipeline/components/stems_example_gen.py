@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from pipeline.common.progress import console
 from pipeline.config import config as configuration
 from pipeline.config.config import DataConfig
 from pipeline.config.gate import LeakRules
-from pipeline.data import catalogue, datasets, ingest, spans
+from pipeline.data import catalogue, corpus, datasets, ingest, spans
 from pipeline.data.datasets import files
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.leaks import ruling
@@ -95,22 +95,10 @@ def files_fingerprint(path: str) -> str:
     if not files.is_directory(storage.path(path)):
         raise ValueError(f"data.path {path} is not a directory.")
     digest = hashlib.sha256()
-    found = (
-        ((str(file), state.size, state.modified_ns) for file, state in storage.walk(path))
-        if storage.is_remote(path)
-        else _on_this_machine(path)
-    )
-    for name, size, modified_ns in sorted(found):
-        digest.update(f"{os.path.relpath(name, path)}\0{size}\0{modified_ns}\0".encode())
+    for name, size, modified_ns in sorted(files.walk(path)):
+        known = f"{os.path.relpath(name, path)}\0{size}\0{modified_ns}\0"
+        digest.update(known.encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _on_this_machine(path: str) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of change of all files below a directory."""
-    for folder, _, names in os.walk(path, followlinks=True):
-        for name in names:
-            status = os.stat(file := os.path.join(folder, name))
-            yield file, status.st_size, status.st_mtime_ns
 
 
 def code_fingerprint() -> str:
@@ -144,6 +132,9 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         data, report_dir = _settings(exec_properties)
         found = _spans(data, exec_properties)
         before = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME) or input_fingerprint(found)
+        data, recognised = corpus.resolved(data)
+        if recognised:
+            console.print(f"  format {data.format}: {recognised}", markup=False, soft_wrap=True)
         shards = ingest.plan(ingest.discover(data, found))
         outcomes = self._run(shards, data, artifact.uri)
         entries = [entry for outcome in outcomes for entry in outcome]
@@ -152,7 +143,9 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
                 f"Files below {found[-1].path} changed while they were read: is the data still being written? Run again "
                 f"when it is complete; a file that says so can be required, see data.options.{spans.SUCCESS_MARKER}."
             )
-        result = ingest.report(data, entries)
+        result = ingest.report(data, entries, [name for span in found if span.path for name in files.litter(span.path)])
+        for words in ingest.unused(result):
+            console.print(f"  {words}", style="yellow", markup=False, soft_wrap=True)
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
         ingest.refuse_bad_tracks(data, result, os.path.join(report_dir, ingest.REPORT))

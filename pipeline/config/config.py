@@ -18,7 +18,7 @@ import yaml
 from pydantic import Field
 
 from models import storage
-from models.checked import ConfigError, Count, Positive, Whole, checked, in_words, nearest
+from models.checked import ConfigError, Count, Name, Positive, Whole, checked, in_words, nearest
 from models.directory import ModelDirectory
 from models.spec import ModelSpec
 from pipeline.config.augment import MP3_RATES_HZ
@@ -38,10 +38,14 @@ BENCHMARK_SUFFIX = "_mir1k"
 class DataConfig:
     """Where the stems are and how they become TFRecords (see pipeline/data/datasets and StemsExampleGen).
 
+    format: the layout below `path`; "auto" recognises it, and is "synthetic" without a path.
     spans: of a path with {SPAN}, how many of the newest spans are trained on.
+    group_by: where splits are drawn, tracks that share one of these in their metadata are in one split.
+    sources: target -> names or patterns of the sources that it is the sum of.
+    missing_stem: what a track without a stem for a target is: a bad track, one to skip, or silent there.
     """
 
-    format: str = "synthetic"
+    format: str = "auto"
     path: str | None = None
     spans: Count = 1
     sample_rate_hz: Count = 16000
@@ -50,12 +54,29 @@ class DataConfig:
     segment_seconds: Positive = 10.0
     dev_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     test_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
+    group_by: tuple[Name, ...] = ("artist", "singer", "album", "song")
+    sources: Mapping[str, Annotated[tuple[Name, ...], Field(min_length=1)]] = field(default_factory=dict)
+    missing_stem: Literal["bad", "skip", "silence"] = "bad"
     max_bad_tracks: Whole = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.format == "auto" and self.path is None:
+            object.__setattr__(self, "format", "synthetic")
+        _check_sources(self.sources, self.targets)
         if self.spans > 1 and self.path and "{" not in self.path:
             raise ValueError(f"spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
+
+
+def _check_sources(sources: Mapping[str, tuple[str, ...]], targets: tuple[str, ...]) -> None:
+    owners: dict[str, str] = {}
+    for target, name in ((target, name) for target, names in sources.items() for name in names):
+        if target not in targets:
+            raise ValueError(f"sources has {target!r}, which is no target; {nearest(target, targets)}")
+        if owners.setdefault(name.casefold(), target) != target:
+            raise ValueError(
+                f"sources has {name!r} for {owners[name.casefold()]} and for {target}: legal is one of them"
+            )
 
 
 @checked("evaluate")

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data import datasets, spans
-from pipeline.data.datasets.track import SPLITS, TrackRef
+from pipeline.data.datasets import sources
+from pipeline.data.datasets.recognition import WrongLayoutError
+from pipeline.data.datasets.track import SPLITS, Track, TrackRef
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
@@ -20,11 +22,38 @@ class BadTracksError(ValueError):
     """More tracks are bad than `data.max_bad_tracks` allows, or a split is left without any."""
 
 
+def resolved(data: DataConfig) -> tuple[DataConfig, str]:
+    """The section with the format that the newest span has, where that is `auto`, and by what it was recognised.
+
+    Raises:
+      ValueError: no layout is recognised, or several are.
+    """
+    if data.format != datasets.AUTO:
+        return data, ""
+    format, reason = datasets.recognise(str(spans.of(data)[-1].path))
+    return replace(data, format=format), reason
+
+
 def listed(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:
     """As `discover`, whatever splits are without tracks."""
+    data, _ = resolved(data)
     refs = [ref for span in found or spans.of(data) for ref in _tracks_of(span, data)]
+    sources.check(refs, data.sources)
+    refs = [sources.ref(ref, takes(data), data.missing_stem) for ref in refs]
     _refuse_repeats(refs)
     return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
+
+
+def rendered(ref: TrackRef, data: DataConfig) -> Track | None:
+    """The track as its reader renders it, with the stems that `data.sources` asks for; None where it lies in files."""
+    load = getattr(datasets.reader(data.format), "load", None) if data.format != datasets.AUTO else None
+    return sources.track(load(ref, options(data)), takes(data)) if load else None
+
+
+def takes(data: DataConfig) -> dict[str, tuple[str, ...]]:
+    """Target -> the names and patterns of the sources that it takes."""
+    layout = getattr(datasets.reader(data.format), "SOURCES", {})
+    return sources.takes(data.targets, data.sources, layout)
 
 
 def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:
@@ -44,7 +73,7 @@ def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRe
 
 def refuse_empty_splits(data: DataConfig, refs: Sequence[TrackRef]) -> None:
     """Raises BadTracksError if a split has no track, and may not be empty."""
-    _require_all_splits(data, {ref.split for ref in refs}, "has no track")
+    _require_all_splits(data, {ref.split for ref in refs if not ref.skipped}, "has no track")
 
 
 def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:
@@ -63,16 +92,26 @@ def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -
     _require_all_splits(data, {entry["split"] for entry in result["tracks"]}, "has no usable track")
 
 
-def options(data: DataConfig) -> dict[str, Any]:
+def _looks_like(path: str | None, format: str) -> str:
+    """What else a directory may be, for the end of a message."""
+    found = [name for name in datasets.recognised(path) if name != format] if path else []
+    return f" It looks like {found[0]}: --format {found[0]}" if len(found) == 1 else ""
+
+
+def options(data: DataConfig, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The options of the reader; those that are fields of DataConfig (rate, channels, fractions) default to these."""
     own = (_ALLOW_EMPTY, spans.SUCCESS_MARKER)
     given = {name: value for name, value in data.options.items() if name not in own}
-    return datasets.resolve_options(data.format, given, vars(data))
+    return datasets.resolve_options(data.format, given, {**vars(data), **(defaults or {})})
 
 
 def _tracks_of(span: spans.Span, data: DataConfig) -> list[TrackRef]:
     """The tracks of a span, which their metadata names."""
-    refs = datasets.reader(data.format).discover(span.path, options(data))
+    of_span = {"fill_splits": span.number is None}
+    try:
+        refs = datasets.reader(data.format).discover(span.path, options(data, of_span))
+    except WrongLayoutError as error:
+        raise WrongLayoutError(f"{error}{_looks_like(span.path, data.format)}") from error
     if span.number is None:
         return refs
     if not refs:
@@ -100,4 +139,5 @@ def _require_all_splits(data: DataConfig, present: set[str], what: str) -> None:
         raise BadTracksError(
             f"The {empty[0]} split of {data.path or data.format} {what}; put tracks in a folder {empty[0]!r}, or raise "
             f"data.dev_fraction and data.test_fraction; if it is to be empty, add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
+            f"{_looks_like(data.path, data.format) if not spans.is_pattern(data.path) else ''}"
         )

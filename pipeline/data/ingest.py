@@ -8,6 +8,7 @@ of its own, so that judging is shared out by tracks.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from pipeline.data import catalogue, corpus, datasets, landmarks, leaks, schema, tfrecords
+from pipeline.data import catalogue, corpus, landmarks, leaks, schema, tfrecords
 from pipeline.data.corpus import BadTracksError as BadTracksError
 from pipeline.data.corpus import discover as discover
 from pipeline.data.corpus import refuse_bad_tracks as refuse_bad_tracks
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 REPORT = "ingest_report.json"
 _SHARDS_PER_SPLIT = 64
+_LITTER_IN_REPORT, _REASONS_TOLD = 20, 3
+_SKIPPED = "skipped"
 _CATALOGUE = "catalogue"  # the key of a track's catalogue entry in what becomes of a shard
 
 
@@ -85,15 +88,32 @@ def write_shard(shard: Shard, data: DataConfig, artifact_uri: str) -> list[dict[
     return entries
 
 
-def report(data: DataConfig, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What was ingested and what was not, in the order of the tracks."""
+def report(data: DataConfig, entries: Sequence[Mapping[str, Any]], litter: Sequence[str] = ()) -> dict[str, Any]:
+    """What was ingested and what was not, in the order of the tracks. Nothing is wrong with what was skipped.
+
+    litter: what systems and downloads left among the files.
+    """
     told = [{key: value for key, value in entry.items() if key != _CATALOGUE} for entry in entries]
     ordered = sorted(told, key=lambda entry: (SPLITS.index(entry["split"]), entry["track"]))
     return {
         "data": asdict(data),
         "tracks": [entry for entry in ordered if "reason" not in entry],
-        "bad_tracks": [entry for entry in ordered if "reason" in entry],
+        "bad_tracks": [entry for entry in ordered if "reason" in entry and not entry.get(_SKIPPED)],
+        "skipped": [entry for entry in ordered if entry.get(_SKIPPED)],
+        "litter": {"count": len(litter), "first": list(litter[:_LITTER_IN_REPORT])},
     }
+
+
+def unused(result: Mapping[str, Any]) -> list[str]:
+    """What a report shows of tracks that were skipped and of litter, in words."""
+    skipped, litter = result["skipped"], result["litter"]
+    reasons = Counter(entry["reason"] for entry in skipped).most_common()
+    words = [f"skipped: {count} x {reason}" for reason, count in reasons[:_REASONS_TOLD]]
+    if more := len(skipped) - sum(count for _, count in reasons[:_REASONS_TOLD]):
+        words.append(f"skipped: {more} for other reasons, see {REPORT}")
+    if litter["count"]:
+        words.append(f"litter ignored: {litter['count']} ({', '.join(litter['first'][:_REASONS_TOLD])}, …)")
+    return words
 
 
 def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> list[leaks.Leak]:
@@ -110,8 +130,7 @@ def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> 
 
 
 def _load(ref: TrackRef, data: DataConfig) -> Track:
-    rendered = getattr(datasets.reader(data.format), "load", None)
-    return rendered(ref, corpus.options(data)) if rendered else loading.load(ref)
+    return corpus.rendered(ref, data) or loading.load(ref)
 
 
 def _write_track(
@@ -123,7 +142,7 @@ def _write_track(
 ) -> dict[str, Any]:
     """Writes the segments of a track, at the rate, channels and targets of `data`, and adds to `prints`; what became of it,
     see `write_shard`."""
-    known = {"track": ref.name, "split": ref.split}
+    known: dict[str, Any] = {"track": ref.name, "split": ref.split, **({_SKIPPED: True} if ref.skipped else {})}
     try:
         with at_hand(ref) as near:
             read = _load(near, data)

@@ -1,8 +1,10 @@
 """Corpora that can be ingested: one module per layout, found by its name.
 
-A reader module in `layouts` offers `OPTIONS` (its options and their defaults) and `discover(path, options) -> list[TrackRef]`,
-which opens no audio: a ref says where each signal lies, and `loading.load` reads it. Where the corpus was published with
-splits, there is `is_published(name, split) -> bool`, and what is rendered has a `load(ref, options) -> Track` of its own.
+A reader module in `layouts` offers `OPTIONS` (its options and their defaults), `discover(path, options) -> list[TrackRef]`,
+which opens no audio (a ref says where each signal lies, and `loading.load` reads it), and `recognise(glance) -> str | None`,
+which says by what it knows its layout. Where the corpus was published with splits, there is `is_published(name, split) -> bool`;
+where its stems are named by instruments, `SOURCES`, those of a target; what is rendered has no `recognise`, but a
+`load(ref, options) -> Track` of its own.
 Nothing heavy is imported before a reader is asked for, and a reader knows nothing of pipelines: paths and options in,
 tracks out.
 """
@@ -16,6 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from models.checked import nearest
+
+AUTO = "auto"
+_GENERAL = "folder"  # whose layout others are cases of
 
 
 def formats() -> list[str]:
@@ -32,6 +37,37 @@ def reader(format: str) -> ModuleType:
     if format not in formats():
         raise ValueError(f"unknown data format {format!r}; {nearest(format, formats())}")
     return importlib.import_module(f"{__name__}.layouts.{format}")
+
+
+def recognised(path: str) -> dict[str, str]:
+    """Formats whose layout a directory has -> by what it is known; few of its names are looked at.
+
+    Raises:
+      OSError: it cannot be listed.
+    """
+    from pipeline.data.datasets.recognition import Glance
+
+    glance = Glance(path)
+    readers = {format: reader(format) for format in formats()}
+    found = {name: module.recognise(glance) for name, module in readers.items() if hasattr(module, "recognise")}
+    special = {name: reason for name, reason in found.items() if reason and name != _GENERAL}
+    return special or {name: reason for name, reason in found.items() if reason}
+
+
+def recognise(path: str) -> tuple[str, str]:
+    """The format of a directory, and by what it is known.
+
+    Raises:
+      ValueError: it is of no layout that is known, or of several.
+      OSError: it cannot be listed.
+    """
+    found = recognised(path)
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if not found:
+        raise ValueError(f"{path} has no layout that is known; --format says which it is: {', '.join(formats())}")
+    listed = "; ".join(f"{name} ({reason})" for name, reason in found.items())
+    raise ValueError(f"{path} may be of several layouts, --format says which: {listed}")
 
 
 def is_published(format: str, name: str, split: str) -> bool:

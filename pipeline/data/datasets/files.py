@@ -8,13 +8,26 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from models import storage
-from pipeline.data.datasets.track import BadTrackError, TrackRef
+from pipeline.data.datasets.track import BadTrackError, TrackRef, printable
+
+AUDIO = frozenset(
+    {".aac", ".ac3", ".aif", ".aifc", ".aiff", ".alac", ".ape", ".au", ".caf", ".dff", ".dsf", ".flac", ".gsm", ".m4a"}
+    | {".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus", ".ra", ".rf64", ".snd"}
+    | {".spx", ".tta", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv"}
+)
+"""Suffixes of files that may hold audio, in lower case; what is in them the decoder tells."""
+_LITTER = re.compile(
+    r"\.[^.].*|__macosx|thumbs\.db|ehthumbs\.db|desktop\.ini|@eadir|\$recycle\.bin|system volume information"
+    r"|~\$.*|~.*\.\w+|.*\.(part|partial|crdownload|download|opdownload|aria2|tmp|temp)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class ScratchError(OSError):
@@ -42,15 +55,129 @@ def is_file(place: Any) -> bool:
     return not is_directory(place) if storage.is_remote(place) else place.is_file()
 
 
-def matching(directory: Any, pattern: str) -> list[Any]:
-    """The paths in a directory whose names match a pattern, sorted; none where it is no directory.
+def is_litter(name: str) -> bool:
+    """Whether a file or directory of this name is what systems, browsers and downloads leave: nobody's track."""
+    return _LITTER.fullmatch(name) is not None
+
+
+def litter(root: Any) -> list[str]:
+    """The litter below a directory, sorted; of what lies in a directory that is litter itself, its name only."""
+    names = (os.path.relpath(name, root) for name, _, _ in walk(root))
+    parts = (name.split("/") for name in names)
+    ends = ((each, next((i for i, part in enumerate(each, 1) if is_litter(part)), 0)) for each in parts)
+    return sorted({printable("/".join(each[:end])) for each, end in ends if end})
+
+
+def walk(root: Any) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change (ns) of all files below a directory, through links, but into no directory twice.
+
+    A link to nothing counts as a file, a directory that may not be read as an empty one.
 
     Raises:
       OSError: a bucket cannot be listed.
     """
-    if not storage.is_remote(directory):
-        return sorted(directory.glob(pattern))
-    return [child for child in storage.children(directory) if fnmatch.fnmatchcase(child.name, pattern)]
+    if storage.is_remote(root):
+        yield from ((str(file), state.size, state.modified_ns) for file, state in storage.walk(root))
+        return
+    seen = {_identity(root)}
+    for folder, below, names in os.walk(root, followlinks=True):
+        identities = {name: _identity(os.path.join(folder, name)) for name in below}
+        below[:] = [name for name, identity in identities.items() if identity not in seen]
+        seen |= set(identities.values())
+        for name in names:
+            file = os.path.join(folder, name)
+            try:
+                status = os.stat(file)
+            except OSError:
+                status = os.lstat(file)
+            yield file, status.st_size, status.st_mtime_ns
+
+
+def _identity(directory: Any) -> tuple[int, int]:
+    status = os.stat(directory)
+    return status.st_dev, status.st_ino
+
+
+def children(directory: Any) -> list[Any]:
+    """The paths in a directory, sorted, without litter; none where it is no directory.
+
+    Raises:
+      OSError: it cannot be listed.
+    """
+    return [child for child in storage.children(directory) if not is_litter(child.name)]
+
+
+def matching(directory: Any, pattern: str) -> list[Any]:
+    """The `children` of a directory whose names match a pattern, in any case. Raises as that does."""
+    return [child for child in children(directory) if fnmatch.fnmatchcase(child.name.lower(), pattern.lower())]
+
+
+def audio(directory: Any) -> list[Any]:
+    """The `children` of a directory that are audio files. Raises as that does."""
+    return [child for child in children(directory) if is_audio(child)]
+
+
+def is_audio(place: Any) -> bool:
+    """Whether the name is that of an audio file; a link to nothing may have one, in a bucket a directory, too."""
+    return place.suffix.lower() in AUDIO and (storage.is_remote(place) or not _is_directory(place))
+
+
+def directories(root: Any) -> list[Any]:
+    """The directories in a directory, sorted, without litter, and links to nothing, which may have been some.
+
+    Raises:
+      OSError: it cannot be listed.
+    """
+    found = children(root)
+    if not storage.is_remote(root):
+        return [child for child in found if _is_directory(child) or (not is_audio(child) and is_broken(child))]
+    return [child for child, there in zip(found, storage.each(is_directory, found), strict=True) if there]
+
+
+def refs(make: Callable[[Any, str], TrackRef], places: Mapping[Any, str]) -> list[TrackRef]:
+    """`make(place, split)` of every place; what it raises of one is the reason why that track is bad."""
+
+    def one(place: Any) -> TrackRef:
+        try:
+            return make(place, places[place])
+        except (BadTrackError, OSError) as error:
+            return TrackRef(place.name, places[place], reason=_words(error, place))
+
+    return storage.each(one, list(places))
+
+
+def by_stem(found: list[Any]) -> dict[str, Any]:
+    """Stem name in lower case -> its file.
+
+    Raises:
+      BadTrackError: two files are of one stem.
+    """
+    stems: dict[str, Any] = {}
+    for file in found:
+        if stems.setdefault(file.stem.lower(), file) is not file:
+            raise BadTrackError(f"it has more than one file for {file.stem.lower()}")
+    return stems
+
+
+def _words(error: Exception, place: Any) -> str:
+    if is_broken(place):
+        return "it is a link to nothing"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{os.path.basename(error.filename or place.name)} cannot be read ({error.strerror})"
+    return str(error)
+
+
+def is_broken(place: Any) -> bool:
+    """Whether it is a link that leads to nothing."""
+    return not storage.is_remote(place) and place.is_symlink() and not place.exists()
+
+
+def _is_directory(place: Any) -> bool:
+    """What may not even be looked at is taken for one: listing it says why."""
+    try:
+        return place.is_dir()
+    except OSError:
+        return True
 
 
 @contextlib.contextmanager
@@ -68,7 +195,7 @@ def at_hand(ref: TrackRef) -> Iterator[TrackRef]:
         return
     with _scratch() as scratch:
         try:
-            yield ref.at({name: _copy(name, scratch) for name in ref.files})
+            yield ref.at({name: _copy(name, directory) for name, directory in _places(ref.files, scratch)})
         except ScratchError:
             raise
         except (ValueError, OSError) as error:
@@ -84,6 +211,17 @@ def _scratch() -> Iterator[str]:
         raise _no_place(error) from error
     with directory as name:
         yield name
+
+
+def _places(names: tuple[str, ...], scratch: str) -> Iterator[tuple[str, str]]:
+    """A directory for each file: one of its own where another has its name."""
+    taken: set[str] = set()
+    for index, name in enumerate(names):
+        base = os.path.basename(name)
+        directory = scratch if base not in taken else os.path.join(scratch, str(index))
+        os.makedirs(directory, exist_ok=True)
+        taken.add(base)
+        yield name, directory
 
 
 def _copy(name: str, directory: str) -> str:

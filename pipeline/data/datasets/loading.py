@@ -25,12 +25,15 @@ def load(ref: TrackRef) -> Track:
     rates = {name: streams[source.file, source.stream][1] for name, sources in found.items() for source in sources}
     if len(set(rates.values())) > 1:
         raise BadTrackError(f"its files differ in sample rate ({_listing(rates)} Hz)")
-    read = {key: signal for key, (signal, _) in streams.items()}
-    signals = _of_one_width({name: _sum(sources, read) for name, sources in found.items()})
+    if not rates:
+        raise BadTrackError("it has no signal")
+    read = _of_lengths({key: signal for key, (signal, _) in streams.items()}, ref.lengths)
+    signals = _of_one_width({name: _sum(sources, read) for name, sources in found.items() if sources})
     if ref.equal_energy:
         signals = at_equal_energy(signals)
     stems = {name: signal for name, signal in signals.items() if name != "mixture"}
     mixture = signals["mixture"] if "mixture" in signals else _sum_of_stems(stems)
+    stems |= {name: np.zeros_like(mixture) for name, sources in found.items() if not sources}
     return Track(ref.name, ref.split, next(iter(rates.values())), mixture, stems, ref.metadata)
 
 
@@ -61,11 +64,21 @@ def _sum(sources: Sequence[Source], read: Mapping[tuple[str, int], np.ndarray]) 
 
 def _channel(source: Source, read: Mapping[tuple[str, int], np.ndarray]) -> np.ndarray:
     signal = read[source.file, source.stream]
+    if source.gain != 1:
+        signal = signal * np.float32(source.gain)
     if source.channel is None:
         return signal
     if signal.shape[1] <= source.channel:
         raise BadTrackError(f"it has {signal.shape[1]} channel{'s' if signal.shape[1] > 1 else ''}, expected 2")
     return signal[:, source.channel : source.channel + 1]
+
+
+def _of_lengths(read: Mapping[tuple[str, int], np.ndarray], lengths: str) -> Mapping[tuple[str, int], np.ndarray]:
+    """Signals of one length, unless they are to have that already."""
+    if lengths == "equal":
+        return read
+    samples = (min if lengths == "shortest" else max)(map(len, read.values()))
+    return {key: np.pad(signal[:samples], ((0, max(0, samples - len(signal))), (0, 0))) for key, signal in read.items()}
 
 
 def _of_one_width(signals: Signals) -> dict[str, np.ndarray]:

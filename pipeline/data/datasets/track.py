@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 
@@ -23,21 +24,26 @@ class BadTrackError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a signal lies: an audio stream of a file, and one channel of it, or all of them."""
+    """Where a signal lies: an audio stream of a file, one channel of it or all of them, and what it is multiplied by."""
 
     file: str
     stream: int = 0
     channel: int | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)
 class TrackRef:
     """A track that was found, not yet read: its unique name, its split, where its signals lie and what is known about it.
 
-    stems: name -> what is summed to it. mixture: what is summed to it; without, it is the sum of the stems.
+    stems: name -> what is summed to it; a stem of nothing is silent. mixture: what is summed to it; without, it is the
+    sum of the stems.
     metadata: groups that the track belongs to, such as {"singer": "Ani"}; scores and gates can be told by them.
     equal_energy: its stems are brought to one energy first, and the mixture is their sum (0 dB).
+    lengths: files of other lengths than the others make the track bad ("equal"), are cut to the "shortest", or followed by
+      silence up to the "longest".
     reason: why the track cannot be used, if that shows without reading its audio.
+    skipped: nothing is wrong with it, it is no part of what was asked for; it does not count as a bad track.
     """
 
     name: str
@@ -46,7 +52,9 @@ class TrackRef:
     mixture: tuple[Source, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     equal_energy: bool = False
+    lengths: Literal["equal", "shortest", "longest"] = "equal"
     reason: str = ""
+    skipped: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -76,26 +84,33 @@ class Track:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def split_by_hash(name: str, dev_fraction: float, test_fraction: float) -> str:
-    """The split of a track by a hash of its name: the same on every machine, whatever else is in the corpus."""
-    position = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    if position < test_fraction:
-        return "test"
-    return "dev" if position < test_fraction + dev_fraction else "train"
-
-
 def unique(refs: Sequence[TrackRef], where: str) -> list[TrackRef]:
-    """The refs sorted by split and name.
+    """The refs sorted by split and name; one whose name or files are no UTF-8 is bad, under a name that can be printed.
 
     Raises:
       ValueError: two tracks have the same name, so that a split could leak into another.
     """
+    refs = [_printable(ref) for ref in refs]
     seen: dict[str, TrackRef] = {}
     for ref in refs:
         if ref.name in seen:
             raise ValueError(f"Track {ref.name!r} occurs twice in {where} ({seen[ref.name].split} and {ref.split}).")
         seen[ref.name] = ref
     return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
+
+
+def printable(name: str) -> str:
+    """A name of a file system, its bytes that are no UTF-8 as \\xNN."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _printable(ref: TrackRef) -> TrackRef:
+    """TFRecords, JSON and Beam take no names with lone surrogates, which is what Python makes of such bytes."""
+    for what, name in (("", ref.name), *(("its file ", os.path.basename(file)) for file in ref.files)):
+        if (shown := printable(name)) != name:
+            return TrackRef(printable(ref.name), ref.split, reason=f"the name of {what or 'it, '}{shown} is no UTF-8")
+    metadata = {printable(key): printable(value) for key, value in ref.metadata.items()}
+    return replace(ref, metadata=metadata, reason=printable(ref.reason))
 
 
 def check_track(track: Track) -> None:

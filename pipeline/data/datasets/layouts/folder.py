@@ -3,8 +3,9 @@
     songs/[train|dev|test/]My Song/{vocals.wav, drums.flac, bass.ogg, other.mp3, mixture.wav}
 
 The mixture (`mixture.*` or `mix.*`) is optional: without it, it is the sum of the stems. Split folders are optional:
-without them the split is a hash of the track's name. A file `metadata.json` in a track's directory, such as
-{"genre": "Rock", "singer": "Ani"}, says which groups the track belongs to.
+without them splits are drawn by a hash of the artist (of `Artist - Title`) or the track's name. A file `metadata.json` in a
+track's directory, such as {"genre": "Rock", "singer": "Ani"}, says which groups the track belongs to. The layouts of types
+1 and 4 to 7 of Music-Source-Separation-Training are this one.
 """
 
 from __future__ import annotations
@@ -14,82 +15,72 @@ from collections.abc import Mapping
 from typing import Any
 
 from models import storage
-from pipeline.data.datasets import files
-from pipeline.data.datasets.track import SPLITS, BadTrackError, Source, TrackRef, split_by_hash, unique
+from pipeline.data.datasets import files, splits
+from pipeline.data.datasets.recognition import Glance, WrongLayoutError
+from pipeline.data.datasets.track import SPLITS, BadTrackError, Source, TrackRef, unique
 
-OPTIONS: dict[str, Any] = {"dev_fraction": 0.1, "test_fraction": 0.1}
-_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
-_UNREAD_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".m4a", ".mp4", ".opus", ".wma"})  # audio, but not read here
-_MIXTURES = frozenset({"mixture", "mix"})
+OPTIONS: dict[str, Any] = splits.OPTIONS
 _METADATA = "metadata.json"
 
 
+def recognise(glance: Glance) -> str | None:
+    """Directories with audio named by stems, perhaps in train/, dev/ and test/: what other layouts may be, too."""
+    roots = [split for split in SPLITS if glance.folders(split)] or [""]
+    track = next((track for root in roots for track in glance.folders(root) if glance.audio(track)), None)
+    return track and f"{track}/ holds {', '.join(glance.audio(track)[:4])}"
+
+
 def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
-    """Every directory that holds audio is a track.
+    """Every directory that holds audio is a track. Audio outside of tracks is skipped, a track beside the split folders bad.
 
     Raises:
-      ValueError: the folder is missing, holds no track, audio files outside of tracks, or split folders beside tracks.
+      ValueError: the folder is missing, holds no track, or two of one name.
     """
     root = storage.path(path)
     if not files.is_directory(root):
         raise ValueError(f"{path} is not a directory: expected one directory per track with files named by stem.")
-    if loose := _audio_files(root, _SUFFIXES | _UNREAD_SUFFIXES):
-        raise ValueError(f"{loose[0]} lies outside of a track: expected one directory per track in {root}.")
-    directories = {directory.name: directory for directory in _directories(root)}
-    split_folders = [split for split in SPLITS if split in directories and not _audio_files(directories[split])]
-    if split_folders:
-        if strays := [name for name in directories if name not in split_folders]:
-            raise ValueError(
-                f"{root} has split folders ({', '.join(split_folders)}) and also {strays[0]!r} beside them."
-            )
-        splits = {track: split for split in split_folders for track in _directories(directories[split])}
-    else:
-        fractions = options["dev_fraction"], options["test_fraction"]
-        splits = {track: split_by_hash(name, *fractions) for name, track in directories.items()}
-    refs = storage.each(lambda track: _ref(track, splits[track]), list(splits))
-    if not refs:
-        raise ValueError(f"{path} holds no track: expected one directory per track with files such as vocals.wav.")
-    return unique(refs, path)
+    directories = {directory.name: directory for directory in files.directories(root)}
+    split_folders = [split for split in SPLITS if split in directories and not _holds_audio(directories[split])]
+    places = {track: split for split in split_folders for track in files.directories(directories[split])}
+    beside = {place: "train" for name, place in directories.items() if name not in split_folders}
+    found = files.refs(_ref, places or beside)
+    if not places and not [ref for ref in found if ref.files]:
+        raise WrongLayoutError(
+            f"{path} holds no track: expected one directory per track with files such as vocals.wav."
+        )
+    if not split_folders:
+        found = splits.drawn(found, options)
+    elif beside:
+        found += [_stray(track, split_folders) for track in beside]
+    loose = [file for file in files.audio(root) if file.name not in directories]
+    return unique([*found, *map(_loose, loose)], path)
+
+
+def _holds_audio(directory: Any) -> bool:
+    return any(map(files.is_file, files.audio(directory)))
+
+
+def _stray(directory: Any, split_folders: list[str]) -> TrackRef:
+    """What lies beside the split folders, and so in no split: bad if it is a track."""
+    where = f"it lies beside the split folders ({', '.join(split_folders)})"
+    return TrackRef(directory.name, "train", reason=where, skipped=not _holds_audio(directory))
+
+
+def _loose(file: Any) -> TrackRef:
+    return TrackRef(file.name, "train", reason="it lies outside of a track", skipped=True)
 
 
 def _ref(directory: Any, split: str) -> TrackRef:
     """The track in a directory. In a bucket, each audio file would have to be asked whether it is one: it is by its name."""
-    children = [child for child in storage.children(directory) if storage.is_remote(child) or child.is_file()]
-    try:
-        stems = _sources([child for child in children if child.suffix.lower() in _SUFFIXES | _UNREAD_SUFFIXES])
-        metadata = next((_metadata(child) for child in children if child.name == _METADATA), {})
-    except (BadTrackError, OSError) as error:
-        return TrackRef(directory.name, split, reason=str(error))
-    mixture = stems.pop("mixture", ())
-    return TrackRef(directory.name, split, stems, mixture, metadata)
-
-
-def _directories(root: Any) -> list[Any]:
-    visible = [child for child in storage.children(root) if not child.name.startswith(".")]
-    return [child for child, found in zip(visible, storage.each(files.is_directory, visible), strict=True) if found]
-
-
-def _audio_files(directory: Any, suffixes: frozenset[str] = _SUFFIXES) -> list[Any]:
-    found = [child for child in storage.children(directory) if child.suffix.lower() in suffixes]
-    return [child for child in found if files.is_file(child)]
-
-
-def _sources(found: list[Any]) -> dict[str, tuple[Source, ...]]:
-    """Stem name (the mixture under its long name) -> its file."""
-    stems: dict[str, tuple[Source, ...]] = {}
-    for file in found:
-        name = file.stem.lower()
-        name = "mixture" if name in _MIXTURES else name
-        if name in stems:
-            raise BadTrackError(f"it has more than one file for {name}")
-        if file.suffix.lower() in _UNREAD_SUFFIXES:
-            raise BadTrackError(f"{file.name} is none of .wav, .flac, .ogg and .mp3")
-        stems[name] = (Source(str(file)),)
+    found = files.children(directory)
+    stems = {name: (Source(str(file)),) for name, file in files.by_stem(list(filter(files.is_audio, found))).items()}
+    mixtures = [stems.pop(name) for name in ("mixture", "mix") if name in stems]
+    if len(mixtures) > 1:
+        raise BadTrackError("it has more than one file for mixture")
     if not stems:
-        raise BadTrackError("its directory holds no audio file (.wav, .flac, .ogg or .mp3)")
-    if stems.keys() == {"mixture"}:
-        raise BadTrackError("it has a mixture but no stems")
-    return stems
+        raise BadTrackError("it has a mixture but no stems" if mixtures else "its directory holds no audio file")
+    told = next((_metadata(file) for file in found if file.name == _METADATA), {})
+    return TrackRef(directory.name, split, stems, sum(mixtures, ()), {**splits.artist(directory.name), **told})
 
 
 def _metadata(file: Any) -> dict[str, str]:

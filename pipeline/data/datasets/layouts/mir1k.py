@@ -8,31 +8,51 @@ development, everybody else is the test set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from models import storage
 from pipeline.data.datasets import files
-from pipeline.data.datasets.track import ACCOMPANIMENT, Source, TrackRef, unique
+from pipeline.data.datasets.recognition import Glance, WrongLayoutError
+from pipeline.data.datasets.track import ACCOMPANIMENT, SPLITS, Source, TrackRef, unique
 
 OPTIONS: dict[str, Any] = {}
 _TRAIN_SINGERS = frozenset({"abjones", "amy"})
+_CLIP = re.compile(r"\w+_\d+_\d+\.wav", re.IGNORECASE)
 _DEV_CLIPS = frozenset({"abjones_5_08", "abjones_5_09", "amy_9_08", "amy_9_09"})
+
+
+def recognise(glance: Glance) -> str | None:
+    """Clips of a singer, with two numbers, in Wavfile/."""
+    name = next((name for name in glance.audio("Wavfile") if _CLIP.fullmatch(name)), None)
+    return name and f"Wavfile/{name} is a clip"
 
 
 def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     """All clips, split by `splits/{train,dev,test*}.txt` if there are any, otherwise as published.
 
+    A clip that is in no list is skipped; one that is in two lists, or has no file, is bad.
+
     Raises:
-      ValueError: the folder is missing or of another layout, or clips and lists do not agree.
+      WrongLayoutError: the folder is missing or of another layout.
+      ValueError: a list is of no split.
     """
     del options
     folder = storage.path(path) / "Wavfile"
     clips = {file.stem: file for file in files.matching(folder, "*.wav")}
     if not clips:
-        raise ValueError(f"{path} is not MIR-1K: expected clips in {folder}/*.wav.")
-    splits = _listed_splits(storage.path(path) / "splits", clips) or {name: published_split(name) for name in clips}
-    return unique([_ref(name, splits[name], str(file)) for name, file in clips.items()], path)
+        raise WrongLayoutError(f"{path} is not MIR-1K: expected clips in {folder}/*.wav.")
+    lists = storage.path(path) / "splits"
+    listed = _lists(lists)
+    if not listed:
+        return unique([_ref(name, published_split(name), str(file)) for name, file in clips.items()], path)
+    found = [_listed(name, splits, clips, lists) for name, splits in listed.items()]
+    reason = f"it is in no list of {lists}"
+    found += [
+        TrackRef(name, published_split(name), reason=reason, skipped=True) for name in clips if name not in listed
+    ]
+    return unique(found, path)
 
 
 def published_split(name: str) -> str:
@@ -52,19 +72,23 @@ def _ref(name: str, split: str, file: str) -> TrackRef:
     return TrackRef(name, split, stems, metadata={"singer": name.split("_")[0]}, equal_energy=True)
 
 
-def _listed_splits(folder: Any, clips: Mapping[str, Any]) -> dict[str, str]:
-    """Clip name -> split from the lists in a folder; empty if there are none."""
-    splits: dict[str, str] = {}
+def _listed(name: str, splits: list[str], clips: Mapping[str, Any], lists: Any) -> TrackRef:
+    """A clip that is in lists."""
+    if len(set(splits)) > 1:
+        return TrackRef(name, splits[0], reason=f"it is listed for {splits[0]} and for {splits[1]} in {lists}")
+    if name not in clips:
+        return TrackRef(name, splits[0], reason=f"it is listed in {lists}, but has no file in Wavfile")
+    return _ref(name, splits[0], str(clips[name]))
+
+
+def _lists(folder: Any) -> dict[str, list[str]]:
+    """Clip name -> the splits whose lists in a folder name it; empty if there are no lists."""
+    found: dict[str, list[str]] = {}
     for file in files.matching(folder, "*.txt"):
-        split = next((name for name in ("train", "dev", "test") if file.stem.startswith(name)), None)
+        split = next((name for name in SPLITS if file.stem.startswith(name)), None)
         if split is None:
             raise ValueError(f"{file} is no list of a split: expected train*.txt, dev*.txt or test*.txt.")
-        for name in storage.read(file).decode().split():
-            if splits.setdefault(name, split) != split:
-                raise ValueError(f"Clip {name!r} is listed for {splits[name]} and, in {file}, for {split}.")
-    absent, unlisted = sorted(splits.keys() - clips.keys()), sorted(clips.keys() - splits.keys())
-    if splits and absent:
-        raise ValueError(f"{len(absent)} clips listed in {folder} have no file in Wavfile, the first: {absent[0]!r}.")
-    if splits and unlisted:
-        raise ValueError(f"{len(unlisted)} clips are in no list of {folder}, the first: {unlisted[0]!r}.")
-    return splits
+        for name in storage.read(file).decode(errors="surrogateescape").split():
+            if split not in found.setdefault(name, []):
+                found[name].append(split)
+    return found

@@ -13,10 +13,17 @@ from typing import Any
 
 from models import storage
 from pipeline.data.datasets import files
+from pipeline.data.datasets.recognition import Glance, WrongLayoutError
 from pipeline.data.datasets.track import Source, TrackRef, unique
 
 OPTIONS: dict[str, Any] = {}
 _SUFFIX = ".stem.mp4"
+
+
+def recognise(glance: Glance) -> str | None:
+    """Files `*.stem.mp4` in train/ or test/."""
+    found = [f"{subset}/{name}" for subset in ("train", "test") for name in glance.audio(subset)]
+    return next((name for name in found if name.endswith(_SUFFIX)), None)
 
 
 def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
@@ -29,7 +36,7 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     subsets = {subset: files.matching(storage.path(path) / subset, "*" + _SUFFIX) for subset in ("train", "test")}
     refs = [_ref(file, subset) for subset, found in subsets.items() for file in found]
     if not refs:
-        raise ValueError(f"{path} is not MUSDB18: expected {path}/train/*{_SUFFIX} and {path}/test/*{_SUFFIX}.")
+        raise WrongLayoutError(f"{path} is not MUSDB18: expected {path}/train/*{_SUFFIX} and {path}/test/*{_SUFFIX}.")
     return unique(refs, path)
 
 
@@ -48,7 +55,12 @@ def ref(name: str, split: str, file: str) -> TrackRef:
 
 def _ref(file: Any, subset: str) -> TrackRef:
     name = file.name.removesuffix(_SUFFIX)
-    return ref(name, "dev" if subset == "train" and name in _setup()["validation_tracks"] else subset, str(file))
+    return ref(name, "dev" if subset == "train" and name in validation_tracks() else subset, str(file))
+
+
+def validation_tracks() -> list[str]:
+    """Names of the tracks of `train` that the musdb package calls its validation split."""
+    return _setup()["validation_tracks"]
 
 
 @cache

@@ -131,6 +131,7 @@ def test_m4a_without_ffmpeg_is_one_sentence_before_anything_is_read(
         (tmp_path / "estimates" / "song" / f"{target}.m4a").write_text("anything")
     monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
     with pytest.raises(
-        ValueError, match=r"^song/vocals\.m4a is no audio that libsndfile reads; ffmpeg, [^\n]* is not installed [^\n]*$"
+        ValueError,
+        match=r"^song/vocals\.m4a is no audio that libsndfile reads; ffmpeg, [^\n]* is not installed [^\n]*$",
     ):
         load(tmp_path)

@@ -43,6 +43,7 @@ class DataConfig:
     group_by: where splits are drawn, tracks that share one of these in their metadata are in one split.
     sources: target -> names or patterns of the sources that it is the sum of.
     missing_stem: what a track without a stem for a target is: a bad track, one to skip, or silent there.
+    most_seconds: a track that lasts longer is a bad track.
     """
 
     format: str = "auto"
@@ -58,6 +59,7 @@ class DataConfig:
     sources: Mapping[str, Annotated[tuple[Name, ...], Field(min_length=1)]] = field(default_factory=dict)
     missing_stem: Literal["bad", "skip", "silence"] = "bad"
     max_bad_tracks: Whole = 0
+    most_seconds: Positive = 4 * 3600.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,15 +1,15 @@
 """From a corpus to TFRecords, one shard at a time: which tracks, in which file, and what was wrong with them.
 
 A shard is a run of tracks of one split, written by one worker in the order of their names. So the files are the same
-bytes whatever the number of workers, and a worker holds one track in memory. In the test split every track has a shard
+bytes whatever the number of workers, and a worker reads one track at a time, in blocks. In the test split every track has a shard
 of its own, so that judging is shared out by tracks.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,11 @@ from pipeline.data.corpus import BadTracksError as BadTracksError
 from pipeline.data.corpus import discover as discover
 from pipeline.data.corpus import refuse_bad_tracks as refuse_bad_tracks
 from pipeline.data.datasets import loading
+from pipeline.data.datasets.conversion import converted
 from pipeline.data.datasets.files import ScratchError, at_hand
-from pipeline.data.datasets.track import SPLITS, Track, TrackRef, check_track, clipping_ratio, convert, group
+from pipeline.data.datasets.track import SPLITS, BadTrackError, TrackRef
+from pipeline.data.quarantine.measures import Measures
+from pipeline.data.spool import Spool, spooling
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
@@ -129,8 +132,15 @@ def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> 
     return found
 
 
-def _load(ref: TrackRef, data: DataConfig) -> Track:
-    return corpus.rendered(ref, data) or loading.load(ref)
+@contextlib.contextmanager
+def _opened(ref: TrackRef, data: DataConfig) -> Iterator[loading.Stream]:
+    """The signals of a track that lies in files, or is rendered."""
+    rendered = corpus.rendered(ref, data)
+    if rendered:
+        yield loading.of_track(rendered)
+        return
+    with loading.opened(ref, data.most_seconds) as stream:
+        yield stream
 
 
 def _write_track(
@@ -143,39 +153,71 @@ def _write_track(
     """Writes the segments of a track, at the rate, channels and targets of `data`, and adds to `prints`; what became of it,
     see `write_shard`."""
     known: dict[str, Any] = {"track": ref.name, "split": ref.split, **({_SKIPPED: True} if ref.skipped else {})}
-    try:
-        with at_hand(ref) as near:
-            read = _load(near, data)
-            times = [Path(file).stat().st_mtime for file in near.files]
-        original = replace(read, metadata={**read.metadata, **ref.metadata})
-        check_track(original)
-        track = convert(group(original, data.targets), data.sample_rate_hz, data.channels)
-    except ScratchError:
-        raise
-    except (ValueError, OSError) as error:
-        return {**known, "metadata": dict(ref.metadata), "reason": str(error)}
-    measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data.targets)}
-    segment_samples = max(1, round(data.segment_seconds * data.sample_rate_hz))
-    for example in tfrecords.encode(track, segment_samples, clipping_ratio(original)):
-        for name, values in measured.items():
-            values.append(round(example.features.feature[name].float_list.value[0], 4))
-        write(example)
-    prints[track.name] = landmarks.of_track(track)
+    with spooling((*data.targets, loading.MIXTURE), data.channels) as spool:
+        try:
+            whole, modified = _read(ref, data, spool)
+        except ScratchError:
+            raise
+        except (ValueError, OSError) as error:
+            return {**known, "metadata": dict(ref.metadata), "reason": str(error)}
+        measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data.targets)}
+        segment_samples = max(1, round(data.segment_seconds * data.sample_rate_hz))
+        for example in tfrecords.examples(whole, spool.blocks(segment_samples), segment_samples):
+            for name, values in measured.items():
+                values.append(round(example.features.feature[name].float_list.value[0], 4))
+            write(example)
+        prints[ref.name] = landmarks.of_blocks(spool.blocks, data.sample_rate_hz)
     listed = catalogue.IngestedTrack(
-        track.name,
-        track.split,
+        ref.name,
+        ref.split,
         file,
-        samples=len(track.mixture),
-        sample_rate_hz=track.sample_rate_hz,
-        metadata=dict(track.metadata),
-        fingerprint={"digest": hashlib.sha256(track.mixture.tobytes()).hexdigest()},
-        modified=datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else "",
+        samples=whole.samples,
+        sample_rate_hz=whole.sample_rate_hz,
+        metadata=dict(whole.metadata),
+        fingerprint={"digest": spool.digest},
+        modified=modified,
         measured=measured,
     )
     return {
         **known,
         "metadata": listed.metadata,
         "seconds": listed.seconds,
-        "gain": tfrecords.gain(track),
+        "gain": whole.gain,
         _CATALOGUE: asdict(listed),
     }
+
+
+def _read(ref: TrackRef, data: DataConfig, spool: Spool) -> tuple[tfrecords.Whole, str]:
+    """Fills the spool; what is known of a track then, and when its newest file was changed.
+
+    Raises:
+      ValueError, OSError: it cannot be used, for a reason in words.
+    """
+    with at_hand(ref) as near, _opened(near, data) as stream:
+        before = _states(near)
+        measures = Measures(stream)
+        watched = replace(stream, blocks=lambda: measures.watched(stream.blocks()))
+        spool.write(converted(watched, data.targets, data.sample_rate_hz, data.channels).blocks())
+        if changed := [Path(file).name for file, state in _states(near).items() if state != before[file]]:
+            raise BadTrackError(f"{changed[0]} changed while it was read")
+    measures.check()
+    factor = tfrecords.gain(spool.peak)
+    whole = tfrecords.Whole(
+        ref.name,
+        ref.split,
+        {**stream.metadata, **ref.metadata},
+        data.sample_rate_hz,
+        data.channels,
+        spool.samples,
+        factor,
+        tfrecords.mixture_power((block[loading.MIXTURE] for block in spool.blocks()), factor),
+        max(measures.clipping_ratios().values()),
+    )
+    times = [modified_ns / 1e9 for _, modified_ns in before.values()]
+    return whole, datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else ""
+
+
+def _states(ref: TrackRef) -> dict[str, tuple[int, int]]:
+    """Size and time of change, in ns, of each of its files."""
+    found = {file: Path(file).stat() for file in ref.files}
+    return {file: (state.st_size, state.st_mtime_ns) for file, state in found.items()}

@@ -9,14 +9,15 @@ higher; two different recordings have 4 % in common. A signal has about 13 a sec
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import soxr
 from scipy import fft
 
+from pipeline.data.datasets.conversion import Resampler
+from pipeline.data.datasets.loading import Signals
 from pipeline.data.datasets.track import ACCOMPANIMENT, Track, mix
 
 MIXTURE, VOCALS = "mixture", "vocals"
@@ -29,7 +30,7 @@ _LOWEST_HZ, _BANDS = 110.0, 180  # up to 3.5 kHz
 _REACH_FRAMES, _REACH_BANDS = 15, 9  # a peak is the largest within a quarter of a second and a quarter of an octave
 _RANGE_DB = 60.0  # what lies deeper under the loudest point is as likely noise as music
 _CLEAR_DB = 3.5  # above that floor, which is flat
-_BLOCK_FRAMES = 4096
+_BLOCK_FRAMES, _FEW_FRAMES = 4096, 512  # that are decided, and transformed, at a time
 
 
 @dataclass(frozen=True)
@@ -54,49 +55,114 @@ Prints = Mapping[str, Landmarks]  # signal -> its landmarks
 
 
 def of_track(track: Track) -> Prints:
+    """Landmarks of a track in memory, as `of_blocks`."""
+    return of_blocks(lambda: [{**track.stems, MIXTURE: track.mixture}], track.sample_rate_hz)
+
+
+def of_blocks(blocks: Callable[[], Iterable[Signals]], sample_rate_hz: int) -> Prints:
     """Landmarks of what a track may share with another: the recording as a whole, its voice, and its backing.
 
     Those are the mixture, vocals and all that is not vocals; without vocals among the stems, the mixture and every stem.
+    None of silence.
+
+    Args:
+      blocks: mixture and stems, from the beginning at every call.
     """
-    signals = {MIXTURE: track.mixture, **track.stems}
-    if VOCALS in track.stems:
-        others = [stem for name, stem in track.stems.items() if name != VOCALS]
-        backing = mix(others) if others else track.mixture - track.stems[VOCALS]
-        signals = {MIXTURE: track.mixture, VOCALS: track.stems[VOCALS], ACCOMPANIMENT: backing}
-    return {name: of_signal(signal, track.sample_rate_hz) for name, signal in signals.items()}
+    ways = _signs(map(_compared, blocks()))
+    listeners = {name: _Listener(sample_rate_hz) for name in ways}
+    for block in map(_compared, blocks()):
+        for name, listener in listeners.items():
+            listener.hear(_one_channel(block[name], ways[name]))
+    return {name: listener.landmarks() for name, listener in listeners.items()}
 
 
 def of_signal(signal: np.ndarray, sample_rate_hz: int) -> Landmarks:
     """Landmarks of [samples, channels]; none of silence."""
-    power = _band_powers(_one_channel(signal), sample_rate_hz)
-    loudest = power.max(initial=0.0)
-    if loudest == 0.0:
-        return NONE
-    levels = 10 * np.log10(power / loudest + np.float32(10 ** (-_RANGE_DB / 10)))
-    around = _largest_around(_largest_around(levels, _REACH_FRAMES).T, _REACH_BANDS).T
-    times, bands = np.nonzero((levels == around) & (levels > _CLEAR_DB - _RANGE_DB))
-    return Landmarks(times.astype(np.int32), bands.astype(np.int32))
+    return of_blocks(lambda: [{MIXTURE: signal}], sample_rate_hz)[MIXTURE]
 
 
-def _one_channel(signal: np.ndarray) -> np.ndarray:
+def _compared(block: Signals) -> Signals:
+    if VOCALS not in block:
+        return {MIXTURE: block[MIXTURE], **block}
+    others = [stem for name, stem in block.items() if name not in (VOCALS, MIXTURE)]
+    backing = mix(others) if others else block[MIXTURE] - block[VOCALS]
+    return {MIXTURE: block[MIXTURE], VOCALS: block[VOCALS], ACCOMPANIMENT: backing}
+
+
+def _signs(blocks: Iterable[Signals]) -> dict[str, int]:
+    """Signal -> 1 where its middle is at least as loud as its side, -1 where it is not: |l + r|^2 - |l - r|^2 = 4 l r."""
+    together: dict[str, float] = {}
+    for block in blocks:
+        for name, signal in block.items():
+            product = float(np.vdot(signal[:, 0], signal[:, 1])) if signal.shape[1] == 2 else 0.0
+            together[name] = together.get(name, 0.0) + product
+        if all(signal.shape[1] != 2 for signal in block.values()):
+            break
+    return {name: 1 if product >= 0 else -1 for name, product in together.items()}
+
+
+def _one_channel(signal: np.ndarray, sign: int) -> np.ndarray:
     """float32 [samples]: the louder of middle and side, so that the polarity of a channel makes no difference."""
     if signal.shape[1] != 2:
         return signal.mean(axis=1, dtype=np.float32)
     left, right = np.ascontiguousarray(signal.T, np.float32)
-    middle, side = left + right, left - right
-    return middle if np.dot(middle, middle) >= np.dot(side, side) else side
+    return left + right if sign > 0 else left - right
 
 
-def _band_powers(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """float32 [frames, bands]: the power in bands of equal width in octaves, but at least of one bin."""
-    slow = soxr.resample(samples.astype(np.float32, copy=False), sample_rate_hz, _RATE_HZ, quality="LQ")
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(slow, _FRAME // 2), _FRAME)[::_HOP]
+class _Listener:
+    """Finds the peaks of one signal block by block: of its spectrogram it keeps what is in reach of the next frames."""
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._slow = Resampler(sample_rate_hz, _RATE_HZ, 1, "LQ")
+        self._samples = np.zeros(_FRAME // 2, np.float32)  # from where the next frame begins
+        self._powers = np.zeros((0, _BANDS), np.float32)  # of frames in reach of those that are not decided
+        self._begin = self._decided = 0  # the first frame of `powers`, and the first that is not decided
+        self._peaks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # frames, bands and powers
+
+    def hear(self, samples: np.ndarray) -> None:
+        """The next samples, at their own rate."""
+        self._frames(self._slow(samples[:, None])[:, 0])
+        if len(self._powers) >= _BLOCK_FRAMES:
+            self._decide(self._begin + len(self._powers) - _REACH_FRAMES)
+
+    def landmarks(self) -> Landmarks:
+        """Of all that was heard."""
+        rest = self._slow(np.zeros((0, 1), np.float32), last=True)[:, 0]
+        self._frames(np.concatenate([rest, np.zeros(_FRAME // 2, np.float32)]))
+        self._decide(self._begin + len(self._powers))
+        frames, bands, powers = (np.concatenate(parts) for parts in zip(*self._peaks, strict=True))
+        if not len(powers):
+            return NONE
+        levels = 10 * np.log10(powers / powers.max() + np.float32(10 ** (-_RANGE_DB / 10)))
+        clear = levels > _CLEAR_DB - _RANGE_DB
+        return Landmarks(frames[clear].astype(np.int32), bands[clear].astype(np.int32))
+
+    def _frames(self, slow: np.ndarray) -> None:
+        held = np.concatenate([self._samples, slow])
+        count = max(0, (len(held) - _FRAME) // _HOP + 1)
+        self._samples = held[count * _HOP :]
+        if count:
+            frames = np.lib.stride_tricks.sliding_window_view(held, _FRAME)[::_HOP]
+            parts = [_band_powers(frames[start : start + _FEW_FRAMES]) for start in range(0, count, _FEW_FRAMES)]
+            self._powers = np.concatenate([self._powers, *parts])
+
+    def _decide(self, end: int) -> None:
+        """Which of the frames before `end` hold peaks: those that are the largest around, and not of silence."""
+        around = _largest_around(_largest_around(self._powers, _REACH_FRAMES).T, _REACH_BANDS).T
+        new = slice(self._decided - self._begin, end - self._begin)
+        frames, bands = np.nonzero((self._powers[new] == around[new]) & (self._powers[new] > 0))
+        self._peaks.append((frames + self._decided, bands, self._powers[new][frames, bands]))
+        self._decided = end
+        begin = max(self._begin, end - _REACH_FRAMES)
+        self._powers, self._begin = self._powers[begin - self._begin :], begin
+
+
+def _band_powers(frames: np.ndarray) -> np.ndarray:
+    """[frames, samples] -> float32 [frames, bands]: the power in bands of equal width in octaves, but at least of one bin."""
     powers = np.empty((len(frames), _BANDS), np.float32)
-    for start in range(0, len(frames), _BLOCK_FRAMES):
-        block = slice(start, start + _BLOCK_FRAMES)
-        spectrum = fft.rfft(frames[block] * _window(), axis=1)
-        for bands, bins, weights in _bank():
-            powers[block, bands] = (spectrum.real[:, bins] ** 2 + spectrum.imag[:, bins] ** 2) @ weights
+    spectrum = fft.rfft(frames * _window(), axis=1)
+    for bands, bins, weights in _bank():
+        powers[:, bands] = (spectrum.real[:, bins] ** 2 + spectrum.imag[:, bins] ** 2) @ weights
     return powers
 
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,9 +30,27 @@ _BLOCK_SECONDS = 0.02
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def gain(track: Track) -> float:
-    """The one factor, at most 1, that keeps mixture and stems of the track under full scale."""
-    peak = max(float(np.abs(signal).max(initial=0.0)) for signal in (track.mixture, *track.stems.values()))
+@dataclass(frozen=True)
+class Whole:
+    """What every segment tells of its track.
+
+    samples: per channel. gain: the one factor that keeps mixture and stems of the track under full scale. mixture_power:
+    of the mixture as it is stored. clipping_ratio: of the track as it was read, in 0..1.
+    """
+
+    name: str
+    split: str
+    metadata: Mapping[str, str]
+    sample_rate_hz: int
+    channels: int
+    samples: int
+    gain: float
+    mixture_power: float
+    clipping_ratio: float = 0.0
+
+
+def gain(peak: float) -> float:
+    """The factor, at most 1, that keeps signals of this peak under full scale."""
     return min(1.0, _CEILING / peak) if peak > 0 else 1.0
 
 
@@ -41,31 +60,53 @@ def quantise(signal: np.ndarray) -> np.ndarray:
 
 
 def encode(track: Track, segment_samples: int, clipping_ratio: float = 0.0) -> Iterator[tf.train.Example]:
+    """The segments of a track in memory, at the rate, channels and targets (its stems) to be stored; see `examples`."""
+    signals = {"mixture": track.mixture, **track.stems}
+    factor = gain(max(float(np.abs(signal).max(initial=0.0)) for signal in signals.values()))
+    samples, channels = track.mixture.shape
+    about = track.name, track.split, track.metadata, track.sample_rate_hz, channels, samples
+    whole = Whole(*about, factor, mixture_power([track.mixture], factor), clipping_ratio)
+    starts = range(0, samples, segment_samples)
+    parts = ({name: signal[start : start + segment_samples] for name, signal in signals.items()} for start in starts)
+    return examples(whole, parts, segment_samples)
+
+
+def mixture_power(blocks: Iterable[np.ndarray], factor: float) -> float:
+    """The mean square, relative to full scale, of a mixture as it is stored; exact."""
+    energy, count = 0, 0
+    for block in blocks:
+        pcm = quantise(block * np.float32(factor)).ravel()
+        energy += int(np.dot(pcm.astype(np.float64), pcm))  # exact: of up to 2**22 samples
+        count += pcm.size
+    return energy / FULL_SCALE**2 / max(1, count)
+
+
+def examples(
+    whole: Whole, parts: Iterable[Mapping[str, np.ndarray]], segment_samples: int
+) -> Iterator[tf.train.Example]:
     """The segments of a track, in order.
 
     Args:
-      track: at the rate, channels and targets (its stems) to be stored.
+      parts: of each segment the mixture and stems by name, float32 [samples, channels].
       segment_samples: samples per channel of every segment but the last.
-      clipping_ratio: of the track as it was read (`datasets.track.clipping_ratio`), in 0..1.
     """
-    factor = gain(track)
-    signals = {"mixture": track.mixture, **{f"stem/{name}": stem for name, stem in track.stems.items()}}
-    pcm = {name: quantise(signal * np.float32(factor)) for name, signal in signals.items()}
-    samples = len(track.mixture)
     common = {
-        "track": track.name,
-        "split": track.split,
-        "metadata": json.dumps(dict(track.metadata), sort_keys=True),
-        "segments": -(-samples // segment_samples),
-        "sample_rate_hz": track.sample_rate_hz,
-        "channels": track.mixture.shape[1],
-        "gain_db": 20 * np.log10(factor),
-        "clipping_ratio": clipping_ratio,
+        "track": whole.name,
+        "split": whole.split,
+        "metadata": json.dumps(dict(whole.metadata), sort_keys=True),
+        "segments": -(-whole.samples // segment_samples),
+        "sample_rate_hz": whole.sample_rate_hz,
+        "channels": whole.channels,
+        "gain_db": 20 * np.log10(whole.gain),
+        "clipping_ratio": whole.clipping_ratio,
     }
-    power = _power(pcm["mixture"])
-    for segment, start in enumerate(range(0, samples, segment_samples)):
-        part = {name: signal[start : start + segment_samples] for name, signal in pcm.items()}
-        values = {**common, "segment": segment, **_measured(part, track.sample_rate_hz, power), **part}
+    for segment, part in enumerate(parts):
+        stored = {
+            name if name == "mixture" else f"stem/{name}": quantise(signal * np.float32(whole.gain))
+            for name, signal in part.items()
+        }
+        measured = _measured(stored, whole.sample_rate_hz, whole.mixture_power)
+        values = {**common, "segment": segment, **measured, **stored}
         features = {name: _feature(value) for name, value in values.items()}
         yield tf.train.Example(features=tf.train.Features(feature=features))
 

@@ -1,4 +1,4 @@
-"""What every reader yields, and the steps from a corpus' own layout to the rate, channels and targets asked for."""
+"""What every reader yields, and which of its stems make up which target."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.data.datasets import audio
-
 SPLITS = ("train", "dev", "test")
 ACCOMPANIMENT = "accompaniment"  # the target that takes every stem which is no target itself
-MINIMUM_SECONDS = 0.1
-_CLIPPING_FLOOR = 10 ** (-40 / 20)  # below it, the ceiling of a signal is its noise, not a limiter's
 
 
 class BadTrackError(ValueError):
@@ -113,76 +109,32 @@ def _printable(ref: TrackRef) -> TrackRef:
     return replace(ref, metadata=metadata, reason=printable(ref.reason))
 
 
-def check_track(track: Track) -> None:
-    """Raises BadTrackError with the reason if the track is empty, too short, uneven, not finite or of no legal rate."""
-    if track.sample_rate_hz <= 0:
-        raise BadTrackError(f"its sample rate is {track.sample_rate_hz} Hz")
-    samples = len(track.mixture)
-    if samples == 0:
-        raise BadTrackError("it has 0 samples")
-    for name, stem in track.stems.items():
-        if stem.shape != track.mixture.shape:
-            raise BadTrackError(f"{name} is {_shape(stem)} but the mixture is {_shape(track.mixture)}")
-    if samples < MINIMUM_SECONDS * track.sample_rate_hz:
-        raise BadTrackError(f"it has {samples} samples, less than the {MINIMUM_SECONDS:g} s a track must last")
-    for name, signal in {"mixture": track.mixture, **track.stems}.items():
-        if not np.isfinite(signal).all():
-            bad = int(np.size(signal) - np.isfinite(signal).sum())
-            raise BadTrackError(f"{name} has {bad} values that are NaN or infinite")
-
-
-def convert(track: Track, sample_rate_hz: int, channels: int) -> Track:
-    """The track at another rate (soxr HQ) and number of channels (mono = mean, stereo of mono = twice the same)."""
-
-    def one(signal: np.ndarray) -> np.ndarray:
-        return audio.resample(audio.to_channels(signal, channels), track.sample_rate_hz, sample_rate_hz)
-
-    stems = {name: one(stem) for name, stem in track.stems.items()}
-    return replace(track, sample_rate_hz=sample_rate_hz, mixture=one(track.mixture), stems=stems)
-
-
 def group(track: Track, targets: Sequence[str]) -> Track:
-    """The track with exactly `targets` as its stems: stems that are no target are summed into the accompaniment.
+    """The track with exactly `targets` as its stems. Raises BadTrackError as `grouping` does."""
+    parts = grouping(tuple(track.stems), targets)
+    return replace(track, stems={name: mix([track.stems[stem] for stem in stems]) for name, stems in parts.items()})
+
+
+def grouping(stems: Sequence[str], targets: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Target -> the stems that are summed to it: those that are no target become the accompaniment.
 
     Raises:
       BadTrackError: a target has no stem, or a stem has no target that could take it.
     """
-    others = [name for name in track.stems if name not in targets]
-    stems = {name: track.stems[name] for name in targets if name in track.stems}
-    if others and ACCOMPANIMENT in stems:
+    others = tuple(name for name in stems if name not in targets)
+    parts: dict[str, tuple[str, ...]] = {name: (name,) for name in targets if name in stems}
+    if others and ACCOMPANIMENT in parts:
         raise BadTrackError(f"it has an accompaniment and also {', '.join(others)}: which of them counts is not clear")
     if others and ACCOMPANIMENT in targets:
-        stems[ACCOMPANIMENT] = mix([track.stems[name] for name in others])
+        parts[ACCOMPANIMENT] = others
     elif others:
         raise BadTrackError(f"no target takes its {', '.join(others)} (targets: {', '.join(targets)})")
-    missing = [name for name in targets if name not in stems]
+    missing = [name for name in targets if name not in parts]
     if missing:
-        raise BadTrackError(f"it has no stem for {', '.join(missing)} (stems: {', '.join(sorted(track.stems))})")
-    return replace(track, stems={name: stems[name] for name in targets})
+        raise BadTrackError(f"it has no stem for {', '.join(missing)} (stems: {', '.join(sorted(stems))})")
+    return {name: parts[name] for name in targets}
 
 
 def mix(signals: Sequence[np.ndarray]) -> np.ndarray:
     """The sum of signals of one shape, in their order (which fixes the rounding)."""
     return reduce(np.add, signals)
-
-
-def clipping_ratio(track: Track) -> float:
-    """The largest share of samples, over mixture and stems, that lie at that signal's own ceiling (within 1e-4 of it).
-
-    A signal cut off by a converter or limiter has many of them, even if it was attenuated afterwards; any other has
-    one or two. Measure it before resampling, which rings around the flat tops.
-    """
-    return max(_share_at_ceiling(signal) for signal in (track.mixture, *track.stems.values()))
-
-
-def _share_at_ceiling(signal: np.ndarray) -> float:
-    magnitude = np.abs(signal)
-    ceiling = magnitude.max(initial=0.0)
-    if ceiling < _CLIPPING_FLOOR:
-        return 0.0
-    return float(np.mean(magnitude >= ceiling * (1 - 1e-4)))
-
-
-def _shape(signal: np.ndarray) -> str:
-    samples, channels = signal.shape
-    return f"{samples} samples of {channels} channel{'s' if channels > 1 else ''}"

@@ -27,7 +27,7 @@ class Band:
     """Mean squares of one target in one band of one track, all channels together.
 
     reference, estimate: their own. with_reference, with_mixture: the absolute inner product of the estimate with
-    reference and mixture, whatever their phase.
+    reference and mixture, whatever their phase. loudness: the share of the reference's energy, all A-weighted.
     """
 
     low_hz: float
@@ -36,6 +36,7 @@ class Band:
     estimate: float
     with_reference: float
     with_mixture: float
+    loudness: float
 
     @property
     def level_db(self) -> float:
@@ -77,13 +78,12 @@ def measure(
     edges = _edges(sample_rate_hz / 2)
     firsts = np.searchsorted(frequencies, edges)
     loudness = np.add.reduceat(products[0].real * _a_weighting(frequencies), firsts)
+    loudness /= max(loudness.sum(), _TINY)
     powers = np.abs(np.add.reduceat(products, firsts, axis=1)).T
     return tuple(
-        Band(low, high, *power.tolist())
-        for low, high, power, sounds in zip(
-            edges, edges[1:], powers, (loudness > _AUDIBLE * loudness.sum()) & (powers[:, 0] > _DITHER), strict=False
-        )
-        if sounds
+        Band(low, high, *power.tolist(), float(share))
+        for low, high, power, share in zip(edges, edges[1:], powers, loudness, strict=False)
+        if share > _AUDIBLE and power[0] > _DITHER
     )
 
 

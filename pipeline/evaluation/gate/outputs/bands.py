@@ -1,7 +1,7 @@
 """What is missing, too loud or made up by bands of frequency: in the same band of most tracks, or in several of some."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ _USUAL = 40  # percentile of a band's errors: what is wrong on half of the track
 _SPREADS = 2  # of what is usual in a band, by which a track's error may be larger
 _NOTHING_DB = -25.0
 _CUT_OUT_DB = 30.0
+_LOUD = 0.01  # of a target's loudness: a third of an octave that is heard alone
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,30 @@ def _errors(facts: Facts, up_to_hz: float = np.inf) -> dict[str, list[_Error]]:
 
 
 def _everywhere(tracks: Tracks, limits: BandLimits) -> Iterator[str]:
-    """Bands in which the target sounds on at least half of the tracks and the median track is wrong."""
+    """Bands in which the target sounds on at least half of the tracks and the median track is wrong.
+
+    A single third that is too quiet and matters little for the loudness is not heard; a weak network has such.
+    """
     common = [errors for errors in _by_band(tracks).values() if len(errors) >= len(tracks) / 2]
+    loudness = [float(np.median([each.band.loudness for each in errors])) for errors in common]
     levels = [float(np.median([each.db for each in errors])) for errors in common]
     invented = [float(np.median([each.band.invented_db for each in errors])) for errors in common]
-    for words, values, legal in (
-        ("too quiet", [-level for level in levels], limits.median_db),
-        ("too loud", levels, limits.median_db),
-        ("over the reference and not of the mixture", invented, limits.invented_db),
+    for words, values, legal, audible in (
+        ("too quiet", [-level for level in levels], limits.median_db, _LOUD),
+        ("too loud", levels, limits.median_db, 0.0),
+        ("over the reference and not of the mixture", invented, limits.invented_db, 0.0),
     ):
-        places = _places([errors[0] for errors, value in zip(common, values, strict=True) if value > legal])
-        loss = _loss(tracks) if words == "too quiet" else ""
-        if places:
+        usual = [
+            _Error(replace(errors[0].band, loudness=share), value)
+            for errors, share, value in zip(common, loudness, values, strict=True)
+        ]
+        runs = _runs([each for each in usual if each.db > legal])
+        off = [each for run in runs for each in run if len(run) > 1 or each.band.loudness >= audible]
+        if off:
+            loss = _loss(tracks) if words == "too quiet" else ""
             yield (
-                f"are up to {max(values):.0f} dB {words} {places} on the median of {on_tracks(len(tracks))}"
-                f"{'; ' if loss else ''}{loss}; legal: up to {legal:g} dB in a third of an octave"
+                f"are up to {max(each.db for each in off):.0f} dB {words} {_places(off)} on the median of "
+                f"{on_tracks(len(tracks))}{'; ' if loss else ''}{loss}; legal: up to {legal:g} dB in a third of an octave"
             )
 
 

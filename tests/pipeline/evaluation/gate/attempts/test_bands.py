@@ -59,6 +59,10 @@ def tilted(db_per_octave: float) -> Change:
     return shaped(lambda hz: db_per_octave * np.log2(np.maximum(hz, 50) / 500))
 
 
+def dip(from_hz: float, to_hz: float, gain_db: float) -> Change:
+    return shaped(lambda hz: np.where((hz > from_hz) & (hz < to_hz), gain_db, 0.0))
+
+
 def shelf(over_hz: float, gain_db: float) -> Change:
     return shaped(lambda hz: np.where(hz > over_hz, gain_db, 0.0))
 
@@ -150,6 +154,7 @@ BAD: dict[str, Attempt] = {
     "high-passed at 1 kHz": refused(each(filtered("highpass", 1000)), QUIET),
     "a telephone": refused(each(filtered("bandpass", (400, 2000))), QUIET, " and from "),
     "an octave cut out": refused(each(filtered("bandstop", (700, 1400), 8)), QUIET),
+    "a third of an octave cut out": refused(each(dip(1110, 1425, -30)), "dB too quiet from 1122 to 1413 Hz on"),
     "half an octave cut out": refused(each(filtered("bandstop", (700, 1050), 8)), QUIET),
     "the low end turned down by 18 dB": refused(each(shelf(300, 18)), QUIET),
     "the high end turned down by 18 dB": refused(each(shelf(1000, -18)), QUIET),
@@ -202,6 +207,7 @@ GOOD: dict[str, Attempt] = {
     "noise far below": Attempt(noisy(0.003), metrics=V3),
     "turned down by 6 dB above 1 kHz": Attempt(each(shelf(1000, -6)), metrics=V3),
     "nothing above what music has": Attempt(each(filtered("lowpass", 3900, 8)), metrics=V3),
+    "a third of an octave missing where next to nothing is": Attempt(each(dip(57, 70, -30)), metrics=V3),
     "one band missing in one song": Attempt(
         by_song(lambda n: each(filtered("bandstop", (1122, 1413), 4)) if n == 2 else oracle), metrics=V3
     ),

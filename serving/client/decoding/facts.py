@@ -14,6 +14,7 @@ from typing import Any
 import soundfile
 
 from serving.client import decoding
+from serving.client.decoding.ffmpeg import DEMUXERS, INPUT
 from serving.client.decoding.files import named, regular
 
 CLAIMS = {"MP3": False, "MPEG": False, "OGG": True}
@@ -72,10 +73,11 @@ def _by_ffprobe(path: Path) -> tuple[Facts, ...]:
     program = shutil.which("ffprobe")
     if program is None:
         return ()
-    command = [program, "-v", "error", "-protocol_whitelist", "file", "-select_streams", "a", "-of", "json"]
-    command += ["-show_entries", _ENTRIES, f"file:{path.absolute()}"]
+    command = [program, "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
+    command += ["-select_streams", "a", "-of", "json", "-show_entries", _ENTRIES, INPUT]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_SECONDS)
+        with path.open("rb") as file:
+            done = subprocess.run(command, stdin=file, capture_output=True, timeout=PATIENCE_SECONDS)
         said = json.loads(done.stdout or b"{}")
         return tuple(_stream(each, said.get("format", {})) for each in said.get("streams", ()))
     except (subprocess.TimeoutExpired, ValueError, KeyError):

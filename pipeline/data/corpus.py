@@ -14,6 +14,8 @@ from pipeline.data.datasets.track import SPLITS, Track, TrackRef
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
 
+REPORT = "ingest_report.json"
+"""Lists what was ingested and what was not, in the root of an Examples artifact."""
 _REASONS_IN_MESSAGE = 3
 _ALLOW_EMPTY = "allow_empty_splits"  # an option of every format
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from pipeline.data import catalogue, corpus, landmarks, leaks, schema, tfrecords
+from pipeline.data.corpus import REPORT as REPORT
 from pipeline.data.corpus import BadTracksError as BadTracksError
 from pipeline.data.corpus import discover as discover
 from pipeline.data.corpus import refuse_bad_tracks as refuse_bad_tracks
@@ -31,7 +32,6 @@ from pipeline.data.spool import Spool, spooling
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
 
-REPORT = "ingest_report.json"
 _SHARDS_PER_SPLIT = 64
 _LITTER_IN_REPORT, _REASONS_TOLD = 20, 3
 _SKIPPED = "skipped"

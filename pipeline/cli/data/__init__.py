@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.paths import WORKDIR, Work
 from pipeline.cli.recipes import configured
 
 WOULD_FAIL = 3
@@ -60,17 +61,39 @@ def check(
         from pipeline.cli.data import page as corpus_page
 
         corpus_page.write(found, page)
-    _tell(found, as_json, [page] if page else [])
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        from pipeline.cli.data import tables
+
+        tables.print_survey(found)
+    if page:
+        typer.echo(f"wrote {page}", err=True)
     if not found["usable"]:
         raise typer.Exit(WOULD_FAIL)
 
 
-def _tell(found: dict, as_json: bool, written: list[Path]) -> None:
+@app.command()
+def describe(
+    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="By which recipe; else by any.")] = None,
+    workdir: Work = WORKDIR,
+    as_json: AsJson = False,
+) -> None:
+    """What was ingested last: tracks, hours, levels, silence, leaks, what was skipped and why."""
+    from pipeline.data.survey import ingested
+    from pipeline.runs import history
+    from pipeline.runs.workdir import Workdir
+
+    place = Workdir(workdir)
+    run = next((run for run in history.runs(place, recipe) if "Examples" in run.outputs), None)
+    if run is None:
+        of = f" by the recipe {recipe}" if recipe else ""
+        raise ValueError(f"nothing was ingested{of} in {place.root} yet: `stemline ingest` does it")
+    found = {"recipe": run.pipeline, "run": run.number, "started": run.run_id}
+    found |= ingested.description(run.outputs["Examples"].uri)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
     from pipeline.cli.data import tables
 
-    tables.print_survey(found)
-    for file in written:
-        typer.echo(f"wrote {file}")
+    tables.print_ingested(found)

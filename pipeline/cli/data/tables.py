@@ -32,6 +32,27 @@ def print_survey(found: Mapping[str, Any]) -> None:
     say(found["verdict"], None if found["usable"] else "red")
 
 
+def print_ingested(found: Mapping[str, Any]) -> None:
+    """What `pipeline.data.survey.ingested` describes, and the run that took it in."""
+    data = found["data"]
+    say(f"ingested by run {found['run']} of {found['recipe']} ({found['started'][:16].replace('T', ' ')})")
+    say(f"data: {data['format']}{', ' + data['path'] if data['path'] else ''}")
+    say(f"examples: {found['examples']}")
+    rate, channels = data["sample_rate_hz"], data["channels"]
+    say(
+        f"records: {found['records']['files']} files, {size(found['records']['bytes'])}; {rate} Hz, channels: {channels}"
+    )
+    console.print(_splits(found["splits"]))
+    console.print(_signals(found["signals"]))
+    for name, span in found["spans"].items():
+        say(f"span {name}: {span['tracks']} tracks, {span['hours']:.2f} h, last changed {span['modified']}")
+    say(_quality(found))
+    for leak in found["leaks"]:
+        say(f"leak: {leak}", "yellow")
+    for track in found["bad_tracks"]:
+        say(f"skipped: {track['track']} ({track['split']}): {track['reason']}", "yellow")
+
+
 def say(words: str, style: str | None = None) -> None:
     """One line, however long, with nothing read into it."""
     console.print(words, style=style, markup=False, soft_wrap=True)
@@ -55,12 +76,34 @@ def size(count: int) -> str:
 def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Table:
     keys = list(dict.fromkeys(key for split in splits.values() for key in split["groups"]))
     table = Table("split", box=box.SIMPLE, pad_edge=False)
-    for name in ("tracks", "skipped", "hours", *(f"{key}s" for key in keys)):
+    skipped = ["skipped"] if "bad" in splits["train"] else []
+    for name in ("tracks", *skipped, "hours", *(f"{key}s" for key in keys)):
         table.add_column(name, justify="right", overflow="fold")
     for name, split in splits.items():
         groups = (str(split["groups"].get(key, "–")) for key in keys)
-        table.add_row(name, str(split["tracks"]), str(split["bad"]), f"{split['hours']:.2f}", *groups)
+        bad = [str(split["bad"])] if skipped else []
+        table.add_row(name, str(split["tracks"]), *bad, f"{split['hours']:.2f}", *groups)
     return table
+
+
+def _signals(signals: Mapping[str, Mapping[str, list[float]]]) -> Table:
+    """Percentiles over segments."""
+    table = Table("signal", box=box.SIMPLE, pad_edge=False)
+    for kind in ("RMS", "peak"):
+        table.add_column(f"{kind} dBFS: 5, 50, 95 % of segments", justify="right", overflow="fold")
+    for name, levels in signals.items():
+        table.add_row(name, *(", ".join(f"{value:.1f}" for value in levels[kind]) for kind in ("rms_db", "peak_db")))
+    return table
+
+
+def _quality(found: Mapping[str, Any]) -> str:
+    """`silent: 3.1 %; turned down: 2 tracks, by at most 4.1 dB; mixture minus stems: at most -80.0 dB in 95 % of segments`."""
+    words = [] if found["silence_share"] is None else [f"silent: {found['silence_share']:.1%}".replace("%", " %")]
+    turned = found["turned_down"]
+    words.append(f"turned down: {turned['tracks']} tracks, by at most {-turned['lowest_db']:.1f} dB")
+    if residual := found["residual_db"]:
+        words.append(f"mixture minus stems: at most {residual[-1]:.1f} dB in 95 % of segments")
+    return "; ".join(words)
 
 
 def _stems(stems: Mapping[str, Mapping[str, Any]]) -> Table:

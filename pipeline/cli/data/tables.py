@@ -100,7 +100,7 @@ def _quality(found: Mapping[str, Any]) -> str:
     """`silent: 3.1 %; turned down: 2 tracks, by at most 4.1 dB; mixture minus stems: at most -80.0 dB in 95 % of segments`."""
     words = [] if found["silence_share"] is None else [f"silent: {found['silence_share']:.1%}".replace("%", " %")]
     turned = found["turned_down"]
-    words.append(f"turned down: {turned['tracks']} tracks, by at most {-turned['lowest_db']:.1f} dB")
+    words.append(f"turned down: {turned['tracks']} tracks, by at most {abs(turned['lowest_db']):.1f} dB")
     if residual := found["residual_db"]:
         words.append(f"mixture minus stems: at most {residual[-1]:.1f} dB in 95 % of segments")
     return "; ".join(words)

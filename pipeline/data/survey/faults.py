@@ -47,12 +47,18 @@ def shape(ref: TrackRef, headers: Mapping[str, Header], data: DataConfig) -> Sha
     group(Track(ref.name, ref.split, rate_hz, nothing, dict.fromkeys(ref.stems, nothing)), data.targets)
     audio.to_channels(nothing, data.channels)
     sure = {source: facts.samples for source, facts in found.items() if facts.sure and facts.samples is not None}
-    _check_lengths(signals, sure)
+    _check_lengths(signals, sure, channels)
     samples = max((facts.samples for facts in found.values() if facts.samples is not None), default=None)
-    all_sure = len(sure) == len(found)
-    if all_sure and samples is not None and samples < MINIMUM_SECONDS * rate_hz:
+    if len(sure) == len(found):
+        _check_long_enough(max(sure.values()), rate_hz)
+    return Shape(rate_hz, channels, float("nan") if samples is None else samples / rate_hz, len(sure) == len(found))
+
+
+def _check_long_enough(samples: int, rate_hz: int) -> None:
+    if samples == 0:
+        raise BadTrackError("it has 0 samples")
+    if samples < MINIMUM_SECONDS * rate_hz:
         raise BadTrackError(f"it has {samples} samples, less than the {MINIMUM_SECONDS:g} s a track must last")
-    return Shape(rate_hz, channels, float("nan") if samples is None else samples / rate_hz, all_sure)
 
 
 def _facts(source: Source, headers: Mapping[str, Header]) -> Facts:
@@ -73,7 +79,7 @@ def _width(source: Source, facts: Facts) -> int:
     return 1
 
 
-def _check_lengths(signals: Mapping[str, tuple[Source, ...]], sure: Mapping[Source, int]) -> None:
+def _check_lengths(signals: Mapping[str, tuple[Source, ...]], sure: Mapping[Source, int], channels: int) -> None:
     """Raises BadTrackError where files of the track differ in length; knows of those whose length is sure."""
     for sources in signals.values():
         files = {source.file.rpartition("/")[2]: sure[source] for source in sources if source in sure}
@@ -86,7 +92,8 @@ def _check_lengths(signals: Mapping[str, tuple[Source, ...]], sure: Mapping[Sour
         raise BadTrackError(f"its stems differ in length ({_listing(lengths)} samples)")
     whole = lengths.pop(MIXTURE)
     name, samples = next((name, samples) for name, samples in lengths.items() if samples != whole)
-    raise BadTrackError(f"{name} has {samples} samples but the mixture has {whole}")
+    width = f"samples of {channels} channel{'s' if channels > 1 else ''}"
+    raise BadTrackError(f"{name} is {samples} {width} but the mixture is {whole} {width}")
 
 
 def _listing(numbers: Mapping[str, int]) -> str:

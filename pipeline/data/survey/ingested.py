@@ -80,7 +80,7 @@ def _quality(tracks: Sequence[IngestedTrack]) -> dict[str, Any]:
         "residual_db": _percentiles(_values(tracks, "residual_db")),
         "turned_down": {
             "tracks": sum(gain < 0 for gain in gains.values()),
-            "lowest_db": round(min(gains.values(), default=0.0), 2),
+            "lowest_db": round(min(gains.values(), default=0.0), 2) + 0.0,
         },
     }
 

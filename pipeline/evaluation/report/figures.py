@@ -107,7 +107,7 @@ def bars(values: Mapping[str, float], unit: str, colours: Mapping[str, str]) -> 
     figure = Figure(figsize=(_WIDTH_INCHES, 0.5 + 0.26 * max(1, len(values))), layout="constrained")
     axes = figure.add_subplot()
     drawn = axes.barh(range(len(values)), list(values.values()), color=[colours.get(name, _GREY) for name in values])
-    axes.bar_label(drawn, fmt="%.4g", fontsize=8, color=_INK, padding=2)
+    axes.bar_label(drawn, fmt="%.3g", fontsize=8, color=_INK, padding=2)
     axes.set_yticks(range(len(values)), list(values))
     axes.invert_yaxis()
     axes.margins(x=0.12)

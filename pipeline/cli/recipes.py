@@ -12,12 +12,18 @@ if TYPE_CHECKING:
 def configured(
     recipe: str, data: str | None, format: str | None, overrides: list[str] | None, bad: int | None
 ) -> Config:
-    """The recipe with --data, --format and --max-bad-tracks, then with every --set. Raises ConfigError."""
+    """The recipe with --data, --format and --max-bad-tracks, then with every --set. Raises ConfigError.
+
+    Without --format, that of the recipe; where it has no files, such as synthetic, that of --data is recognised.
+    """
     from models import storage
     from pipeline.config.config import load
 
+    own = load(recipe).data
+    if format is None and data and own.path is None and own.format == "synthetic":
+        format = "auto"
     flags = {"data.path": storage.absolute(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    if format is not None and format != load(recipe).data.format:
+    if format is not None and format != own.format:
         given.append("data.options={}")  # those of the recipe are of its own format
     return load(recipe, [*given, *(overrides or ())])

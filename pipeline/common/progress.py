@@ -16,7 +16,7 @@ console = Console(stderr=True, highlight=False)
 
 # Without a terminal, a line this often instead of a moving bar.
 LINE_SECONDS = 15
-LOOKING_SECONDS = 2
+LOOKING_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def judging(total: int) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def looking() -> Iterator[Callable[[int, int], None]]:
-    """Shows of how many files the headers were read: a bar on a terminal, elsewhere a line every other second."""
+    """Shows of how many files the headers were read: a bar on a terminal, elsewhere a line every few seconds."""
     columns = (TextColumn("  reading headers"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task, last = bars.add_task("", total=None), time.monotonic()

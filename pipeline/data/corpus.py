@@ -39,11 +39,21 @@ def resolved(data: DataConfig) -> tuple[DataConfig, str]:
 def listed(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:
     """As `discover`, whatever splits are without tracks."""
     data, _ = resolved(data)
+    return with_targets(data, as_they_lie(data, found))
+
+
+def as_they_lie(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:
+    """As `listed`, with the stems that the corpus has; `data` is resolved."""
     refs = [ref for span in found or spans.of(data) for ref in _tracks_of(span, data)]
-    sources.check(refs, data.sources)
-    refs = [sources.ref(ref, takes(data), data.missing_stem) for ref in refs]
     _refuse_repeats(refs)
     return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
+
+
+def with_targets(data: DataConfig, refs: Sequence[TrackRef]) -> list[TrackRef]:
+    """The tracks with the stems that `data.sources` asks for. Raises ValueError where no track has any of a target's sources."""
+    sources.check(refs, data.sources)
+    wanted = takes(data)
+    return [sources.ref(ref, wanted, data.missing_stem) for ref in refs]
 
 
 def rendered(ref: TrackRef, data: DataConfig) -> Track | None:
@@ -68,7 +78,8 @@ def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRe
         complete or without any track, a name that two spans have, or a split without tracks in all of the spans that
         `data.options.allow_empty_splits` does not name.
     """
-    refs = listed(data, found)
+    data, _ = resolved(data)
+    refs = with_targets(data, as_they_lie(data, found))
     refuse_empty_splits(data, refs)
     return refs
 

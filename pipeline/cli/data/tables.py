@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 console = Console(highlight=False)
-MOST_LISTED = 20
+MOST_LISTED, MOST_NAMED = 20, 3
 
 
 def print_survey(found: Mapping[str, Any]) -> None:
     """A corpus as `pipeline.data.survey.survey` describes it, the verdict last."""
-    say(f"layout: {found['format']}")
+    say(f"layout: {found['format']} ({found['layout']})")
     files = found["files"]
     unusable = f", {files['unusable']} of them unusable" if files["unusable"] else ""
     say(f"files: {files['count']}, {size(files['bytes'])}{unusable}; TFRecords of about {size(found['records_bytes'])}")
@@ -25,6 +26,8 @@ def print_survey(found: Mapping[str, Any]) -> None:
     console.print(_stems(found["stems"]))
     for remark in found["remarks"]:
         say(remark, "yellow")
+    for words in left_out(found):
+        say(words)
     for track in found["bad_tracks"][:MOST_LISTED]:
         say(f"would be skipped: {track['track']} ({track['split']}): {track['reason']}", "yellow")
     if (more := len(found["bad_tracks"]) - MOST_LISTED) > 0:
@@ -53,15 +56,25 @@ def print_ingested(found: Mapping[str, Any]) -> None:
         say(f"skipped: {track['track']} ({track['split']}): {track['reason']}", "yellow")
 
 
+def left_out(found: Mapping[str, Any]) -> list[str]:
+    """What is no part of what was asked for, in a line each: tracks, litter, and files that no track has."""
+    reasons = Counter(track["reason"] for track in found["skipped"])
+    words = [f"left out, as data.missing_stem says: {count} x {reason}" for reason, count in reasons.items()]
+    if found["litter"]:
+        more = ", …" if len(found["litter"]) > MOST_NAMED else ""
+        words.append(f"litter: {len(found['litter'])} ({', '.join(found['litter'][:MOST_NAMED])}{more})")
+    if found["unused"]:
+        words.append(f"files that are part of no track: {counted(found['unused'])}")
+    return words
+
+
 def say(words: str, style: str | None = None) -> None:
     """One line, however long, with nothing read into it."""
     console.print(words, style=style, markup=False, soft_wrap=True)
 
 
 def counted(counts: Mapping[str, int], unit: str = "") -> str:
-    """`44100 Hz (20), 48000 Hz (1)`; the value alone where there is but one."""
-    if len(counts) == 1:
-        return f"{next(iter(counts))}{unit}"
+    """`44100 Hz (20), 48000 Hz (1)`."""
     return ", ".join(f"{value}{unit} ({count})" for value, count in counts.items()) or "–"
 
 

@@ -10,7 +10,7 @@ import fnmatch
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,12 @@ def is_litter(name: str) -> bool:
 
 def litter(root: Any) -> list[str]:
     """The litter below a directory, sorted; of what lies in a directory that is litter itself, its name only."""
-    names = (os.path.relpath(name, root) for name, _, _ in walk(root))
-    parts = (name.split("/") for name in names)
+    return litter_among((name for name, _, _ in walk(root)), root)
+
+
+def litter_among(names: Iterable[str], root: Any) -> list[str]:
+    """`litter`, of the names that `walk` gives."""
+    parts = (os.path.relpath(name, root).split("/") for name in names)
     ends = ((each, next((i for i, part in enumerate(each, 1) if is_litter(part)), 0)) for each in parts)
     return sorted({printable("/".join(each[:end])) for each, end in ends if end})
 

@@ -39,6 +39,8 @@ def shape(ref: TrackRef, headers: Mapping[str, Header], data: DataConfig) -> Sha
         raise BadTrackError(ref.reason)
     signals = {name: ref.stems[name] for name in sorted(ref.stems)} | ({MIXTURE: ref.mixture} if ref.mixture else {})
     found = {source: _facts(source, headers) for sources in signals.values() for source in sources}
+    if not found:
+        raise BadTrackError("it has no signal")
     rates = {name: found[source].sample_rate_hz for name, sources in signals.items() for source in sources}
     if len(set(rates.values())) > 1:
         raise BadTrackError(f"its files differ in sample rate ({_listing(rates)} Hz)")
@@ -47,10 +49,12 @@ def shape(ref: TrackRef, headers: Mapping[str, Header], data: DataConfig) -> Sha
     group(Track(ref.name, ref.split, rate_hz, nothing, dict.fromkeys(ref.stems, nothing)), data.targets)
     audio.to_channels(nothing, data.channels)
     sure = {source: facts.samples for source, facts in found.items() if facts.sure and facts.samples is not None}
-    _check_lengths(signals, sure, channels)
-    samples = max((facts.samples for facts in found.values() if facts.samples is not None), default=None)
-    if len(sure) == len(found):
-        _check_long_enough(max(sure.values()), rate_hz)
+    if ref.lengths == "equal":
+        _check_lengths(signals, sure, channels)
+    known = [facts.samples for facts in found.values() if facts.samples is not None]
+    samples = None if not known else min(known) if ref.lengths == "shortest" else max(known)
+    if len(sure) == len(found) and samples is not None:
+        _check_long_enough(samples, rate_hz)
     return Shape(rate_hz, channels, float("nan") if samples is None else samples / rate_hz, len(sure) == len(found))
 
 

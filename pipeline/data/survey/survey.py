@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from pipeline.data import corpus
-from pipeline.data.datasets.track import ACCOMPANIMENT, SPLITS, TrackRef
+from pipeline.data import corpus, spans
+from pipeline.data.datasets import files, sources
+from pipeline.data.datasets.track import ACCOMPANIMENT, SPLITS, TrackRef, printable
 from pipeline.data.survey import faults, headers
 from pipeline.data.survey.headers import Header
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 SAMPLE_BYTES = 2  # of the int16 in TFRecords
 _FEW = 3
+_LISTED = ("track", "split", "reason")
 
 
 def survey(data: DataConfig, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
@@ -26,38 +31,44 @@ def survey(data: DataConfig, progress: Callable[[int, int], None] = lambda done,
       ValueError: see `pipeline.data.corpus.listed`, or a format without files.
       OSError: a directory or bucket cannot be listed.
     """
-    refs = corpus.listed(data)
-    files = list(dict.fromkeys(file for ref in refs for file in ref.files))
-    progress(0, len(files))
-    found = headers.read(files, lambda done: progress(done, len(files)))
-    return document(data, refs, found)
+    data, recognised = corpus.resolved(data)
+    if data.format == "synthetic":
+        raise ValueError(
+            "data.format is synthetic, which has no files to look at: legal is auto, or the layout of a corpus"
+        )
+    native = corpus.as_they_lie(data)
+    refs = corpus.with_targets(data, native)
+    names = list(dict.fromkeys(file for ref in refs for file in ref.files))
+    progress(0, len(names))
+    found = headers.read(names, lambda done: progress(done, len(names)))
+    layout = recognised or "as data.format says"
+    return {**document(data, refs, found), "layout": layout, "stems": _stems(native, data), **_beside(data, names)}
 
 
 def document(data: DataConfig, refs: Sequence[TrackRef], found: Mapping[str, Header]) -> dict[str, Any]:
     """What is known of the tracks by the headers of their files."""
     tracks = [_track(ref, found, data) for ref in refs]
     good = [track for track in tracks if "reason" not in track]
-    bad = [{key: track[key] for key in ("track", "split", "reason")} for track in tracks if "reason" in track]
+    bad = [{key: track[key] for key in _LISTED} for track in tracks if "reason" in track and not track["skipped"]]
     verdict, usable = _verdict(data, refs, good, bad)
     return {
         "usable": usable,
         "verdict": verdict,
         "format": data.format,
-        "layout": f"read as {data.format}",
         "path": data.path,
         "asked": {"sample_rate_hz": data.sample_rate_hz, "channels": data.channels, "targets": list(data.targets)},
         "splits": {split: _split([track for track in tracks if track["split"] == split]) for split in SPLITS},
-        "stems": _stems(refs, data),
         "files": _files(found),
         "records_bytes": _records_bytes(good, data),
         "bad_tracks": bad,
+        "skipped": [{key: track[key] for key in _LISTED} for track in tracks if track["skipped"]],
         "remarks": [*_straddling(refs), *_copies(refs, found), *_conversions(good, data), *_unsure(good)],
-        "tracks": good,
+        "tracks": [{key: value for key, value in track.items() if key != "skipped"} for track in good],
     }
 
 
 def _track(ref: TrackRef, found: Mapping[str, Header], data: DataConfig) -> dict[str, Any]:
-    told = {"track": ref.name, "split": ref.split, "metadata": dict(ref.metadata)}
+    told = {"track": ref.name, "split": ref.split, "metadata": dict(ref.metadata), "skipped": ref.skipped}
     told |= {"bytes": sum(found[file].size_bytes for file in ref.files), "stems": sorted(ref.stems)}
     try:
         shape = faults.shape(ref, found, data)
@@ -92,7 +103,7 @@ def _split(tracks: Sequence[Mapping]) -> dict[str, Any]:
     keys = sorted({key for track in good for key in track["metadata"]})
     return {
         "tracks": len(good),
-        "bad": len(tracks) - len(good),
+        "bad": sum("reason" in track and not track["skipped"] for track in tracks),
         "hours": round(sum(track["seconds"] or 0 for track in good) / 3600, 4),
         "groups": {key: len({track["metadata"].get(key) for track in good} - {None}) for key in keys},
     }
@@ -105,8 +116,9 @@ def _stems(refs: Iterable[TrackRef], data: DataConfig) -> dict[str, dict[str, An
 
 
 def _target(stem: str, data: DataConfig) -> str | None:
-    if stem in (*data.targets, "mixture"):
-        return stem
+    [name] = sources.grouped([stem], corpus.takes(data))
+    if name in (*data.targets, "mixture"):
+        return name
     return ACCOMPANIMENT if ACCOMPANIMENT in data.targets else None
 
 
@@ -120,6 +132,24 @@ def _files(found: Mapping[str, Header]) -> dict[str, Any]:
         "rates_hz": _counted(str(stream.sample_rate_hz) for stream in streams),
         "channels": _counted(str(stream.channels) for stream in streams),
     }
+
+
+def _beside(data: DataConfig, used: Iterable[str]) -> dict[str, Any]:
+    """What lies below the directories and is no part of a track: litter by name, everything else counted by suffix."""
+    roots = [str(span.path) for span in spans.of(data)]
+    found = {root: [name for name, _, _ in files.walk(root)] for root in roots}
+    litter = {root: files.litter_among(names, root) for root, names in found.items()}
+    ignored = {os.path.join(root, name) for root, names in litter.items() for name in names}
+    left = {name for names in found.values() for name in names} - {*used}
+    unused = (name for name in left if not ignored.intersection(_with_parents(name)))
+    return {
+        "litter": list(itertools.chain.from_iterable(litter.values())),
+        "unused": _counted(printable(os.path.splitext(name)[1].lower()) or "without a suffix" for name in unused),
+    }
+
+
+def _with_parents(name: str) -> list[str]:
+    return [name, *(str(parent) for parent in PurePath(name).parents)]
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -54,13 +54,16 @@ def wav(file: BinaryIO, size: int) -> Part | None:
     if fmt is None or data is None:
         raise Problem(f"breaks off before its samples: it has no {'format' if fmt is None else 'data'} chunk")
     described = at(file, fmt.start, min(fmt.size, MOST_HEADER))
-    if len(described) < 14:
-        raise Problem(f"has a format chunk of {len(described)} bytes; legal are 14 or more")
-    tag, channels, rate_hz, _, align = struct.unpack_from(order + "HHIIH", described)
+    if len(described) < 16:
+        raise Problem(f"has a format chunk of {len(described)} bytes; legal are 16 or more")
+    tag, channels, rate_hz, _, align, bits = struct.unpack_from(order + "HHIIHH", described)
     check_format(rate_hz, channels)
     if tag == EXTENSIBLE and len(described) >= 26:
         [tag] = struct.unpack_from(order + "H", described, 24)
-    if tag not in BY_LIBSNDFILE or not align:
+    odd = tag in PLAIN and align != channels * (
+        (bits + 7) // 8
+    )  # such as 24 bits in 4 bytes, which libsndfile takes for 3
+    if tag not in BY_LIBSNDFILE or not align or odd:
         return None
     claimed = _ds64(file, chunks) if head[:4] in (b"RF64", b"BW64") and data.size == 2**32 - 1 else data.size
     riff_size = size if w64 else struct.unpack_from(order + "I", head, 4)[0]
@@ -111,6 +114,8 @@ def au(file: BinaryIO, size: int) -> Part | None:
     order = ">" if head[:4] == b".snd" else "<"
     start, claimed, encoding, rate_hz, channels = struct.unpack(order + "5I", head[4:])
     check_format(rate_hz, channels)
+    if start < 24:
+        raise Problem(f"has its samples begin at byte {start}; legal is 24 or more")
     if encoding not in AU_BYTES:
         return None
     frame = channels * AU_BYTES[encoding]
@@ -200,14 +205,21 @@ def _is_name(name: bytes) -> bool:
 
 
 def _is_more(file: BinaryIO, end: int, size: int, order: str) -> bool:
-    """Whether samples go on behind their claimed end: what follows is neither chunks, nor a tag, nor zeros."""
+    """Whether samples go on behind their claimed end: what follows is neither chunks, nor a tag, nor zeros.
+
+    What is over 4 GB is claimed without its multiples of 4 GB.
+    """
+    if size > end and (size - end) % 2**32 == 0:
+        return True
     for start in (end, end + 1):
         rest = at(file, start, 8)
         fits = len(rest) < 8 or struct.unpack(order + "I", rest[4:])[0] <= size - start - 8 + 1
         if (fits and (len(rest) < 8 or _is_name(rest[:4]))) or rest[:4] in FOLLOWING:
             return False
-    begin = at(file, end, 2**16)
-    return not (begin.startswith((b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")) or not begin.strip(b"\0"))
+    if at(file, end, 11).startswith((b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")):
+        return False
+    file.seek(end)
+    return any(block.strip(b"\0") for block in iter(lambda: file.read(2**20), b""))
 
 
 def _ds64(file: BinaryIO, chunks: list[Chunk]) -> int:

@@ -68,8 +68,6 @@ def opened(path: Path, stream: int) -> Iterator[Decoding]:
             if failed or damage:
                 said = (damage or said or [f"exit code {failed}"])[0]
                 raise Problem(f"breaks off or is damaged after {done} samples (ffmpeg: {said})")
-            if not done:
-                raise Problem("holds 0 samples")
 
         yield Decoding(rate_hz, channels, None, blocks)
 

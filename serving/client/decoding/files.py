@@ -64,8 +64,9 @@ def named(path: Path) -> Iterator[None]:
 
 
 def name(path: Path) -> str:
-    """The file's name as it can be printed: bytes that are no UTF-8 as \\xNN."""
-    return os.fsencode(path.name).decode(errors="backslashreplace")
+    """The file's name on one line: what is no UTF-8 or not printable as its escape."""
+    text = os.fsencode(path.name).decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def regular(path: Path) -> None:

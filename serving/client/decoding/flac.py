@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from serving.client.decoding.files import Part, Problem, at, check_format
-from serving.client.decoding.mpeg import after_id3
+from serving.client.decoding.mpeg import after_id3, before_tags
 
 LARGEST_FRAME = 2**20
 BLOCK_SAMPLES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}, **{c: 256 << c - 8 for c in range(8, 16)}}
@@ -42,12 +42,11 @@ def part(file: BinaryIO) -> Part | None:
     facts = int.from_bytes(info[18:26], "big")
     rate_hz, channels, claimed = facts >> 44, (facts >> 41 & 7) + 1, facts & 2**36 - 1
     check_format(rate_hz, channels)
-    stop = file.seek(0, 2)
-    stop -= 128 if at(file, stop - 128, 3) == b"TAG" else 0
+    stop = before_tags(file)
     lowest = max(start + 42, stop - LARGEST_FRAME)
     samples = _end(at(file, lowest, stop - lowest), int.from_bytes(info[8:10], "big"))
     if samples is None:
-        raise Problem("breaks off in the middle of a frame")
+        raise Problem("breaks off in the middle of a frame, or something else follows the last one")
     if samples < claimed:
         raise Problem(f"breaks off after {samples} of {claimed} samples")
     info[18:26] = (facts >> 36 << 36 | samples).to_bytes(8, "big")
@@ -55,13 +54,15 @@ def part(file: BinaryIO) -> Part | None:
 
 
 def _end(data: bytes, block_samples: int) -> int | None:
-    """How many samples there are when the frame that ends the file has been decoded; None if none ends there."""
-    position = len(data)
-    while (position := data.rfind(b"\xff", 0, position)) >= 0:
-        if data[position + 1 : position + 2] in (b"\xf8", b"\xf9"):
-            found = _frame_end(data[position : position + 16], block_samples)
-            if found is not None and not _crc(CRC_16, 16, data[position:]):
-                return found
+    """How many samples there are when the last frame has been decoded; None if it is not whole. Zeros may follow it."""
+    least = len(data.rstrip(b"\0"))
+    for stop in range(min(len(data), least + 3), least - 1, -1) if least < len(data) - 3 else (len(data),):
+        position = stop
+        while (position := data.rfind(b"\xff", 0, position)) >= 0:
+            if data[position + 1 : position + 2] in (b"\xf8", b"\xf9"):
+                found = _frame_end(data[position : position + 16], block_samples)
+                if found is not None and not _crc(CRC_16, 16, data[position:stop]):
+                    return found
     return None
 
 

@@ -28,7 +28,7 @@ ENOUGH = 200  # bytes of a frame that holds the facts
 
 
 class Frame(NamedTuple):
-    """size in bytes; side: those of the header and of the side information, which Xing's tag follows."""
+    """size in bytes; side: those of the header and of the side information, which Xing's tag follows (a checksum not counted)."""
 
     size: int
     samples: int
@@ -60,7 +60,7 @@ def frame(header: bytes) -> Frame | None:
     samples = 1152 if first or layer == 2 else 576
     size = samples // 8 * 1000 * BITRATES[layer, first][bitrate] // rate_hz + (header[2] >> 1 & 1)
     side = {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}[first, mono]
-    return Frame(size, samples, rate_hz, 1 if mono else 2, 4 + side + (0 if header[1] & 1 else 2), layer)
+    return Frame(size, samples, rate_hz, 1 if mono else 2, 4 + side, layer)
 
 
 def part(file: BinaryIO) -> Part | None:
@@ -69,7 +69,7 @@ def part(file: BinaryIO) -> Part | None:
     Raises:
       Problem: it is cut off, has damage between its frames, or changes its rate or channels.
     """
-    stop = _before_tags(file)
+    stop = before_tags(file)
     start = _first(file, after_id3(file), stop)
     if start is None:
         return None
@@ -96,7 +96,7 @@ def after_id3(file: BinaryIO, position: int = 0) -> int:
     return position
 
 
-def _before_tags(file: BinaryIO) -> int:
+def before_tags(file: BinaryIO) -> int:
     """Where the tags at the end begin: ID3v1 (128 bytes), Lyrics3 and APE."""
     stop = file.seek(0, 2)
     if at(file, stop - 128, 3) == b"TAG":

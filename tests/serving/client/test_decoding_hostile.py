@@ -34,6 +34,13 @@ def test_what_is_unusual_is_whole(kind: Kind, tmp_path: Path, capfd: pytest.Capt
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_sentence_is_one_line_whatever_the_name(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"new\nline \xff.wav")
+    path.touch()
+    with pytest.raises(decoding.BadFileError, match=r"^new\\nline \\xff\.wav is empty"):
+        decoding.read(path)
+
+
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_any_name_may_be_a_files(name: bytes, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(name)

@@ -67,10 +67,12 @@ def polarity(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor
     """Turns single stems of excerpts upside down with `probability`."""
     shape = tf.shape(batch) * [1, 0, 0, 1] + [0, 1, 1, 0]
     turned = tf.random.stateless_uniform(shape, seed) < probability
-    return tf.where(turned, -batch, batch)
+    return batch * tf.where(turned, -1.0, 1.0)
 
 
 def channel_swap(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """Reverses the order of channels of whole excerpts (all stems together) with `probability`."""
+    if batch.shape[2] == 1:
+        return batch
     swapped = tf.random.stateless_uniform(tf.stack([tf.shape(batch)[0], 1, 1, 1]), seed) < probability
     return tf.where(swapped, tf.reverse(batch, axis=[2]), batch)

@@ -107,16 +107,22 @@ class Excerpts:
         rng = np.random.default_rng([self.seed, number])
         start = int(rng.integers(max(len(track) - self.samples, 0) + 1))
         excerpt = np.zeros([self.samples, *track.shape[1:]], np.int16)
-        piece = track[start : start + self.samples]
-        excerpt[: len(piece)] = piece
+        length = min(self.samples, len(track))
+        excerpt[:length] = track[start : start + length]
         if self.shift_samples:
             later = start + self.shift_samples * int(rng.integers(len(track) // self.shift_samples + 1))
-            places = np.arange(later, later + len(piece)) % len(track)
-            excerpt[: len(piece), :, 0] = track[places, :, 0]
+            _copy_around(track[..., 0], later % len(track), excerpt[:length, :, 0])
         return excerpt
 
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.owner))
+
+
+def _copy_around(signal: np.ndarray, start: int, to: np.ndarray) -> None:
+    """Copies what begins at `start` of a signal whose end meets its start, as much of it as there is room for."""
+    before_end = min(len(signal) - start, len(to))
+    to[:before_end] = signal[start : start + before_end]
+    to[before_end:] = signal[: len(to) - before_end]
 
 
 def stems(record: tf.Tensor, model: ModelSpec) -> dict[str, tf.Tensor]:

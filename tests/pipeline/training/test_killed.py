@@ -1,4 +1,4 @@
-"""A training that is killed with SIGKILL, again and again, ends as one that nobody touched."""
+"""A training that is killed with SIGKILL, twice, ends as one that nobody touched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ recipe = Recipe(
     "small",
     model=ModelSpec(sizes={"units": 16}, frame_length=256, hop=128, sample_rate_hz=8000, standardise=True),
     train=TrainSpec(
-        steps=80, batch=4, segment_frames=20, evaluate_every_steps=7, warmup_steps=5, ema=0.9, patience=50,
+        steps=40, batch=4, segment_frames=20, evaluate_every_steps=3, warmup_steps=5, ema=0.9, patience=50,
         loss="csdr", augment=on, augment_options={"circular_shift": {"step_samples": 500}}, checkpoint_minutes=0.002,
         stages=(StageSpec("first", "drnn", 0.5, sizes={"units": 16}),),
     ),
@@ -59,13 +59,12 @@ def train(place: Path, files: dict[str, list[str]], kill_after: str | None = Non
 
 
 @pytest.mark.slow
-def test_a_training_killed_three_times_ends_with_the_weights_of_one_that_was_not(small_records, tmp_path: Path) -> None:
-    """180 excerpts make an epoch of 45 batches: killed within the first stage and, twice, within the second."""
+def test_a_training_killed_twice_ends_with_the_weights_of_one_that_was_not(small_records, tmp_path: Path) -> None:
+    """180 excerpts make an epoch of 45 batches: killed within the first epoch of either stage."""
     whole = train(tmp_path / "whole", small_records)
-    killed = [train(tmp_path / "killed", small_records, at) for at in ("first 17", "own 12", "own 31")]
+    killed = [train(tmp_path / "killed", small_records, at) for at in ("first 9", "own 11")]
     last = train(tmp_path / "killed", small_records)
-    assert all(part[0] != whole[0] for part in killed[1:])  # they went on, and did not begin anew
-    assert [line for line in whole if line not in {line for part in (*killed, last) for line in part}] == []
+    assert all(part[0] != whole[0] for part in (killed[1], last))  # they went on, and did not begin anew
     assert {line for part in (*killed, last) for line in part} == set(whole)
     with np.load(tmp_path / "whole" / "weights.npz") as ours, np.load(tmp_path / "killed" / "weights.npz") as theirs:
         assert ours.files == theirs.files

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +17,17 @@ from serving.client import decoding
 Signals = Mapping[str, np.ndarray]  # name -> float32 [samples, channels], all of one shape
 MIXTURE = "mixture"
 BLOCK_SAMPLES = 2**16
-_Key = tuple[str, int]  # a file and an audio stream of it
+Key = tuple[str, int]  # a file and an audio stream of it
+
+
+class HasShape(Protocol):
+    """What is known of a stream before it is decoded."""
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -83,19 +94,14 @@ def load(ref: TrackRef) -> Track:
 @contextlib.contextmanager
 def _as_they_lie(ref: TrackRef, most_seconds: float | None) -> Iterator[Stream]:
     """The signals that lie in files, without the mixture where that is none of them."""
-    found = {name: ref.stems[name] for name in sorted(ref.stems) if ref.stems[name]}
-    found |= {MIXTURE: ref.mixture} if ref.mixture else {}
-    if not found:
-        raise BadTrackError("it has no signal")
+    found = in_files(ref)
     with contextlib.ExitStack() as stack:
-        keys = dict.fromkeys((source.file, source.stream) for sources in found.values() for source in sources)
+        keys = dict.fromkeys(key(source) for sources in found.values() for source in sources)
         files = {
-            key: stack.enter_context(decoding.opened(key[0], stream=key[1], most_seconds=most_seconds)) for key in keys
+            (file, stream): stack.enter_context(decoding.opened(file, stream=stream, most_seconds=most_seconds))
+            for file, stream in keys
         }
-        rates = {name: files[_key(source)].sample_rate_hz for name, sources in found.items() for source in sources}
-        if len(set(rates.values())) > 1:
-            raise BadTrackError(f"its files differ in sample rate ({_listing(rates)} Hz)")
-        channels = max(_width(source, files) for sources in found.values() for source in sources)
+        sample_rate_hz, channels = shape(found, files)
 
         def blocks() -> Iterator[Signals]:
             running = {key: file.blocks() for key, file in files.items()}
@@ -105,12 +111,33 @@ def _as_they_lie(ref: TrackRef, most_seconds: float | None) -> Iterator[Stream]:
                 yield {name: _sum(sources, read, channels) for name, sources in found.items()}
 
         stems = tuple(name for name in found if name != MIXTURE)
-        yield Stream(next(iter(rates.values())), channels, stems, blocks)
+        yield Stream(sample_rate_hz, channels, stems, blocks)
+
+
+def in_files(ref: TrackRef) -> dict[str, tuple[Source, ...]]:
+    """Signal -> where it lies, the stems by name and then the mixture. Raises BadTrackError where none lies anywhere."""
+    found = {name: ref.stems[name] for name in sorted(ref.stems) if ref.stems[name]}
+    found |= {MIXTURE: ref.mixture} if ref.mixture else {}
+    if not found:
+        raise BadTrackError("it has no signal")
+    return found
+
+
+def shape(found: Mapping[str, Sequence[Source]], files: Mapping[Key, HasShape]) -> tuple[int, int]:
+    """The rate in Hz that the signals of a track have, and their channels.
+
+    Raises:
+      BadTrackError: its files differ in rate, or one has not the channel that is asked for.
+    """
+    rates = {name: files[key(source)].sample_rate_hz for name, sources in found.items() for source in sources}
+    if len(set(rates.values())) > 1:
+        raise BadTrackError(f"its files differ in sample rate ({_listing(rates)} Hz)")
+    return next(iter(rates.values())), max(_width(source, files) for sources in found.values() for source in sources)
 
 
 def _in_step(
-    running: Mapping[_Key, Iterator[np.ndarray]], found: Mapping[str, Sequence[Source]]
-) -> Iterator[dict[_Key, np.ndarray]]:
+    running: Mapping[Key, Iterator[np.ndarray]], found: Mapping[str, Sequence[Source]]
+) -> Iterator[dict[Key, np.ndarray]]:
     """Blocks of one length from every file. Raises BadTrackError where one ends before another."""
     even = {key: _in_blocks(blocks) for key, blocks in running.items()}
     lengths = dict.fromkeys(running, 0)
@@ -119,13 +146,13 @@ def _in_step(
         lengths = {key: lengths[key] + (0 if block is None else len(block)) for key, block in read.items()}
         if len(set(lengths.values())) > 1:
             rest = {key: sum(map(len, blocks)) for key, blocks in even.items()}
-            raise _uneven({key: lengths[key] + rest[key] for key in lengths}, found)
+            raise uneven({key: lengths[key] + rest[key] for key in lengths}, found)
         yield read
 
 
 def _fitted(
-    running: Mapping[_Key, Iterator[np.ndarray]], lengths: str, nothing: Mapping[_Key, np.ndarray]
-) -> Iterator[dict[_Key, np.ndarray]]:
+    running: Mapping[Key, Iterator[np.ndarray]], lengths: str, nothing: Mapping[Key, np.ndarray]
+) -> Iterator[dict[Key, np.ndarray]]:
     """Blocks of one length from every file, up to the end of the shortest, or with silence up to that of the longest."""
     even = {key: _in_blocks(blocks) for key, blocks in running.items()}
     for blocks in itertools.zip_longest(*even.values()):
@@ -156,13 +183,13 @@ def _in_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.concatenate(held)
 
 
-def _uneven(lengths: Mapping[_Key, int], found: Mapping[str, Sequence[Source]]) -> BadTrackError:
-    """Which files are longer than others: those of one stem, or stems, or a stem and the mixture."""
+def uneven(lengths: Mapping[Key, int], found: Mapping[str, Sequence[Source]]) -> BadTrackError:
+    """Which files are longer than others, where some are: those of one stem, or stems, or a stem and the mixture."""
     for sources in found.values():
-        of_files = {source.file.rpartition("/")[2]: lengths[_key(source)] for source in sources}
-        if len(set(of_files.values())) > 1:
+        if len({lengths[key(source)] for source in sources}) > 1:
+            of_files = {source.file.rpartition("/")[2]: lengths[key(source)] for source in sources}
             return BadTrackError(f"the files of one stem differ in length ({_listing(of_files)} samples)")
-    of_signals = {name: lengths[_key(sources[0])] for name, sources in found.items()}
+    of_signals = {name: lengths[key(sources[0])] for name, sources in found.items()}
     if MIXTURE not in of_signals:
         return BadTrackError(f"its stems differ in length ({_listing(of_signals)} samples)")
     whole = of_signals.pop(MIXTURE)
@@ -170,10 +197,10 @@ def _uneven(lengths: Mapping[_Key, int], found: Mapping[str, Sequence[Source]]) 
     return BadTrackError(f"{name} has {samples} samples but the mixture has {whole}")
 
 
-def _sum(sources: Sequence[Source], read: Mapping[_Key, np.ndarray], channels: int) -> np.ndarray:
+def _sum(sources: Sequence[Source], read: Mapping[Key, np.ndarray], channels: int) -> np.ndarray:
     signals = []
     for source in sources:
-        signal = read[_key(source)]
+        signal = read[key(source)]
         if source.gain != 1:
             signal = signal * np.float32(source.gain)
         signals.append(signal if source.channel is None else signal[:, source.channel : source.channel + 1])
@@ -181,8 +208,8 @@ def _sum(sources: Sequence[Source], read: Mapping[_Key, np.ndarray], channels: i
     return audio.to_channels(mix([audio.to_channels(signal, width) for signal in signals]), channels)
 
 
-def _width(source: Source, files: Mapping[_Key, decoding.Decoding]) -> int:
-    channels = files[_key(source)].channels
+def _width(source: Source, files: Mapping[Key, HasShape]) -> int:
+    channels = files[key(source)].channels
     if source.channel is None:
         return channels
     if channels <= source.channel:
@@ -190,7 +217,8 @@ def _width(source: Source, files: Mapping[_Key, decoding.Decoding]) -> int:
     return 1
 
 
-def _key(source: Source) -> _Key:
+def key(source: Source) -> Key:
+    """Which stream it takes from which file."""
     return source.file, source.stream
 
 

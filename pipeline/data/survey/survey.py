@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,7 +76,7 @@ def _track(ref: TrackRef, found: Mapping[str, Header], data: DataConfig) -> dict
     return {
         **told,
         "mixture": bool(ref.mixture),
-        "seconds": None if math.isnan(shape.seconds) else round(shape.seconds, 3),
+        "seconds": None if shape.seconds is None else round(shape.seconds, 3),
         "sure": shape.sure,
         "sample_rate_hz": shape.sample_rate_hz,
         "channels": shape.channels,

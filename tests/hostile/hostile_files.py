@@ -470,6 +470,36 @@ def au_of_unknown_length(path: Path) -> None:
     path.write_bytes(data[:8] + b"\xff\xff\xff\xff" + data[12:])
 
 
+@good(".w64")
+def w64_streamed(path: Path) -> None:
+    data = by_libsndfile("W64", "PCM_16")
+    at = data.index(b"data") + 16
+    path.write_bytes(data[:16] + b"\xff" * 8 + data[24:at] + b"\xff" * 7 + b"\x7f" + data[at + 8 :])
+
+
+@good(".wav")
+def rf64_without_sizes(path: Path) -> None:
+    data = by_libsndfile("RF64", "PCM_16")
+    at = data.index(b"ds64") + 8
+    path.write_bytes(data[:at] + bytes(24) + data[at + 24 :])
+
+
+@good(".aiff")
+def aiff_without_sizes(path: Path) -> None:
+    """As ffmpeg leaves them where it cannot go back."""
+    data = by_libsndfile("AIFF", "PCM_16")
+    at, sound_at = data.index(b"COMM") + 10, data.index(b"SSND") + 4
+    data = data[:4] + bytes(4) + data[8:at] + bytes(4) + data[at + 4 :]
+    path.write_bytes(data[:sound_at] + bytes(4) + data[sound_at + 4 :])
+
+
+@good(".caf")
+def caf_streamed(path: Path) -> None:
+    data = by_libsndfile("CAF", "PCM_16")
+    at = data.index(b"data") + 4
+    path.write_bytes(data[:at] + b"\xff" * 8 + data[at + 8 : at + 12 + 4 * SAMPLES])
+
+
 # ---- unusual FLAC, MP3, Ogg and names that deceive
 
 
@@ -486,6 +516,11 @@ def flac_of_a_length_too_small(path: Path) -> None:
 @good(".flac")
 def flac_between_tags(path: Path) -> None:
     path.write_bytes(id3() + by_libsndfile("FLAC") + b"TAG" + bytes(125))
+
+
+@good(".flac")
+def flac_with_zeros_behind(path: Path) -> None:
+    path.write_bytes(by_libsndfile("FLAC") + bytes(5000))
 
 
 @good(".mp3", samples=28 * 1152)  # 26 of sound, one that the encoder's delay begins, one that its padding fills

@@ -27,13 +27,13 @@ STEMS = frozenset(
     | {*WHOLE_REST, "no_drums", "no_bass", "no_other", "minus_drums", "minus_bass", "minus_other"}
 )
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a", ".wma"})
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a", ".wma", ".aac", ".aif", ".aiff", ".opus"})
 OPEN_UNMIX_MODELS = frozenset({"umx", "umxhq", "umxl", "umxse"})
 
 _SEPARATORS = r"[\s_.\-]"
 _SPELLINGS = ("", "in another case or Unicode form", "with other separators", "by letters and digits alone")
 _NUMBER = re.compile(r"^(?:\d{9,}_)?\d+_(?=.)")
-_SUFFIX = re.compile(r"\.(?:stem(?:\.mp4)?|wav|flac|ogg|mp3|m4a|mp4|aac|wma|aiff?)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(?:stem(?:\.mp4)?|wav|flac|ogg|opus|mp3|m4a|mp4|aac|wma|aiff?)$", re.IGNORECASE)
 
 
 class Said(NamedTuple):

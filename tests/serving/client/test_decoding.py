@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from hostile_files import RATE_HZ, SAMPLES, by_ffmpeg, by_libsndfile, silent_flac, sound
+from hostile_files import RATE_HZ, SAMPLES, by_ffmpeg, by_libsndfile, chunk, fmt, riff, silent_flac, sound
 
 from serving.client import decoding
 from serving.client.decoding import ffmpeg
@@ -39,6 +39,17 @@ def test_more_than_the_limit_is_refused(tmp_path: Path) -> None:
     assert len(decoding.read(tmp_path / "a.wav", most_seconds=1)[0]) == RATE_HZ
     with pytest.raises(decoding.BadFileError, match=r"^a\.wav lasts more than 0\.999 s, which is the limit$"):
         decoding.read(tmp_path / "a.wav", most_seconds=0.999)
+
+
+def test_a_size_over_4_gb_that_was_wrapped_is_whole(tmp_path: Path) -> None:
+    """Most of it is a hole, which takes no room on the disk."""
+    header = riff(chunk(b"fmt ", fmt()), chunk(b"data", b"", 4000))
+    with (tmp_path / "a.wav").open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + 2**32 + 4000)
+    with decoding.opened(tmp_path / "a.wav") as opened:
+        assert opened.samples_told == (2**32 + 4000) // 4
+        assert len(next(opened.blocks())) == 2**16
 
 
 def peak_megabytes(code: str, path: Path) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli import tables
-from pipeline.common.progress import file_progress
+from pipeline.common.progress import separating
 from pipeline.config.config import Config
 from pipeline.data import ingest, tfrecords
 from pipeline.data.datasets.track import Track
@@ -49,9 +50,9 @@ def main(config: Config, workdir: Workdir) -> int:
     with (
         process.running(workdir.serving(config.name)) as address,
         Client(address) as client,
-        file_progress(mixture.name) as progress,
+        separating({mixture.name: mixture.stat().st_size}) as progress,
     ):
-        separated = client.separate_file(mixture, directory / "separated", progress=progress)
+        separated = client.separate_file(mixture, directory / "separated", progress=partial(progress, mixture.name))
     scores = _scores(song, separated, config)
     _print_scores(scores, song)
     for target, path in {"mixture": mixture, **separated}.items():

@@ -66,6 +66,50 @@ Model = Annotated[
 ]
 Pushed = Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")]
 
+# Options of `separate` in its help: what is written, and which model separates.
+_WRITTEN = "What is written"
+Audio = Annotated[
+    list[Path], typer.Argument(help="Files of any format that ffmpeg decodes, folders, globs; - is standard input.")
+]
+Separations = Annotated[
+    Path, typer.Option("--output", "-o", help="A folder; - is standard output, for one stem.", rich_help_panel=_WRITTEN)
+]
+StemFormat = Annotated[str, typer.Option(help="wav, flac, mp3, ogg or m4a.", rich_help_panel=_WRITTEN)]
+BitDepth = Annotated[
+    int | None,
+    typer.Option(help="wav: 32 (float, the default), 24, 16; flac: 24 (the default), 16.", rich_help_panel=_WRITTEN),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        help="Names below the folder, of {track}, {trackext}, {stem} and {ext}; else {track}/{stem}.{ext}.",
+        rich_help_panel=_WRITTEN,
+    ),
+]
+Stems = Annotated[str | None, typer.Option(help="Which to write, as a,b; else all.", rich_help_panel=_WRITTEN)]
+TwoStems = Annotated[
+    str | None,
+    typer.Option(metavar="STEM", help="Write STEM and no_STEM, all the rest.", rich_help_panel=_WRITTEN),
+]
+Residual = Annotated[
+    bool,
+    typer.Option(
+        help="Add what no stem holds to the accompaniment: stems sum to the mixture.", rich_help_panel=_WRITTEN
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=_WRITTEN)]
+SkipExisting = Annotated[
+    bool,
+    typer.Option("--skip-existing", help="Leave files that are there, and make the others.", rich_help_panel=_WRITTEN),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON document to standard output, and nothing else.", rich_help_panel=_WRITTEN),
+]
+Streamed = Annotated[
+    bool, typer.Option("--stream", help="Block by block without looking ahead, as an online model works live.")
+]
+
 # Options of `evaluate` in its help: what is about files, and what about the run of a pipeline.
 _FILES, _RUN = "Separated files", "A pipeline run"
 References = Annotated[
@@ -228,13 +272,18 @@ def evaluate(
 
 @app.command()
 def separate(
-    audio: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Stems become <output>/<name>/<target>.wav.")] = Path(
-        "separated"
-    ),
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Block by block without looking ahead, as an online model works live.")
-    ] = False,
+    audio: Audio,
+    output: Separations = Path("separated"),
+    format: StemFormat = "wav",
+    bit_depth: BitDepth = None,
+    template: Template = None,
+    stems: Stems = None,
+    two_stems: TwoStems = None,
+    residual: Residual = True,
+    overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
+    as_json: AsJson = False,
+    stream: Streamed = False,
     server: Server = None,
     ca: Ca = None,
     cert: Cert = None,
@@ -244,23 +293,28 @@ def separate(
     model_name: ModelName = MODEL_NAME,
     workdir: Work = WORKDIR,
 ) -> None:
-    """Separate files into stems with the last pushed model, in this process or over gRPC."""
-    from pipeline.common.progress import file_progress
-    from serving.client.separation import check_file
-    from serving.client.stream import stream_file
+    """Separate files into stems that add up to them, with the last pushed model, in this process or over gRPC.
 
-    folders: dict[Path, Path] = {}
-    for path in audio:
-        check_file(path, output / path.stem)
-        if (other := folders.setdefault(output / path.stem, path)) is not path:
-            raise ValueError(f"{other} and {path} would both become {output / path.stem}: separate one after the other")
-    with _separation(server, (ca, cert, key), model, recipe, model_name, workdir) as source:
-        separate_file = partial(stream_file, source) if stream else source.separate_file
-        for path in audio:
-            with file_progress(path.name) as progress:
-                written = separate_file(path, output / path.stem, progress=progress)
-            for stem in written.values():
-                typer.echo(f"wrote {stem}")
+    One bad file does not stop the others: exit code 4 when some failed, 2 when nothing was begun.
+    """
+    from pipeline.cli import separate as command
+    from serving.client.files.encodings import Encoding
+    from serving.client.selection import Selection
+
+    names = () if stems is None else tuple(dict.fromkeys(name.strip() for name in stems.split(",")))
+    request = command.Request(
+        audio=audio,
+        output=output,
+        template=template,
+        encoding=Encoding(format, bit_depth),
+        selection=Selection(names, two_stems, residual),
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        stream=stream,
+        json=as_json,
+    )
+    if not command.run(request, lambda: _separation(server, (ca, cert, key), model, recipe, model_name, workdir)):
+        raise typer.Exit(FAILED)
 
 
 @app.command()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -52,11 +53,33 @@ def training(name: str) -> Iterator[Callable[[TrainingProgress], None]]:
 
 
 @contextlib.contextmanager
-def file_progress(name: str) -> Iterator[Callable[[float], None]]:
-    """A bar for one file, on a terminal only; takes the finished fraction."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(f"separating {name}", total=1.0)
-        yield lambda fraction: bars.update(task, completed=fraction)
+def separating(sizes: Mapping[str, int]) -> Iterator[Callable[[str, float], None]]:
+    """Shows how far a list of files is, name -> bytes: a bar on a terminal, a line now and then elsewhere.
+
+    Yields what takes a name and the fraction of it that is done; the files before it are.
+    """
+    before = dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False))
+    number = {name: place for place, name in enumerate(sizes, 1)}
+    columns = (
+        TextColumn("  separating {task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task, told = bars.add_task("", total=max(sum(sizes.values()), 1)), time.monotonic()
+
+        def show(name: str, fraction: float) -> None:
+            nonlocal told
+            bars.update(
+                task, description=f"{number[name]}/{len(sizes)} {name}", completed=before[name] + fraction * sizes[name]
+            )
+            if not console.is_terminal and time.monotonic() - told >= LINE_SECONDS:
+                told, at = time.monotonic(), bars.tasks[0]
+                left = "" if at.time_remaining is None else f", {timedelta(seconds=round(at.time_remaining))} left"
+                console.print(f"  separating {at.description}: {at.percentage:.0f} %{left}", markup=False)
+
+        yield show
 
 
 @contextlib.contextmanager

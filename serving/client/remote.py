@@ -29,6 +29,10 @@ class VersionGone(SeparationError):
     """The server no longer serves the version that a signal was begun with."""
 
 
+class NoServerError(SeparationError):
+    """Nobody answers at the address: no other request will be answered either."""
+
+
 class Remote:
     """One model of one server, a `serving.client.separation.Transport`. Safe to share between threads.
 
@@ -165,7 +169,7 @@ class Remote:
     def _failure(self, error: grpc.RpcError, seconds: float) -> SeparationError:
         code, details = error.code(), _details(error)
         if code is grpc.StatusCode.UNAVAILABLE:
-            return SeparationError(f"no model server answers at {self._address} after {seconds:.1f} s ({details})")
+            return NoServerError(f"no model server answers at {self._address} after {seconds:.1f} s ({details})")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() >= self._ends:
             return self._out_of_time()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -17,10 +17,11 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from serving.client import chunking, decoding, writing
+from serving.client import chunking, decoding
 from serving.client.chunking import OverlapAdder
 from serving.client.connection import Connection
-from serving.client.encodings import Encoding
+from serving.client.files import writing
+from serving.client.files.encodings import Encoding
 from serving.client.remote import Remote
 from serving.client.signals import Resampler, SeparationError, Stems, check_stems, fit, fold, level, resampled, unfold
 from serving.wire import tensors
@@ -297,7 +298,8 @@ class Client:
         encoding: Encoding = Encoding(),  # noqa: B008
     ) -> dict[str, Path]:
         """Like `separate_file`, by any method, made for this client kept to one version."""
-        check_file(path, out_dir)
+        check_file(path)
+        writing.check_folder(out_dir)
 
         def write(separated: Separated) -> dict[str, Path]:
             paths = {target: out_dir / f"{target}.{encoding.format}" for target in separated.targets}
@@ -431,11 +433,10 @@ def placeholder(info: Any) -> np.ndarray:
 # ---- files
 
 
-def check_file(path: Path, out_dir: Path) -> None:
-    """Raises what `separate_file` would for the file or the folder of its stems, before a model is loaded or asked."""
+def check_file(path: Path) -> None:
+    """Raises what `separate_file` would for a file that cannot be opened, before a model is loaded or asked."""
     with _read(path):
         pass
-    writing.check_folder(out_dir)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.client import chunking
-from serving.client.encodings import Encoding
+from serving.client.files.encodings import Encoding
 from serving.client.separation import Client, Method, Progress, Source, only_mixture, shape
 from serving.client.signals import SeparationError, Stems, check_stems, fold, unfold
 
@@ -53,10 +53,7 @@ class Stream:
         for name, value in (("channels", channels), ("hops", hops)):
             if value is not None and value < 1:
                 raise SeparationError(f"{name} is {value}; legal is 1 or more")
-        if STREAM_SIGNATURE not in model.signatures:
-            raise SeparationError(
-                f"{model.label} cannot stream (no signature {STREAM_SIGNATURE!r}); legal is a model of an online network"
-            )
+        check_streams(model)
         self._model = model.pinned()
         self._channels = channels
         self._read_signature()
@@ -148,6 +145,14 @@ class Stream:
         self._finished = {target: [stem[:0]] for target, stem in stems.items()}
         self._given += len(next(iter(stems.values())))
         return stems if self._channels is not None else {target: stem[:, 0] for target, stem in stems.items()}
+
+
+def check_streams(model: Client) -> None:
+    """Raises SeparationError where a model cannot stream."""
+    if STREAM_SIGNATURE not in model.signatures:
+        raise SeparationError(
+            f"{model.label} cannot stream (no signature {STREAM_SIGNATURE!r}); legal is a model of an online network"
+        )
 
 
 def stream_file(

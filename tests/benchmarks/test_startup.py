@@ -81,7 +81,7 @@ def test_separate_and_serve_against_import_tensorflow(tmp_path: Path, monkeypatc
     commands = {
         "import tensorflow": (("-c", "import tensorflow"),),
         "import serving.client": (("-c", "import serving.client"),),
-        "separate": ((*cli, "separate", song, "--model", model, "-o", tmp_path / "out"),),
+        "separate": ((*cli, "separate", song, "--model", model, "--overwrite", "-o", tmp_path / "out"),),
         "serve": ((*cli, "serve", "-p", 0, "--", f"--model_base_path={model.parent}"), b"Running gRPC ModelServer"),
         "--help": ((*cli, "--help"),),
         "separate, refused": ((*cli, "separate", song, "--model", tmp_path), b"", 2),

@@ -120,13 +120,41 @@ def song(tmp_path: Path) -> Path:
     ("args", "words"),
     [
         (["none.wav"], ("none.wav is not there",)),
-        (["folder"], ("folder is no file", "WAV, FLAC, OGG and MP3")),
-        (["text.wav"], ("text.wav is no audio file", "WAV, FLAC, OGG and MP3")),
-        (["empty.wav"], ("empty.wav is no audio file",)),
+        (["nothing"], ("folder nothing holds no audio file (1 hidden, 2 no audio by its name)",)),
+        (["*.mp3"], ("*.mp3 is not there", "a glob that matches")),
+        (["text.wav"], ("text.wav is no readable audio",)),
+        (["empty.wav"], ("empty.wav is empty (0 bytes)",)),
+        (
+            ["text.wav", "empty.wav"],
+            ("none of 2 files can be separated: text.wav is no readable audio", "empty.wav is empty"),
+        ),
         (["song.wav", "none.wav"], ("none.wav is not there",)),
         (["song.wav", "folder/song.wav"], ("song.wav and folder/song.wav", "separated/song")),
-        (["song.wav", "-o", "text.wav"], ("stems cannot be written to text.wav/song: Not a directory",)),
-        (["song.wav", "-o", "/proc/new"], ("stems cannot be written to /proc/new/song: ",)),
+        (
+            ["song.wav", "song.flac"],
+            ("song.wav and song.flac would both become separated/song/{stem}.wav", "{trackext}"),
+        ),
+        (["*.wav", "--template", "{stem}"], ("would both become separated/{stem}", "{track}")),
+        (["...wav"], ("a stem of ...wav would become ../{stem}.wav, outside of separated",)),
+        (["song.wav", "--template", "../{track}/{stem}"], ("would become ../song/{stem}, outside of separated",)),
+        (["song.wav", "--template", "/tmp/{stem}"], ("outside of separated",)),
+        (["song.wav", "--template", "{name}/{stem}"], ("{name}", "legal: {track}, {trackext}, {stem}, {ext}")),
+        (["song.wav", "--template", "{stem.real}"], ("{stem.real}", "legal: {track}")),
+        (["song.wav", "--template", "{stem"], ("'{stem'", "legal: {track}")),
+        (
+            ["vocals/vocals.wav", "-o", ".", "--stems", "vocals"],
+            ("vocals/vocals.wav would be written, and is the input",),
+        ),
+        (["song.wav", "-o", ".", "--stems", "vocals", "--template", "text.wav"], ("text.wav is there", "--overwrite")),
+        (["song.wav", "--format", "wma"], ("format is 'wma'; legal: wav, flac, mp3, ogg, m4a",)),
+        (["song.wav", "--bit-depth", "20"], ("bit depth is 20 for wav; legal: 16, 24, 32",)),
+        (["song.wav", "--format", "mp3", "--bit-depth", "16"], ("bit depth is 16 for mp3; it has none",)),
+        (["song.wav", "--stems", "vocals", "--two-stems", "vocals"], ("both say what to write",)),
+        (["song.wav", "--overwrite", "--skip-existing"], ("--overwrite and --skip-existing",)),
+        (["song.wav", "-o", "-", "--json"], ("--json and -o -",)),
+        (["song.wav", "folder", "-o", "-"], ("one stem of one file, and not 2 files",)),
+        (["song.wav", "-o", "text.wav"], ("stems cannot be written to text.wav: Not a directory",)),
+        (["song.wav", "-o", "/proc/new"], ("stems cannot be written to /proc/new: ",)),
         (["song.wav", "--model", "folder", "--recipe", "demo"], ("--model and --recipe",)),
         (["song.wav", "--server", "localhost:1", "--model", "folder"], ("--model and --recipe", "--server")),
         (["song.wav"], ("no model was pushed", "runs")),
@@ -156,10 +184,16 @@ def test_separate_says_what_it_cannot_do_before_a_model_is_loaded(stemline, song
     (song.parent / "text.wav").write_text("words")
     (song.parent / "empty.wav").touch()
     (song.parent / "folder").mkdir()
-    (song.parent / "folder" / "song.wav").write_bytes(song.read_bytes())
+    for name in ("folder/song.wav", "song.flac", "...wav", "vocals/vocals.wav"):
+        (song.parent / name).parent.mkdir(exist_ok=True)
+        (song.parent / name).write_bytes(song.read_bytes())
+    (song.parent / "nothing").mkdir()
+    for name in (".hidden.wav", "cover.jpg", "notes"):
+        (song.parent / "nothing" / name).touch()
     outcome = stemline("separate", *args)
     check(outcome, words)
     assert len(outcome.err.splitlines()) == 1, outcome.err
+    assert outcome.out == ""
     assert not (song.parent / "separated").exists()
 
 

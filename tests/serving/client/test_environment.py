@@ -107,7 +107,8 @@ def test_the_readmes_python_and_the_command_separate_as_this_process_does(enviro
     snippet = re.search(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
     done = run(environment, "python", "-c", snippet.replace("localhost:8500", server), folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "('accompaniment', 'vocals') 16000\n", "")
-    done = run(environment, "stemline", "separate", "song.mp3", "-o", "command", "--server", server, folder=tmp_path)
+    flags = ("-o", "command", "--no-residual", "--server", server)
+    done = run(environment, "stemline", "separate", "song.mp3", *flags, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     with local_client(separator) as client:
         client.separate_file(tmp_path / "song.mp3", tmp_path / "here")

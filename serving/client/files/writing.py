@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from serving.client import tagging
-from serving.client.encodings import Encoding
+from serving.client.files import tagging
+from serving.client.files.encodings import Encoding
 from serving.client.signals import Stems
 
 WAV_BYTES = 2**32 - 2**20  # what a WAV file can hold; beyond it, RF64 (EBU Tech 3306), which differs in the header only
@@ -112,7 +112,7 @@ class _File:
             self._left -= len(block)
             if self._left < 0:
                 self._widen()
-        self._sound.write(block)
+        self._sound.write(self._encoding.samples(block))
 
     def _widen(self) -> None:
         self._sound.close()
@@ -122,7 +122,7 @@ class _File:
             self._sound = self._encoding.opened(self._path, *self._shape, container="RF64")
             with soundfile.SoundFile(narrow) as source:
                 for block in source.blocks(2**16, dtype="float32", always_2d=True):
-                    self._sound.write(block)
+                    self._sound.write(self._encoding.samples(block))
         finally:
             narrow.unlink()
 

@@ -1,4 +1,4 @@
-"""Tags and cover art of a file, read from any format and written to those of serving.client.encodings, by ffmpeg.
+"""Tags and cover art of a file, read from any format and written to those of serving.client.files.encodings, by ffmpeg.
 
 The samples stay as they are: what is compressed is copied. A WAV gets two chunks at its end, the text as LIST INFO, all of it
 as `id3 `, where mutagen, ffmpeg and players find pictures.
@@ -18,8 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.client.encodings import Encoding
+from serving.client.files.encodings import Encoding
 
+MOST_OF_ARGUMENT = (
+    2**15
+)  # letters of a tag that ffmpeg is told; in its file of metadata no value can end with a backslash
 SECONDS = 60  # for what reads a file's tags: one that is made to take longer has none
 # Of a container or of the sound that it holds, which is another now; iTunSMPB tells players what to cut off.
 _NOT_KEPT = frozenset(
@@ -131,9 +134,12 @@ def _mux(sound: list[str], tags: Tags, codec: list[str], made: Path, picture_as_
         text = dict(tags.text)
         if picture_as_text and tags.picture:  # as OGG has it
             text["METADATA_BLOCK_PICTURE"] = base64.b64encode(_flac_picture(tags)).decode()
-        lines = [f"{_escaped(name)}={_escaped(value)}\n" for name, value in text.items()]
+        short = {name: value for name, value in text.items() if len(value) <= MOST_OF_ARGUMENT and "=" not in name}
+        lines = [f"{_escaped(name)}={_escaped(value)}\n" for name, value in text.items() if name not in short]
         words.write_text(";FFMETADATA1\n" + "".join(lines), encoding="utf-8", errors="replace")
         inputs, maps = [*sound, "-f", "ffmetadata", "-i", f"file:{words}"], ["-map", "0:a", "-map_metadata", "1"]
+        for name, value in short.items():
+            maps += ["-metadata", f"{name}={value}".encode(errors="replace").decode()]
         if tags.picture and not picture_as_text:
             cover.write_bytes(tags.picture)
             inputs += ["-i", f"file:{cover}"]
@@ -144,9 +150,10 @@ def _mux(sound: list[str], tags: Tags, codec: list[str], made: Path, picture_as_
 def _append(path: Path, tags: Tags) -> None:
     """Chunks at the end of a WAV or RF64."""
     info = {word: tags.text[name].encode(errors="replace") + b"\0" for name, word in _INFO.items() if name in tags.text}
-    chunks = _chunk(b"id3 ", _id3(tags))
-    if info:
-        chunks += _chunk(b"LIST", b"INFO" + b"".join(_chunk(word.encode(), text) for word, text in info.items()))
+    listed = b"INFO" + b"".join(_chunk(word.encode(), text) for word, text in info.items())
+    chunks = (_chunk(b"LIST", listed) if info else b"") + _chunk(
+        b"id3 ", _id3(tags)
+    )  # ffmpeg takes the last one's word
     with path.open("r+b") as file:
         wide = file.read(4) == b"RF64"  # its size stands in the chunk `ds64`
         end = file.seek(0, os.SEEK_END)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 
 # Format -> bits of a sample -> libsndfile's word; without a choice the first. 32 bits are float, 0 is a lossy format.
@@ -54,15 +55,21 @@ class Encoding:
             raise ValueError("m4a is written by ffmpeg, which is not installed; legal without: wav, flac, mp3, ogg")
 
     @property
-    def subtype(self) -> str:
-        """libsndfile's word for the samples."""
-        subtypes = _SUBTYPES[self.format]
-        return subtypes[next(iter(subtypes)) if self.bits is None else self.bits]
+    def _bits(self) -> int:
+        return next(iter(_SUBTYPES[self.format])) if self.bits is None else self.bits
 
     @property
     def clips(self) -> bool:
         """Whether it does not hold what is beyond full scale, or whoever plays it does not."""
-        return self.format != "wav" or self.subtype != "FLOAT"
+        return self._bits != 32
+
+    def samples(self, block: np.ndarray) -> np.ndarray:
+        """Float samples as they are written: rounded, since libsndfile rounds down, which adds half a bit to all."""
+        if self._bits not in (16, 24):
+            return block
+        full = 2 ** (self._bits - 1)
+        rounded = np.clip(np.rint(block.astype(np.float64) * full), -full, full - 1)
+        return rounded.astype(np.int16) if self._bits == 16 else rounded.astype(np.int32) << 8
 
     def check(self, sample_rate_hz: int, channels: int) -> None:
         """Raises ValueError where the format does not hold that."""
@@ -77,4 +84,5 @@ class Encoding:
         """A file to write to; `container` instead of the format's own."""
         container = container or ("WAV" if self.format == "m4a" else self.format.upper())
         options = _QUALITY.get(self.format, {})
-        return soundfile.SoundFile(path, "w", sample_rate_hz, channels, self.subtype, format=container, **options)
+        subtype = _SUBTYPES[self.format][self._bits]
+        return soundfile.SoundFile(path, "w", sample_rate_hz, channels, subtype, format=container, **options)

@@ -1,0 +1,152 @@
+"""The files that arguments name: files, folders, globs that no shell expanded, and standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.client.signals import SeparationError
+
+STANDARD = Path("-")  # standard input as an argument
+_AUDIO = (
+    "wav wave w64 rf64 bwf flac mp3 mp2 ogg oga opus spx m4a m4b mp4 aac alac caf aif aiff aifc au snd wma asf wv ape tta "
+    "ac3 eac3 dts amr gsm mka mkv webm mov avi"
+)
+# Of what lies in a folder, these are tried; a file that an argument names is tried whatever it is called.
+SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
+_UNFINISHED = frozenset({".part", ".partial", ".crdownload", ".download", ".opdownload", ".tmp", ".temp", ".aria2"})
+_WINDOWS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to separate.
+
+    Attributes:
+      track: its name in those of its stems: without its suffix, and with the folders between it and the one that was named.
+    """
+
+    path: Path
+    track: str
+
+    @property
+    def suffix(self) -> str:
+        """Without the dot."""
+        return self.path.suffix.removeprefix(".")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files to separate, in order, and reason -> those of folders that are left alone."""
+
+    files: tuple[Input, ...]
+    ignored: Mapping[str, tuple[Path, ...]]
+
+
+def found(arguments: Sequence[Path], without: Path | None = None) -> Inputs:
+    """What the arguments name, each file once, in their order and that of names in folders.
+
+    Args:
+      without: a folder of results; what lies in it is no input, if it is a folder in one that an argument names.
+
+    Raises:
+      SeparationError: an argument names nothing, or a folder that holds no audio.
+    """
+    files: dict[Path, Input] = {}
+    ignored: dict[str, list[Path]] = {}
+    for argument in arguments:
+        for place in _expanded(argument):
+            if not place.is_dir():
+                files.setdefault(place, Input(place, "stdin" if place == STANDARD else place.stem))
+                continue
+            below = list(_below(place, without, ignored))
+            if not below:
+                raise SeparationError(f"folder {shown(place)} holds no audio file ({counted(ignored)})")
+            for path in below:
+                files.setdefault(path, Input(path, str(path.relative_to(place).with_suffix(""))))
+    return Inputs(tuple(files.values()), {reason: tuple(paths) for reason, paths in ignored.items()})
+
+
+@contextmanager
+def on_disk(path: Path) -> Iterator[Path]:
+    """The file itself; standard input as a temporary file, since a file may be read more than once."""
+    if path != STANDARD:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "standard input"  # the name that errors tell
+        with copy.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield copy
+
+
+def _expanded(argument: Path) -> Sequence[Path]:
+    if argument == STANDARD or os.path.lexists(argument):
+        return [argument]
+    names = sorted(glob.glob(str(argument), recursive=True)) if glob.has_magic(str(argument)) else []
+    if not names:
+        raise SeparationError(f"{shown(argument)} is not there; legal is a file, a folder, a glob that matches, or -")
+    return [Path(name) for name in names]
+
+
+def _below(folder: Path, without: Path | None, ignored: dict[str, list[Path]]) -> Iterator[Path]:
+    """Files of known suffixes below a folder; links to folders are followed, circles end."""
+    seen = {_identity(folder)}
+
+    def ignore(reason: str, path: Path) -> None:
+        ignored.setdefault(reason, []).append(path)
+
+    for here, folders, names in os.walk(
+        folder, onerror=lambda error: ignore("cannot be read", Path(error.filename)), followlinks=True
+    ):
+        kept = []
+        for path in (Path(here, name) for name in sorted(folders)):
+            reason = _of_no_folder(path, without)
+            if reason:
+                ignore(reason, path)
+            elif (identity := _identity(path)) not in seen:
+                seen.add(identity)
+                kept.append(path.name)
+        folders[:] = kept
+        for path in (Path(here, name) for name in sorted(names)):
+            reason = _of_no_file(path)
+            if reason:
+                ignore(reason, path)
+            else:
+                yield path
+
+
+def _of_no_folder(path: Path, without: Path | None) -> str:
+    if without is not None and path.exists() and without.exists() and path.samefile(without):
+        return "folder of results"
+    return "hidden" if path.name.startswith(".") or path.name == "__MACOSX" else ""
+
+
+def _of_no_file(path: Path) -> str:
+    if path.name.startswith(".") or path.name.lower() in _WINDOWS:
+        return "hidden"
+    suffix = path.suffix.lower()
+    return "" if suffix in SUFFIXES else "unfinished" if suffix in _UNFINISHED else "no audio by its name"
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def counted(ignored: Mapping[str, Sequence[Path]]) -> str:
+    """How many are left alone for which reason."""
+    return ", ".join(f"{len(paths)} {reason}" for reason, paths in ignored.items()) or "it is empty"
+
+
+def shown(path: Path | str) -> str:
+    """A path as it can be printed on one line: bytes that are no UTF-8 as \\xNN, and control characters escaped."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

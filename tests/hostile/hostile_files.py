@@ -253,11 +253,19 @@ def vorbis_with_a_wrong_byte(path: Path) -> None:
     path.write_bytes(flipped(by_libsndfile("OGG", "VORBIS"), 0.5))
 
 
-@bad(".ogg", "is damaged: 1 pages? of Ogg")
+@bad(".ogg", r"is damaged: page \d+ of Ogg follows page \d+")
 def vorbis_without_a_page(path: Path) -> None:
     data = by_libsndfile("OGG", "VORBIS")
     pages = [at for at in range(len(data)) if data.startswith(b"OggS", at)]
     path.write_bytes(data[: pages[-2]] + data[pages[-1] :])
+
+
+@bad(".ogg", "is damaged: its position goes back from .* to 7 samples")
+def vorbis_whose_position_goes_back(path: Path) -> None:
+    data = by_libsndfile("OGG", "VORBIS")
+    at = data.rindex(b"OggS")
+    page = data[at : at + 6] + (7).to_bytes(8, "little") + data[at + 14 : at + 22] + bytes(4) + data[at + 26 :]
+    path.write_bytes(data[:at] + page[:22] + crc(32, 0x04C11DB7, page).to_bytes(4, "little") + page[26:])
 
 
 @bad(".flac", "cannot be decoded after")
@@ -534,11 +542,16 @@ def mp3_between_tags(path: Path) -> None:
     path.write_bytes(id3() + mp3() + ape + b"TAG" + bytes(125))
 
 
-@good(".mp3", samples=28 * 1152 - 1105)  # the padding is not known, only the delay: LAME's 576 and the decoder's 529
-def mp3_that_claims_half_its_length(path: Path) -> None:
-    data = mp3()
-    at = max(data.find(b"Xing"), data.find(b"Info")) + 8
-    path.write_bytes(data[:at] + (14).to_bytes(4, "big") + data[at + 4 :])
+for name, frames in (
+    ("half", 14),
+    ("twice", 56),
+):  # so the padding is not known, only the delay: 576 and the decoder's 529
+
+    @good(".mp3", samples=28 * 1152 - 1105, name=f"mp3_that_claims_{name}_its_frames")
+    def mp3_that_claims(path: Path, frames: int = frames) -> None:
+        data = mp3()
+        at = max(data.find(b"Xing"), data.find(b"Info")) + 8
+        path.write_bytes(data[:at] + frames.to_bytes(4, "big") + data[at + 4 :])
 
 
 @good(".ogg", samples=2 * SAMPLES)

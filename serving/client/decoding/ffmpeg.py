@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import resource
 import select
 import shutil
 import struct
@@ -30,7 +29,7 @@ INPUT = "file:/dev/stdin"  # opened anew, so that it can be sought in
 INSTALL = "apt install ffmpeg, or brew install ffmpeg"
 STALLED_SECONDS = 120
 LARGEST_ALLOCATION = 2**30
-MOST_MEMORY = 2**32
+MOST_MEMORY = 2**33
 MOST_LOG = 2**24
 MOST_WORDS = 2**16
 DAMAGE = re.compile(
@@ -81,17 +80,25 @@ def _running(file: IO[bytes], stream: int, log: IO[bytes]) -> Iterator[subproces
     command = [program, "-nostdin", "-hide_banner", "-v", "warning", "-max_alloc", str(LARGEST_ALLOCATION)]
     command += ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
     command += ["-reinit_filter", "0"]  # else it resamples where the rate changes in the middle
-    command += ["-i", INPUT, "-map", f"0:a:{stream}"]
+    command += ["-threads", "1", "-i", INPUT, "-map", f"0:a:{stream}"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "-protocol_whitelist", "pipe", "pipe:1"]
     process = subprocess.Popen(command, bufsize=0, stdin=file, stdout=subprocess.PIPE, stderr=log)
     try:
-        if sys.platform == "linux":  # else a hostile file could make it take what there is
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MOST_LOG, MOST_LOG))
+        _bound(process)
         yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def _bound(process: subprocess.Popen) -> None:
+    """Else a hostile file could make it take all memory, or fill the disk with warnings."""
+    if sys.platform == "linux":
+        import resource
+
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MOST_LOG, MOST_LOG))
 
 
 def _read(process: subprocess.Popen, size: int) -> bytes:

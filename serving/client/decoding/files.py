@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -15,6 +16,8 @@ import numpy as np
 BLOCK_SAMPLES = 2**16
 HIGHEST_RATE_HZ = 768_000
 MOST_CHANNELS = 64
+OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EAGAIN)
+"""Errors that no file is to blame for."""
 
 
 class BadFileError(ValueError):
@@ -54,12 +57,14 @@ class Part(NamedTuple):
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Puts the name of the file before what is wrong with it."""
+    """Puts the name of the file before what is wrong with it; OSError stays what it is where the machine is to blame."""
     try:
         yield
     except Problem as problem:
         raise BadFileError(f"{name(path)} {problem}") from problem.__cause__
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise
         raise BadFileError(f"{name(path)} cannot be read ({error.strerror or error})") from error
 
 

@@ -18,6 +18,7 @@ class Page(NamedTuple):
     start: int
     stop: int
     flags: int
+    granule: int
     serial: int
     number: int
     body: bytes  # the beginning
@@ -53,6 +54,8 @@ def parts(file: BinaryIO) -> list[Part] | None:
 def _sound(packet: bytes) -> tuple[str, int, int] | None:
     """Codec, rate and channels of what libsndfile decodes: Vorbis I, and Opus (RFC 7845), which at less than its own
     48 kHz it would decode to the rate of the encoder's input."""
+    if len(packet) < 16:
+        return None
     if packet.startswith(b"\x01vorbis"):
         channels, rate_hz = struct.unpack_from("<xxxxBI", packet, 7)
         return ("Vorbis", rate_hz, channels)
@@ -72,10 +75,9 @@ def _streams(file: BinaryIO) -> list[Stream]:
             if not page.flags & BEGINS:
                 raise Problem("is damaged: it begins in the middle of an Ogg stream")
             first[page.serial] = page
-        elif page.number != before.number + 1:
-            raise Problem(
-                f"is damaged: {page.number - before.number - 1} pages of Ogg are missing at byte {page.start}"
-            )
+        else:
+            _check_order(before, page)
+            page = page._replace(granule=max(page.granule, before.granule))  # -1 where no packet ends
         last[page.serial] = page
         if page.flags & ENDS:
             done.append(Stream(first[page.serial].start, page.stop, first[page.serial].body))
@@ -83,6 +85,13 @@ def _streams(file: BinaryIO) -> list[Stream]:
     if open_ended or not done:
         raise Problem("breaks off: it has no last page of Ogg")
     return sorted(done)
+
+
+def _check_order(before: Page, page: Page) -> None:
+    if page.number != before.number + 1:
+        raise Problem(f"is damaged: page {page.number} of Ogg follows page {before.number}, at byte {page.start}")
+    if page.granule != -1 and page.granule < before.granule:
+        raise Problem(f"is damaged: its position goes back from {before.granule} to {page.granule} samples")
 
 
 def _pages(file: BinaryIO) -> Iterator[Page]:
@@ -96,11 +105,11 @@ def _pages(file: BinaryIO) -> Iterator[Page]:
         body = file.read(sum(lacing))
         if len(head) < 27 or len(lacing) < head[26] or len(body) < sum(lacing):
             raise Problem(f"breaks off in the middle of the page of Ogg at byte {position}")
-        flags, serial, number, crc = struct.unpack("<5xB8xIII", head[:26])
+        flags, granule, serial, number, crc = struct.unpack("<5xBqIII", head[:26])
         if crc != _crc(head[:22] + bytes(4) + head[26:] + lacing + body):
             raise Problem(f"is damaged: the page of Ogg at byte {position} has a wrong checksum")
         stop = position + 27 + len(lacing) + len(body)
-        yield Page(position, stop, flags, serial, number, body[:32])
+        yield Page(position, stop, flags, granule, serial, number, body[:32])
         position = stop
 
 

@@ -48,8 +48,9 @@ class Request:
         if self.overwrite and self.skip_existing:
             raise ValueError("--overwrite and --skip-existing contradict each other; legal is one of them")
         for path, pipe, name in ((STANDARD in self.audio, sys.stdin, "input"), (self.piped, sys.stdout, "output")):
-            if path and pipe.isatty():
-                raise ValueError(f"standard {name} is a terminal; legal is a pipe or a file")
+            if path and (pipe is None or pipe.isatty()):
+                kind = "closed" if pipe is None else "a terminal"
+                raise ValueError(f"standard {name} is {kind}; legal is a pipe or a file")
         if self.piped and self.json:
             raise ValueError("--json and -o - both go to standard output; legal is one of them")
         if self.piped and self.template is not None:
@@ -68,7 +69,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file: `status` is done, skipped or failed; `clipped` counts samples by stem."""
+    """What came of one file.
+
+    Attributes:
+      status: done, skipped or failed. reason: why, or what is missing in one that is done.
+      clipped: samples by stem.
+    """
 
     input: str
     status: str
@@ -189,6 +195,7 @@ def _one(request: Request, client: Client, job: outputs.Job, place: Path, progre
         return Outcome(
             str(job.input.path),
             "done",
+            files.lost,
             outputs={stem: str(path) for stem, path in job.outputs.items()},
             clipped={stem: count for stem, count in files.beyond.items() if count},
             model=client.label,
@@ -202,7 +209,7 @@ def _say(request: Request, outcome: Outcome) -> None:
     """What came of a file, when it is known; standard output is for names of files that were written."""
     for path in outcome.outputs.values() if not (request.json or request.piped) else ():
         typer.echo(f"wrote {shown(path)}")
-    if outcome.status != "done":
+    if outcome.reason is not None:
         typer.echo(f"{outcome.status}: {_placed(Path(outcome.input), outcome.reason or '')}", err=True)
     for stem, count in outcome.clipped.items():
         path = "standard output" if request.piped else shown(outcome.outputs[stem])

@@ -101,7 +101,9 @@ class _Reader:
         """The next samples [samples, channels]."""
         parts, missing = ([], samples) if self._held is None else ([self._held], samples - len(self._held))
         while missing > 0 or not parts:
-            block = next(self._blocks)
+            block = next(self._blocks, None)
+            if block is None:
+                raise SeparationError("the file has fewer samples than when it was first read: has it changed since?")
             parts.append(block)
             missing -= len(block)
         held = np.concatenate(parts)

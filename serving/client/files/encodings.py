@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,4 +86,6 @@ class Encoding:
         container = container or ("WAV" if self.format == "m4a" else self.format.upper())
         options = _QUALITY.get(self.format, {})
         subtype = _SUBTYPES[self.format][self._bits]
-        return soundfile.SoundFile(path, "w", sample_rate_hz, channels, subtype, format=container, **options)
+        return soundfile.SoundFile(
+            os.fsencode(path), "w", sample_rate_hz, channels, subtype, format=container, **options
+        )

@@ -126,12 +126,12 @@ def _below(folder: Path, without: Path | None, ignored: dict[str, list[Path]]) -
 def _of_no_folder(path: Path, without: Path | None) -> str:
     if without is not None and path.exists() and without.exists() and path.samefile(without):
         return "folder of results"
-    return "hidden" if path.name.startswith(".") or path.name == "__MACOSX" else ""
+    return "litter" if path.name.startswith(".") or path.name == "__MACOSX" else ""
 
 
 def _of_no_file(path: Path) -> str:
     if path.name.startswith(".") or path.name.lower() in _WINDOWS:
-        return "hidden"
+        return "litter"
     suffix = path.suffix.lower()
     return "" if suffix in SUFFIXES else "unfinished" if suffix in _UNFINISHED else "no audio by its name"
 

@@ -55,7 +55,7 @@ _INFO = {  # LIST INFO's words, by ffmpeg's
     "track": "ITRK",
     "copyright": "ICOP",
 }
-_MIME = {"mjpeg": "image/jpeg", "png": "image/png", "gif": "image/gif", "bmp": "image/bmp", "webp": "image/webp"}
+_MIME = {"mjpeg": "image/jpeg", "png": "image/png"}  # of pictures that every format holds
 _FRONT_COVER = 3
 
 
@@ -91,25 +91,38 @@ def read(path: Path) -> Tags:
     return Tags(_text(facts), data, _MIME[picture["codec_name"]] if picture else "")
 
 
-def finish(path: Path, encoding: Encoding, tags: Tags) -> None:
+def finish(path: Path, encoding: Encoding, tags: Tags) -> str | None:
     """Puts tags into a file that is complete but for them, and makes AAC of one that is to be M4A.
 
+    Returns:
+      what of the tags could not be kept, and why.
+
     Raises:
-      OSError: ffmpeg cannot do it.
+      OSError: ffmpeg cannot make AAC.
     """
-    if not tags and encoding.format != "m4a":
+    lost, left = None, [tags, Tags(tags.text), Tags()] if tags.picture else [tags, Tags()]
+    for kept in left:
+        if not kept and encoding.format != "m4a":
+            return lost
+        try:
+            _finish(path, encoding, kept)
+            return lost
+        except subprocess.SubprocessError as error:
+            what = "the cover art" if kept.picture else "tags"
+            lost = f"{what} could not be kept (ffmpeg: {_last_words(error)})"
+    raise OSError(f"ffmpeg cannot write {encoding.format}: {lost}")
+
+
+def _finish(path: Path, encoding: Encoding, tags: Tags) -> None:
+    if encoding.format == "wav":
+        _append(path, tags)
         return
     made = path.with_name(f"{path.name}.tagged")
-    sound = ["-i", f"file:{path.absolute()}"]
+    codec = ["-c:a", "aac", "-b:a", "320k"] if encoding.format == "m4a" else ["-c:a", "copy"]
+    sound, muxer = ["-i", f"file:{path.absolute()}"], ["-f", _MUXERS[encoding.format]]
     try:
-        if encoding.format == "wav":
-            _append(path, tags)
-            return
-        codec = ["-c:a", "aac", "-b:a", "320k"] if encoding.format == "m4a" else ["-c:a", "copy"]
-        _mux(sound, tags, [*codec, "-f", _MUXERS[encoding.format]], made, picture_as_text=encoding.format == "ogg")
+        _mux(sound, tags, [*codec, *muxer], made, picture_as_text=encoding.format == "ogg")
         os.replace(made, path)
-    except subprocess.SubprocessError as error:
-        raise OSError(f"ffmpeg cannot write {encoding.format}: {_last_words(error)}") from error
     finally:
         made.unlink(missing_ok=True)
 
@@ -200,4 +213,4 @@ def _run(command: list[str], seconds: float | None = SECONDS) -> bytes:
 
 def _last_words(error: subprocess.SubprocessError) -> str:
     lines = (getattr(error, "stderr", b"") or b"").decode(errors="replace").strip().splitlines()
-    return lines[-1][:200] if lines else str(error)
+    return lines[-1].rsplit(": ", 1)[-1][:200] if lines else str(error)

@@ -23,12 +23,14 @@ class Files:
 
     Attributes:
       beyond: stem -> samples outside of [-1, 1] that its encoding does not hold; they are clipped.
+      lost: what of the tags could not be kept, and why; known when the files are complete.
     """
 
     def __init__(self, files: Mapping[str, _File], encoding: Encoding) -> None:
         self._files = files
         self._encoding = encoding
         self.beyond = dict.fromkeys(files, 0)
+        self.lost: str | None = None
 
     def write(self, stems: Stems) -> None:
         """The next block of every stem [samples, channels]."""
@@ -61,9 +63,10 @@ def written(
                     stem: stack.enter_context(_File(part, sample_rate_hz, channels, encoding))
                     for stem, part in parts.items()
                 }
-                yield Files(files, encoding)
+                written = Files(files, encoding)
+                yield written
             for part in parts.values():
-                tagging.finish(part, encoding, tags)
+                written.lost = tagging.finish(part, encoding, tags) or written.lost
             for stem, part in parts.items():
                 os.replace(part, paths[stem])
     except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all samples were written
@@ -120,7 +123,7 @@ class _File:
         os.replace(self._path, narrow)
         try:
             self._sound = self._encoding.opened(self._path, *self._shape, container="RF64")
-            with soundfile.SoundFile(narrow) as source:
+            with soundfile.SoundFile(os.fsencode(narrow)) as source:
                 for block in source.blocks(2**16, dtype="float32", always_2d=True):
                     self._sound.write(self._encoding.samples(block))
         finally:

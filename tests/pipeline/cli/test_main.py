@@ -120,7 +120,7 @@ def song(tmp_path: Path) -> Path:
     ("args", "words"),
     [
         (["none.wav"], ("none.wav is not there",)),
-        (["nothing"], ("folder nothing holds no audio file (1 hidden, 2 no audio by its name)",)),
+        (["nothing"], ("folder nothing holds no audio file (1 litter, 2 no audio by its name)",)),
         (["*.mp3"], ("*.mp3 is not there", "a glob that matches")),
         (["text.wav"], ("text.wav is no readable audio",)),
         (["empty.wav"], ("empty.wav is empty (0 bytes)",)),

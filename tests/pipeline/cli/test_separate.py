@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +125,7 @@ def test_the_stems_of_twenty_mixed_files_sum_to_them(stemline, model, tmp_path) 
     assert "breaks off" in failed["in/cut.flac"]
     assert "no readable audio" in failed["in/words.wav"]
     assert {each["path"]: each["reason"] for each in document["ignored"]} == {
-        "in/._song.wav": "hidden",
+        "in/._song.wav": "litter",
         "in/cover.jpg": "no audio by its name",
     }
     done = [each for each in document["files"] if each["status"] == "done"]
@@ -291,6 +293,51 @@ def test_standard_input_and_output(model, tmp_path) -> None:
     bad = pipe("-", "-o", "-", "--stems", "vocals", "-m", model, input=b"words")
     assert (bad.returncode, bad.stdout) == (2, b"")
     assert b"stemline: standard input is no readable audio" in bad.stderr
+
+
+def test_a_server_that_is_gone_ends_the_list(model, tmp_path, capsys) -> None:
+    """After the file under which it went none is tried: each would wait for it anew."""
+    from pipeline.cli import separate as command
+    from serving import process
+    from serving.client import Client
+    from serving.client.files.encodings import Encoding
+    from serving.client.selection import Selection
+
+    songs = [song(tmp_path / f"{name}.wav", seconds=30) for name in "abcd"]
+    request = command.Request(
+        songs, tmp_path / "out", None, Encoding(), Selection(), False, False, stream=False, json=True
+    )
+    with ExitStack() as running:
+        address = running.enter_context(process.running(model.parent))
+
+        def stop() -> None:
+            while not (tmp_path / "out" / "a" / "vocals.wav").exists():
+                time.sleep(0.01)
+            running.close()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        assert not command.run(request, lambda: Client(address, patience_seconds=1))
+        thread.join()
+    files = json.loads(capsys.readouterr().out)["files"]
+    statuses = [each["status"] for each in files]
+    failed = statuses.index("failed")
+    assert failed > 0
+    assert set(statuses[failed:]) == {"failed"}
+    assert {each["reason"] for each in files[failed + 1 :]} == {files[failed]["reason"]}
+    assert all(each["seconds"] < 0.1 for each in files[failed + 1 :])
+    assert len(os.listdir(tmp_path / "out")) == failed
+
+
+def test_names_of_every_kind(stemline, model, tmp_path) -> None:
+    names = ["new\nline", "-dash", "per%cent %d {stem} {0}", "quo'te\"", "[b*?]", " x ", "a.b.c", "dots.", "y" * 251]
+    for name in [*names, os.fsdecode(b"latin\xe9")]:
+        (tmp_path / f"{name}.wav").write_bytes(song(tmp_path / "in" / "x.wav", RATE_HZ, 1, seconds=0.1).read_bytes())
+    outcome = stemline("separate", *tmp_path.glob("*.wav"), "-m", model, "-o", "out", "--json")
+    assert (outcome.code, len(outcome.err.splitlines())) == (0, 2)
+    files = json.loads(outcome.out)["files"]
+    assert sorted(os.fsencode(path) for path in os.listdir("out")) == sorted([*map(os.fsencode, names), b"latin\xe9"])
+    assert all(soundfile.info(os.fsencode(path)).frames == 800 for each in files for path in each["outputs"].values())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

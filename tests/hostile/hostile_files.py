@@ -340,7 +340,7 @@ def wav_without_samples(path: Path) -> None:
     path.write_bytes(riff(chunk(b"fmt ", fmt())))
 
 
-@bad(".wav", "it has no format chunk")
+@bad(".wav", "it has no fmt chunk")
 def wav_without_format(path: Path) -> None:
     path.write_bytes(riff(chunk(b"data", pcm())))
 

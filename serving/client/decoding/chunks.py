@@ -49,10 +49,7 @@ def wav(file: BinaryIO, size: int) -> Part | None:
     w64 = head.startswith(W64_RIFF)
     order = ">" if head.startswith(b"RIFX") else "<"
     chunks = list(_w64_chunks(file, size) if w64 else _riff_chunks(file, 12, size, order))
-    fmt = next((each for each in chunks if each.name == b"fmt "), None)
-    data = next((each for each in chunks if each.name == b"data"), None)
-    if fmt is None or data is None:
-        raise Problem(f"breaks off before its samples: it has no {'format' if fmt is None else 'data'} chunk")
+    fmt, data = _one(chunks, b"fmt "), _one(chunks, b"data")
     described = at(file, fmt.start, min(fmt.size, MOST_HEADER))
     if len(described) < 16:
         raise Problem(f"has a format chunk of {len(described)} bytes; legal are 16 or more")
@@ -60,10 +57,9 @@ def wav(file: BinaryIO, size: int) -> Part | None:
     check_format(rate_hz, channels)
     if tag == EXTENSIBLE and len(described) >= 26:
         [tag] = struct.unpack_from(order + "H", described, 24)
-    odd = tag in PLAIN and align != channels * (
-        (bits + 7) // 8
-    )  # such as 24 bits in 4 bytes, which libsndfile takes for 3
-    if tag not in BY_LIBSNDFILE or not align or odd:
+    if tag not in BY_LIBSNDFILE or not align:
+        return None
+    if tag in PLAIN and align != channels * ((bits + 7) // 8):  # 24 bits in 4 bytes, which libsndfile takes for 3
         return None
     claimed = _ds64(file, chunks) if head[:4] in (b"RF64", b"BW64") and data.size == 2**32 - 1 else data.size
     riff_size = size if w64 else struct.unpack_from(order + "I", head, 4)[0]
@@ -79,10 +75,7 @@ def wav(file: BinaryIO, size: int) -> Part | None:
 def aiff(file: BinaryIO, size: int) -> Part | None:
     """Of AIFF or AIFF-C; see `wav`."""
     chunks = list(_riff_chunks(file, 12, size, ">"))
-    common = next((each for each in chunks if each.name == b"COMM"), None)
-    sound = next((each for each in chunks if each.name == b"SSND"), None)
-    if common is None or sound is None:
-        raise Problem(f"breaks off before its samples: it has no {'COMM' if common is None else 'SSND'} chunk")
+    common, sound = _one(chunks, b"COMM"), _one(chunks, b"SSND")
     described = bytearray(at(file, common.start, min(common.size, MOST_HEADER)))
     if len(described) < 18:
         raise Problem(f"has a COMM chunk of {len(described)} bytes; legal are 18 or more")
@@ -128,10 +121,7 @@ def au(file: BinaryIO, size: int) -> Part | None:
 def caf(file: BinaryIO, size: int) -> Part | None:
     """Of CAF; see `wav`."""
     chunks = list(_caf_chunks(file, size))
-    desc = next((each for each in chunks if each.name == b"desc"), None)
-    data = next((each for each in chunks if each.name == b"data"), None)
-    if desc is None or data is None:
-        raise Problem(f"breaks off before its samples: it has no {'desc' if desc is None else 'data'} chunk")
+    desc, data = _one(chunks, b"desc"), _one(chunks, b"data")
     described = at(file, desc.start, 32)
     if len(described) < 32:
         raise Problem("breaks off in its description")
@@ -150,6 +140,14 @@ def caf(file: BinaryIO, size: int) -> Part | None:
     return Part(header, ((start, start + length),), length // frame)
 
 
+def _one(chunks: list[Chunk], name: bytes) -> Chunk:
+    """The first of a name."""
+    for chunk in chunks:
+        if chunk.name == name:
+            return chunk
+    raise Problem(f"breaks off before its samples: it has no {name.decode().strip()} chunk")
+
+
 def _length(start: int, claimed: int, size: int, frame: int, streamed: bool) -> int:
     """Of the samples in bytes: as claimed, or to the end of the file where they were streamed."""
     there = max(0, size - start)
@@ -159,7 +157,7 @@ def _length(start: int, claimed: int, size: int, frame: int, streamed: bool) -> 
         return there
     if claimed > there:
         raise Problem(f"breaks off after {there // frame} of {claimed // frame} samples")
-    return claimed
+    return max(claimed, 0)
 
 
 def _riff_chunks(file: BinaryIO, position: int, size: int, order: str) -> Iterator[Chunk]:

@@ -66,6 +66,16 @@ def took(command: Sequence[object], ready: bytes = b"", expected: int = 0) -> To
     return Took(first, seconds, _children_cpu() - before)
 
 
+def stems(root: Path) -> Path:
+    """A corpus of three songs."""
+    for split in ("train", "dev", "test"):
+        (root / split / split).mkdir(parents=True)
+        for seed, stem in enumerate(("vocals", "drums")):
+            signal = 0.1 * np.random.default_rng(seed).standard_normal(RATE_HZ)
+            soundfile.write(root / split / split / f"{stem}.wav", signal, RATE_HZ)
+    return root
+
+
 def _children_cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -84,6 +94,7 @@ def test_separate_and_serve_against_import_tensorflow(tmp_path: Path, monkeypatc
         "separate": ((*cli, "separate", song, "--model", model, "--overwrite", "-o", tmp_path / "out"),),
         "serve": ((*cli, "serve", "-p", 0, "--", f"--model_base_path={model.parent}"), b"Running gRPC ModelServer"),
         "--help": ((*cli, "--help"),),
+        "data check": ((*cli, "data", "check", stems(tmp_path / "stems")),),
         "separate, refused": ((*cli, "separate", song, "--model", tmp_path), b"", 2),
     }
     rounds = [{name: took(*command) for name, command in commands.items()} for _ in range(ROUNDS)]
@@ -102,5 +113,6 @@ def test_separate_and_serve_against_import_tensorflow(tmp_path: Path, monkeypatc
     assert least["serve"].cpu < tensorflow.cpu
     assert least["import serving.client"].cpu < 0.5
     assert least["separate, refused"].cpu < 0.25 * tensorflow.cpu
-    for name in ("separate", "serve", "--help"):
+    assert least["data check"].cpu < 0.5 * tensorflow.cpu
+    for name in ("separate", "serve", "--help", "data check"):
         assert least[name].first_word < 0.25 * tensorflow.all  # which takes 4 s on one core

@@ -48,11 +48,13 @@ class Part(NamedTuple):
     """A header of ours and the pieces of the file (start, stop) that belong behind it, for libsndfile.
 
     samples: as they follow from the bytes that are there; None where only libsndfile can count them.
+    needed: whether the header of the file itself is known to be wrong.
     """
 
     header: bytes
     pieces: tuple[tuple[int, int], ...]
     samples: int | None
+    needed: bool = False
 
 
 @contextlib.contextmanager

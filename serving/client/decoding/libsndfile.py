@@ -67,7 +67,9 @@ def _sources(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> list[so
     parts = parts_of(file)
     if parts is None:
         return []
-    if len(parts) < 2 and (plain := _open(os.open(path, os.O_RDONLY))):  # its name would be a hint, and UTF-8
+    if (
+        len(parts) < 2 and not any(part.needed for part in parts) and (plain := _open(os.open(path, os.O_RDONLY)))
+    ):  # its name would be a hint, and UTF-8
         stack.enter_context(plain)
         if plain.frames == parts[0].samples if parts else plain.format in AS_THEY_ARE:
             return [plain]

@@ -81,11 +81,13 @@ def part(file: BinaryIO) -> Part | None:
     frames, pieces = _walk(file, start + first.size if found else start, stop, first)
     if first.layer == 2:
         return None
-    _check_whole(facts, frames, (pieces[-1][1] if pieces else start) - start, first)
+    size_bytes = (pieces[-1][1] if pieces else start) - start
+    _check_whole(facts, frames, size_bytes, first)
     delay = 0 if facts.delay is None else facts.delay + DECODER_DELAY
-    padding = facts.padding if facts.frames == frames else 0
+    true = (facts.frames == frames, facts.size_bytes == size_bytes)
+    padding = facts.padding if any(true) else 0  # else it is that of another end
     samples = max(0, frames * first.samples - delay - max(0, padding - DECODER_DELAY))
-    return Part(_told(head, frames, facts.delay, padding), pieces, samples)
+    return Part(_told(head, frames, facts.delay, padding), pieces, samples, needed=not all(true))
 
 
 def after_id3(file: BinaryIO, position: int = 0) -> int:

@@ -164,6 +164,10 @@ def _config(recipe: str, set: list[str] | None) -> Config:
     from pipeline.orchestration import preflight
 
     config = load(recipe, set or ())
+    if config.data.format == "auto":
+        raise ValueError(
+            "data.format is auto, but where the data are is where tasks run: name their layout for a cluster"
+        )
     preflight.check_recipe(config)
     preflight.check_workers(config)
     return config

@@ -50,7 +50,7 @@ Data = Annotated[
     str | None,
     typer.Option("--data", "-d", help="Directory of the stems, or s3://… or gs://…; may hold {SPAN} and {VERSION}."),
 ]
-Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.")]
+Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout (docs/data.md); auto recognises it.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: train.steps=2000.")]
 BadTracks = Annotated[int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")]
 ModelName = Annotated[str, typer.Option("--model-name", help="Name of the model on the server.")]
@@ -153,7 +153,7 @@ RunData = Annotated[
 ]
 RunFormat = Annotated[
     str | None,
-    typer.Option("--format", "-f", help="Its layout: mir1k, musdb18, folder or synthetic.", rich_help_panel=_RUN),
+    typer.Option("--format", "-f", help="Its layout (docs/data.md); auto recognises it.", rich_help_panel=_RUN),
 ]
 RunWork = Annotated[
     Path, typer.Option("--workdir", "-w", help="Metadata, artifacts and checkpoints.", rich_help_panel=_RUN)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
@@ -18,6 +22,7 @@ def configured(
     """
     from models import storage
     from pipeline.config.config import load
+    from pipeline.data import corpus
 
     own = load(recipe).data
     if format is None and data and own.path is None and own.format == "synthetic":
@@ -26,4 +31,15 @@ def configured(
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     if format is not None and format != own.format:
         given.append("data.options={}")  # those of the recipe are of its own format
-    return load(recipe, [*given, *(overrides or ())])
+    config = load(recipe, [*given, *(overrides or ())])
+    section, reason = corpus.resolved(config.data)
+    if not reason:
+        return config
+    _tell(f"format {section.format}: {reason}")
+    return dataclasses.replace(config, data=section)
+
+
+@functools.cache
+def _tell(words: str) -> None:
+    """Once, however many recipes are read."""
+    typer.echo(words, err=True)

@@ -86,14 +86,15 @@ def input_fingerprint(found: Sequence[Span]) -> str:
 
 
 def files_fingerprint(path: str) -> str:
-    """SHA-256 of name, size and time of change (ns; of an object in S3 whole seconds) of every file below a directory.
+    """SHA-256 of name, size and time of change (ns; of an object in S3 whole seconds) of every file below a directory,
+    or of those in the directory of a file.
 
     Raises:
-      ValueError: there is no such directory.
+      ValueError: neither is there.
       OSError: a bucket cannot be listed.
     """
-    if not files.is_directory(storage.path(path)):
-        raise ValueError(f"data.path {path} is not a directory.")
+    if not files.is_directory(storage.path(path)) and not os.path.isfile(path):
+        raise ValueError(f"data.path {path} is not there.")
     digest = hashlib.sha256()
     for name, size, modified_ns in sorted(files.walk(path)):
         known = f"{os.path.relpath(name, path)}\0{size}\0{modified_ns}\0"

@@ -148,9 +148,14 @@ def _refuse_repeats(refs: Sequence[TrackRef]) -> None:
 def _require_all_splits(data: DataConfig, present: set[str], what: str) -> None:
     allowed = data.options.get(_ALLOW_EMPTY, ())
     empty = [split for split in SPLITS if split not in present and split not in allowed]
-    if empty:
-        raise BadTracksError(
-            f"The {empty[0]} split of {data.path or data.format} {what}; put tracks in a folder {empty[0]!r}, or raise "
-            f"data.dev_fraction and data.test_fraction; if it is to be empty, add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
-            f"{_looks_like(data.path, data.format) if not spans.is_pattern(data.path) else ''}"
-        )
+    if not empty:
+        return
+    format = resolved(data)[0].format
+    held = f", or data.options.hold_out=[{empty[0]}] draws it out of train" * (
+        "hold_out" in datasets.reader(format).OPTIONS
+    )
+    raise BadTracksError(
+        f"The {empty[0]} split of {data.path or format} {what}; put tracks in a folder {empty[0]!r}, or raise "
+        f"data.dev_fraction and data.test_fraction{held}; if it is to be empty, add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
+        f"{_looks_like(data.path, format) if not spans.is_pattern(data.path) else ''}"
+    )

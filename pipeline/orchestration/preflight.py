@@ -15,6 +15,7 @@ from pipeline.common.progress import console
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
 from pipeline.data import catalogue, datasets, effects, ingest, leaks
+from pipeline.data.datasets import pairing
 from pipeline.data.datasets.track import TrackRef
 from pipeline.data.leaks import ruling
 from pipeline.evaluation.gate import outlook
@@ -37,6 +38,7 @@ def check_run(config: Config, workdir: Workdir | None = None) -> None:
     refs = ingest.discover(config.data)
     check_recipe(config)
     if workdir:
+        check_mixing(config, refs)
         metadata.check_store(config.metadata, workdir)
         check_teacher(config, workdir)
         check_gate(config, refs, workdir)
@@ -48,6 +50,15 @@ def check_recipe(config: Config) -> None:
     for _, stage in stages.plan(config.recipe):
         losses.check(stage.train.loss, stage.train.loss_options, teacher=stage.train.teacher is not None)
         Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+
+
+def check_mixing(config: Config, refs: Sequence[TrackRef]) -> None:
+    """Raises ValueError if sources of different recordings would be trained on as the songs that they are not."""
+    if "remix" not in config.train.augment and any(pairing.METADATA.items() <= ref.metadata.items() for ref in refs):
+        raise ValueError(
+            f"train.augment is {list(config.train.augment)}, but the sources of format {config.data.format} belong to no "
+            "common tracks: add remix, with train.augment_options={remix: {probability: 1}}"
+        )
 
 
 def check_gate(config: Config, refs: Sequence[TrackRef], workdir: Workdir) -> None:

@@ -31,7 +31,7 @@ def check(
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="Directory of the stems, or s3://… or gs://…; may hold {SPAN}.")
     ],
-    format: Annotated[str | None, typer.Option("--format", "-f", help="Its layout.")] = None,
+    format: Annotated[str | None, typer.Option("--format", "-f", help="Its layout; auto recognises it.")] = None,
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="Whose targets, rate, channels and fractions: a name or a YAML file.")
     ] = "demo",

@@ -12,6 +12,16 @@ from pipeline.data.datasets import files
 _LOOKED_AT, _ASKED_FOR = 3, 12  # directories, and names that may be some: few enough to ask a bucket for
 
 
+SOURCE_NAMES = frozenset(
+    {"accompaniment", "bass", "choir", "drum", "drums", "effects", "guitar", "instrumental", "instruments", "keys"}
+    | {"lead", "music", "noise", "other", "percussion", "piano", "sfx", "singing", "speech", "strings", "synth"}
+    | {"vocal", "vocals", "voice"}
+)
+"""Names of sources, in lower case: a folder of such a name holds a source, not a track."""
+MIXTURE_NAMES = frozenset({"mixture", "mix", "input"})
+"""Names of files that hold a mixture."""
+
+
 class WrongLayoutError(ValueError):
     """A directory is not of the layout that it was read as; one sentence, which says what was expected."""
 
@@ -53,6 +63,10 @@ class Glance:
     def audio(self, place: str = "") -> list[str]:
         """Names of the audio files in a directory."""
         return [name for name in self.names(place) if PurePosixPath(name).suffix.lower() in files.AUDIO]
+
+    def stems(self, place: str = "") -> set[str]:
+        """What the audio files in a directory are named, without suffixes, in lower case."""
+        return {PurePosixPath(name).stem.lower() for name in self.audio(place)}
 
     def read(self, name: str) -> bytes:
         """A file below the directory, or the file that it is."""

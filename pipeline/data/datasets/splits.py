@@ -16,8 +16,12 @@ OPTIONS: dict[str, Any] = {
     "test_fraction": 0.1,
     "group_by": ("artist", "singer", "album", "song"),
     "fill_splits": True,
+    "hold_out": (),
 }
-"""Those of a reader that draws splits. Of spans, each of which may have none of a split, none is filled."""
+"""Those of a reader that draws splits. Of spans, each of which may have none of a split, none is filled. hold_out: splits
+that are drawn out of the training split where there is no folder of them."""
+FOLDERS = {"train": "train", "valid": "dev", "validation": "dev", "dev": "dev", "test": "test"}
+"""Names of folders -> the split that lies there: those of Open-Unmix, of Slakh2100 and ours."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,25 @@ def held_out(refs: Sequence[TrackRef], options: Mapping[str, Any], splits: Seque
     """The refs, with `splits` drawn out of those of the training split."""
     train = [ref for ref in refs if ref.split == "train"]
     return [ref for ref in refs if ref.split != "train"] + drawn(train, options, ("train", *splits))
+
+
+def completed(refs: Sequence[TrackRef], options: Mapping[str, Any]) -> list[TrackRef]:
+    """The refs, with those splits of `options["hold_out"]` drawn out of the training split that have no track."""
+    absent = [split for split in options["hold_out"] if split not in {ref.split for ref in refs if not ref.skipped}]
+    return held_out(refs, options, absent) if absent else list(refs)
+
+
+def told_apart(refs: Sequence[TrackRef], named: str = r"(track)?[\W_]*\d+") -> list[TrackRef]:
+    """The refs; names that are mere numbers (or match `named`) have their split beside them where two splits have them."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for ref in refs:
+        splits[ref.name].add(ref.split)
+    return [
+        replace(ref, name=f"{ref.name} ({ref.split})")
+        if len(splits[ref.name]) > 1 and re.fullmatch(named, ref.name, re.IGNORECASE | re.DOTALL)
+        else ref
+        for ref in refs
+    ]
 
 
 def artist(name: str) -> dict[str, str]:

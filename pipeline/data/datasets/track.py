@@ -105,6 +105,10 @@ def _printable(ref: TrackRef) -> TrackRef:
     for what, name in (("", ref.name), *(("its file ", os.path.basename(file)) for file in ref.files)):
         if (shown := printable(name)) != name:
             return TrackRef(printable(ref.name), ref.split, reason=f"the name of {what or 'it, '}{shown} is no UTF-8")
+    if "/" in ref.name:  # files are named by tracks
+        return TrackRef(
+            ref.name.replace("/", "\\x2f"), ref.split, reason=ref.reason or f"its name {ref.name!r} has a slash"
+        )
     metadata = {printable(key): printable(value) for key, value in ref.metadata.items()}
     return replace(ref, metadata=metadata, reason=printable(ref.reason))
 

@@ -10,7 +10,6 @@ track's directory, such as {"genre": "Rock", "singer": "Ani"}, says which groups
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +47,8 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
         raise WrongLayoutError(
             f"{path} holds no track: expected one directory per track with files such as vocals.wav."
         )
-    if not split_folders:
-        found = splits.drawn(found, options)
-    elif beside:
+    found = splits.completed(found, options) if split_folders else splits.drawn(found, options)
+    if split_folders:
         found += [_stray(track, split_folders) for track in beside]
     loose = [file for file in files.audio(root) if file.name not in directories]
     return unique([*found, *map(_loose, loose)], path)
@@ -83,11 +81,8 @@ def _ref(directory: Any, split: str) -> TrackRef:
     return TrackRef(directory.name, split, stems, sum(mixtures, ()), {**splits.artist(directory.name), **told})
 
 
-def _metadata(file: Any) -> dict[str, str]:
-    try:
-        found = json.loads(storage.read(file).decode())
-    except ValueError as error:
-        raise BadTrackError(f"{_METADATA} is no JSON ({error})") from error
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+def _metadata(file: Any) -> Mapping[str, str]:
+    found = files.described(file)
+    if not all(isinstance(value, str) for value in found.values()):
         raise BadTrackError(f'{_METADATA} is no mapping of names to texts, such as {{"genre": "Rock"}}')
     return found

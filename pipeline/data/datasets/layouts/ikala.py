@@ -1,7 +1,7 @@
 """iKala: `Wavfile/<song>_{verse,chorus}.wav` of 30 s, left the music, right the singing voice.
 
 Chan, Yeh, Fan, Chen, Su, Yang and Jang, "Vocal activity informed singing voice separation with the iKala dataset", ICASSP
-2015; channels, names and `id_mapping.txt` (singer and song, separated by a tab) as in mirdata 0.3.9 (`datasets/ikala.py`).
+2015; channels, names and `id_mapping.txt` (singer and song, separated by a tab) as in mirdata 1.0.0 (`datasets/ikala.py`).
 The mixture is the sum of both channels. It was published without splits: they are drawn, singers and songs as a whole.
 """
 

@@ -118,9 +118,114 @@ def folder(root: Path) -> Path:
     return root
 
 
-RENDERED: Mapping[str, Callable[[Path], Path]] = {
-    function.__name__: function for function in (ccmixter, dsd100, folder, ikala, medleydb, mir1k, musdb18, musdb18hq)
+def aligned(root: Path) -> Path:
+    for track in ("train/01", "train/02", "valid/01"):
+        for name in ("mixture", "vocals"):
+            write(root / track / f"{name}.wav")
+    return root
+
+
+def sourcefolder(root: Path, places: Sequence[str] = ("train", "valid")) -> Path:
+    for place in places:
+        for source, count in (("vocals", 2), ("drums", 3), ("bass", 1)):
+            for number in range(count):
+                write(root / place / source / f"{source}_{number}.wav", samples=3200 - 100 * number)
+    return root
+
+
+def msst_2(root: Path) -> Path:
+    """Type 2: no folders of splits, enough files for three."""
+    for source, count in (("vocals", 4), ("drums", 5), ("other", 3)):
+        for number in range(count):
+            write(root / source / f"{source}_{number}.wav")
+    return root
+
+
+def msst_csv(root: Path) -> Path:
+    msst_2(root / "audio")
+    names = [f"{file.parent.name},audio/{file.parent.name}/{file.name}" for file in sorted(root.rglob("*.wav"))]
+    (root / "train.csv").write_text("\n".join(["instrum,path", *names]) + "\n")
+    return root
+
+
+def trackfolder(root: Path) -> Path:
+    for track, stems in (
+        ("train/1", FOUR),
+        ("train/2", ("vocals", "accordion")),
+        ("valid/1", ("vocals", "drums", "bass")),
+    ):
+        for stem in stems:
+            write(root / track / f"{stem}.wav")
+    return root
+
+
+def moisesdb(root: Path) -> Path:
+    for number, artist in enumerate(("Ann", "Bo", "Cy")):
+        track = root / "moisesdb_v0.1" / f"{number}d5a1b2c"
+        stems = []
+        for stem, ids in (("vocals", "ab"), ("drums", "c"), ("bowed_strings", "de")):
+            for recording in ids:
+                write(track / stem / f"{recording}.wav", samples=3000 if recording == "b" else 3200)
+            tracks = [{"id": i, "extension": "wav", "trackType": "any", "has_bleed": i == "e"} for i in ids]
+            stems.append({"stemName": stem, "tracks": tracks})
+        as_json(track / "data.json", {"song": "Song", "artist": artist, "genre": "pop", "stems": stems})
+    return root
+
+
+def slakh2100(root: Path, places: Sequence[str] = ("train", "validation", "test", "omitted")) -> Path:
+    for number, place in enumerate(places):
+        track = root / place / f"Track{number:05d}"
+        classes = {"S00": "Guitar", "S01": "Drums", "S02": "Guitar", "S03": "Sound Effects"}
+        stems = {key: {"inst_class": name, "audio_rendered": key != "S03"} for key, name in classes.items()}
+        for key in ("S00", "S01", "S02"):
+            write(track / "stems" / f"{key}.flac", channels=1)
+        write(track / "mix.flac", channels=1)
+        (track / "metadata.yaml").write_text(yaml.safe_dump({"UUID": "1a81", "stems": stems}))
+    return root
+
+
+def manifest(root: Path) -> Path:
+    lines = ["track,split,singer,vocals,drums,mixture"]
+    for name, split in (("one", "train"), ("two", "valid"), ("three", "test")):
+        for stem in ("vocals", "drums", "mixture"):
+            write(root / "audio" / f"{name}_{stem}.wav")
+        lines.append(f"{name},{split},Ann,audio/{name}_vocals.wav,audio/{name}_drums.wav,audio/{name}_mixture.wav")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+RENDERED: Mapping[str, tuple[str, Callable[[Path], Path]]] = {
+    function.__name__: (function.__name__, function)
+    for function in (
+        aligned,
+        ccmixter,
+        dsd100,
+        folder,
+        ikala,
+        manifest,
+        medleydb,
+        mir1k,
+        moisesdb,
+        msst_csv,
+        musdb18,
+        musdb18hq,
+    )
+} | {
+    "babyslakh": ("slakh2100", lambda root: slakh2100(root, ["", "", ""])),
+    "msst_2": ("sourcefolder", msst_2),
+    "slakh2100": ("slakh2100", slakh2100),
+    "sourcefolder": ("sourcefolder", sourcefolder),
+    "trackfolder": ("trackfolder", trackfolder),
+    "folder with splits": ("folder", lambda root: _with_splits(folder, root)),
 }
+"""What is rendered -> its format, and what renders it."""
+
+
+def _with_splits(render: Callable[[Path], Path], root: Path) -> Path:
+    render(root / "train")
+    for split in ("dev", "test"):
+        write(root / split / f"{split} song" / "vocals.wav")
+    return root
 
 
 def as_json(path: Path, value: object) -> None:

@@ -1,0 +1,82 @@
+"""A list of tracks, for everything that has no layout: `manifest.csv` or `manifest.jsonl`, one row a track.
+
+    track,split,artist,vocals,drums,mixture
+    Song,train,Ann,stems/song_v.wav,stems/song_d.flac,
+
+Columns that hold names of audio files are stems (`mixture` is the mixture; without, it is their sum), all others but `track`
+and `split` are groups that the track belongs to. In JSON Lines a stem may be a list of files, which are summed. Files are
+relative to the list. Without the column `split` splits are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from models import storage
+from pipeline.data.datasets import files, splits, tables
+from pipeline.data.datasets.recognition import Glance, WrongLayoutError
+from pipeline.data.datasets.track import BadTrackError, Source, TrackRef, unique
+
+OPTIONS: dict[str, Any] = splits.OPTIONS
+_NAMES = ("manifest.csv", "manifest.jsonl")
+_TRACK, _SPLIT, _MIXTURE = "track", "split", "mixture"
+
+
+def recognise(glance: Glance) -> str | None:
+    """A list with a column `track`."""
+    found = tables.headed(glance, _NAMES, (_TRACK,))
+    return found and f"{found} has a column {_TRACK}"
+
+
+def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
+    """The track of every row.
+
+    Raises:
+      WrongLayoutError: there is no list, or it has no column `track`.
+    """
+    root = storage.path(path)
+    found = tables.lists(root, (tables.CSV, tables.JSON_LINES))
+    file = next((file for file in found if file == root or file.name in _NAMES), None)
+    if file is None:
+        raise WrongLayoutError(f"{path} is no manifest: expected {' or '.join(_NAMES)} in it, or the path of a list.")
+    rows = tables.rows(file)
+    told = [row for _, row in rows if isinstance(row, dict)]
+    if not any(_TRACK in row for row in told):
+        raise WrongLayoutError(f"{file} is no manifest: expected a column {_TRACK}.")
+    stems = {name for row in told for name, value in row.items() if _is_audio(value)} - {_TRACK, _SPLIT}
+    refs = [_ref(file, number, row, stems) for number, row in rows]
+    if any(_SPLIT in row for row in told):
+        return unique(splits.completed(refs, options), path)
+    return unique(splits.drawn(refs, options), path)
+
+
+def _ref(file: Any, number: int, row: tables.Row | str, stems: set[str]) -> TrackRef:
+    name = f"line {number}" if isinstance(row, str) else str(row.get(_TRACK, f"line {number}"))
+    try:
+        if isinstance(row, str) or _TRACK not in row:
+            raise BadTrackError(row if isinstance(row, str) else f"it has no {_TRACK}")
+        split = splits.FOLDERS.get(str(row.get(_SPLIT, "train")).lower())
+        if split is None:
+            raise BadTrackError(f"its split is {row[_SPLIT]!r}; legal: {', '.join(splits.FOLDERS)}")
+        named = {key: _sources(file, key, value) for key, value in row.items() if key in stems}
+        mixture = named.pop(_MIXTURE, ())
+        if not named:
+            raise BadTrackError("it has no stem")
+        metadata = {key: str(value) for key, value in row.items() if key not in (*stems, _TRACK, _SPLIT)}
+        return TrackRef(name, split, named, mixture, metadata)
+    except BadTrackError as error:
+        return TrackRef(name, "train", reason=f"{error} (line {number} of {file.name})")
+
+
+def _sources(file: Any, key: str, value: Any) -> tuple[Source, ...]:
+    if not _is_audio(value):
+        raise BadTrackError(f"its {key} is {value!r}, by its name no audio file")
+    return tuple(Source(tables.place(file, each)) for each in (value if isinstance(value, list) else [value]))
+
+
+def _is_audio(value: Any) -> bool:
+    """Whether it is the name of an audio file, or a list of such names."""
+    names = value if isinstance(value, list) else [value]
+    return all(isinstance(name, str) and PurePosixPath(name).suffix.lower() in files.AUDIO for name in names)

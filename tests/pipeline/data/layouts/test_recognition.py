@@ -1,0 +1,105 @@
+"""Every layout is recognised as itself and as no other; the wrong format names the right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.config import DataConfig
+from pipeline.data import corpus, datasets
+from pipeline.data.datasets import files, recognised
+from pipeline.data.datasets.recognition import Glance, WrongLayoutError
+from tests.pipeline.data.layouts import corpora
+
+REAL = {"MIR-1K": "mir1k", "MIR-1K-17-singers": "mir1k", "MUSDB18-7-SAMPLE": "musdb18", "EverythingIsFree": "folder"}
+
+
+def test_every_format_with_files_has_a_rendering() -> None:
+    assert {format for format, _ in corpora.RENDERED.values()} == set(datasets.formats()) - {"synthetic"}
+
+
+@pytest.mark.parametrize("name", corpora.RENDERED)
+def test_a_layout_is_recognised_as_itself_and_no_other(name: str, tmp_path: Path) -> None:
+    format, render = corpora.RENDERED[name]
+    found = datasets.recognised(str(render(tmp_path)))
+    assert list(found) == [format]
+    assert datasets.recognise(str(tmp_path)) == (format, found[format])
+
+
+@pytest.mark.parametrize("name", corpora.RENDERED)
+def test_no_other_reader_falls_over_a_layout(name: str, tmp_path: Path) -> None:
+    """Each lists tracks, or says in one sentence what it expected; the ingest adds what it looks like."""
+    right, render = corpora.RENDERED[name]
+    path = str(render(tmp_path))
+    said = {}
+    for format in sorted(set(datasets.formats()) - {"synthetic", right}):
+        try:
+            assert datasets.reader(format).discover(path, datasets.reader(format).OPTIONS)
+        except ValueError as error:
+            said[format] = error
+    assert not [error for error in said.values() if "\n" in str(error)]
+    for format in [format for format, error in said.items() if isinstance(error, WrongLayoutError)]:
+        with pytest.raises(WrongLayoutError, match=rf"It looks like {right}: --format {right}$"):
+            corpus.listed(DataConfig(path=path, format=format))
+
+
+def test_a_layout_is_recognised_through_litter_and_by_few_listings(tmp_path: Path) -> None:
+    corpora.dsd100(tmp_path)
+    for name in (".DS_Store", "._Mixtures", "Thumbs.db", "~$dsd100.xlsx"):
+        (tmp_path / name).touch()
+    (tmp_path / "__MACOSX" / "train").mkdir(parents=True)
+    assert list(datasets.recognised(str(tmp_path))) == ["dsd100"]
+    for index in range(200):
+        (tmp_path / f"track {index:03d}" / "deeper").mkdir(parents=True)
+    glance = Glance(str(tmp_path))
+    for format in set(datasets.formats()) - {"synthetic"}:
+        datasets.reader(format).recognise(glance)
+    assert len(glance._listed) < 60
+
+
+def test_what_is_no_corpus_and_what_may_be_two(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no layout that is known; --format says which it is: aligned, "):
+        datasets.recognise(str(tmp_path))
+    corpora.dsd100(tmp_path)
+    corpora.manifest(tmp_path)
+    with pytest.raises(ValueError, match=r"may be of several layouts, --format says which: dsd100 \(.*; manifest \("):
+        datasets.recognise(str(tmp_path))
+
+
+def test_auto_is_the_default_of_a_path_and_synthetic_without_one(tmp_path: Path) -> None:
+    assert DataConfig().format == "synthetic"
+    data = DataConfig(path=str(corpora.ccmixter(tmp_path)))
+    assert data.format == "auto"
+    assert [ref.name for ref in corpus.listed(data)] == [ref.name for ref in corpus.listed(corpus.resolved(data)[0])]
+    assert corpus.resolved(data)[0].format == "ccmixter"
+
+
+def test_auto_looks_at_the_newest_span(tmp_path: Path) -> None:
+    corpora.ccmixter(tmp_path / "week-1")
+    corpora.folder(tmp_path / "week-2")
+    assert corpus.resolved(DataConfig(path=f"{tmp_path}/week-{{SPAN}}"))[0].format == "folder"
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_corpora(name: str, datasets: Path) -> None:
+    if not (datasets / name).is_dir():
+        pytest.skip(f"research data not here: {name}")
+    assert list(recognised(str(datasets / name))) == [REAL[name]]
+
+
+def test_nothing_of_litter_is_a_name_that_tracks_have() -> None:
+    litter = [
+        ".DS_Store",
+        "._a.wav",
+        "__MACOSX",
+        "Thumbs.db",
+        "desktop.INI",
+        "a.wav.part",
+        "b.crdownload",
+        "c.tmp",
+        "~$a.xlsx",
+    ]
+    assert [name for name in litter if not files.is_litter(name)] == []
+    tracks = ["...And You - Song", "~", "Mr. Part", "template", "A.tmp.wav", "part", "Thumbs", "A - B"]
+    assert [name for name in tracks if files.is_litter(name)] == []

@@ -84,8 +84,10 @@ class Encoding:
     def opened(self, path: Path, sample_rate_hz: int, channels: int, container: str = "") -> soundfile.SoundFile:
         """A file to write to; `container` instead of the format's own."""
         container = container or ("WAV" if self.format == "m4a" else self.format.upper())
-        options = _QUALITY.get(self.format, {})
         subtype = _SUBTYPES[self.format][self._bits]
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666
+        )  # soundfile opens no name that is not UTF-8
         return soundfile.SoundFile(
-            os.fsencode(path), "w", sample_rate_hz, channels, subtype, format=container, **options
+            descriptor, "w", sample_rate_hz, channels, subtype, format=container, **_QUALITY.get(self.format, {})
         )

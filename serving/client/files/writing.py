@@ -123,7 +123,7 @@ class _File:
         os.replace(self._path, narrow)
         try:
             self._sound = self._encoding.opened(self._path, *self._shape, container="RF64")
-            with soundfile.SoundFile(os.fsencode(narrow)) as source:
+            with narrow.open("rb") as file, soundfile.SoundFile(file) as source:
                 for block in source.blocks(2**16, dtype="float32", always_2d=True):
                     self._sound.write(self._encoding.samples(block))
         finally:

@@ -29,6 +29,7 @@ STREAMED = 4096
 FOLLOWING = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"fact", b"JUNK", b"cue ", b"smpl", b"iXML", b"_PMX")
 MOST_CHUNKS = 10_000
 MOST_HEADER = 2**16
+MOST_SILENCE = 2**28  # bytes of zeros behind the claimed end, after which nothing is looked for
 
 
 class Chunk(NamedTuple):
@@ -216,8 +217,8 @@ def _is_more(file: BinaryIO, end: int, size: int, order: str) -> bool:
             return False
     if at(file, end, 11).startswith((b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")):
         return False
-    file.seek(end)
-    return any(block.strip(b"\0") for block in iter(lambda: file.read(2**20), b""))
+    blocks = (at(file, start, 2**20) for start in range(end, min(size, end + MOST_SILENCE), 2**20))
+    return any(block.strip(b"\0") for block in blocks)
 
 
 def _ds64(file: BinaryIO, chunks: list[Chunk]) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import io
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -114,7 +116,8 @@ class View(io.RawIOBase):
         self._file = file
         self._header = part.header
         self._pieces = part.pieces
-        self._size = len(part.header) + sum(stop - start for start, stop in part.pieces)
+        sizes = (stop - start for start, stop in part.pieces)
+        *self._begins, self._size = itertools.accumulate(sizes, initial=len(part.header))
         self._position = 0
 
     def readable(self) -> bool:
@@ -145,9 +148,9 @@ class View(io.RawIOBase):
         position = self._position
         if position < len(self._header):
             return self._header[position : position + size]
-        position -= len(self._header)
-        for start, stop in self._pieces:
-            if position < stop - start:
-                return at(self._file, start + position, min(size, stop - start - position))
-            position -= stop - start
-        return b""
+        if position >= self._size:
+            return b""
+        index = bisect.bisect_right(self._begins, position) - 1
+        start, stop = self._pieces[index]
+        start += position - self._begins[index]
+        return at(self._file, start, min(size, stop - start))

@@ -11,6 +11,8 @@ from serving.client.decoding.files import Part, Problem, at, check_format
 from serving.client.decoding.mpeg import after_id3, before_tags
 
 LARGEST_FRAME = 2**20
+MOST_TRIED = 8
+"""Headers of frames before the last one, which by chance is none, once in 2**23 bytes."""
 BLOCK_SAMPLES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}, **{c: 256 << c - 8 for c in range(8, 16)}}
 
 
@@ -56,13 +58,19 @@ def part(file: BinaryIO) -> Part | None:
 def _end(data: bytes, block_samples: int) -> int | None:
     """How many samples there are when the last frame has been decoded; None if it is not whole. Zeros may follow it."""
     least = len(data.rstrip(b"\0"))
-    for stop in range(min(len(data), least + 3), least - 1, -1) if least < len(data) - 3 else (len(data),):
-        position = stop
-        while (position := data.rfind(b"\xff", 0, position)) >= 0:
-            if data[position + 1 : position + 2] in (b"\xf8", b"\xf9"):
-                found = _frame_end(data[position : position + 16], block_samples)
-                if found is not None and not _crc(CRC_16, 16, data[position:stop]):
-                    return found
+    stops = range(min(len(data), least + 3), least - 1, -1) if least < len(data) - 3 else (len(data),)
+    ends = (_end_at(data, stop, block_samples) for stop in stops)
+    return next((end for end in ends if end is not None), None)
+
+
+def _end_at(data: bytes, stop: int, block_samples: int) -> int | None:
+    position, tried = stop, 0
+    while (position := data.rfind(b"\xff", 0, position)) >= 0 and tried < MOST_TRIED:
+        if data[position + 1 : position + 2] in (b"\xf8", b"\xf9"):
+            found = _frame_end(data[position : position + 16], block_samples)
+            tried += found is not None
+            if found is not None and not _crc(CRC_16, 16, data[position:stop]):
+                return found
     return None
 
 

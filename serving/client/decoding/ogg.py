@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 from serving.client.decoding.files import Part, Problem, at
 
 BEGINS, ENDS = 2, 4
+MOST_STREAMS = 1000
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -81,6 +82,8 @@ def _streams(file: BinaryIO) -> list[Stream]:
         last[page.serial] = page
         if page.flags & ENDS:
             done.append(Stream(first[page.serial].start, page.stop, first[page.serial].body))
+        if len(first) + len(done) > 2 * MOST_STREAMS:
+            raise Problem(f"is a chain of more than {MOST_STREAMS} Ogg streams")
     open_ended = [page for page in last.values() if not page.flags & ENDS]
     if open_ended or not done:
         raise Problem("breaks off: it has no last page of Ogg")

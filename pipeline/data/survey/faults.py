@@ -43,6 +43,7 @@ def shape(ref: TrackRef, headers: Mapping[str, Header], data: DataConfig) -> Sha
     audio.to_channels(np.zeros((0, channels), np.float32), data.channels)  # says what it cannot
     lengths = {key: facts.samples for key, facts in streams.items() if facts.samples is not None}
     sure = all(facts.sure for facts in streams.values())
+    _check_short_enough(streams, data.most_seconds)
     if ref.lengths == "equal":
         _check_even(found, {key: lengths[key] for key, facts in streams.items() if facts.sure and key in lengths})
     if not lengths:
@@ -68,6 +69,13 @@ def _check_even(found: Mapping[str, Sequence[Source]], sure: Mapping[loading.Key
     known = {name: [each for each in sources if loading.key(each) in sure] for name, sources in found.items()}
     if len(set(sure.values())) > 1:
         raise loading.uneven(sure, {name: sources for name, sources in known.items() if sources})
+
+
+def _check_short_enough(streams: Mapping[loading.Key, Facts], most_seconds: float) -> None:
+    for (file, _), facts in streams.items():
+        if facts.sure and facts.samples is not None and facts.samples > most_seconds * facts.sample_rate_hz:
+            name = file.rpartition("/")[2]
+            raise BadTrackError(f"{name} lasts more than {most_seconds:g} s, which is the limit")
 
 
 def _check_long_enough(samples: int, rate_hz: int) -> None:

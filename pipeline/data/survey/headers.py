@@ -52,14 +52,14 @@ def _header(name: str) -> Header:
         return _of_file(Path(name))
     with tempfile.TemporaryDirectory(prefix="stemline-") as scratch:
         try:
-            return _of_file(_ends(name, Path(scratch)))
+            return _of_file(_ends(name, Path(scratch)), whole=False)
         except FileNotFoundError as error:
             return Header(reason=str(error))
 
 
-def _of_file(path: Path) -> Header:
+def _of_file(path: Path, whole: bool = True) -> Header:
     try:
-        return Header(facts(path), "", path.stat().st_size, _digest(path))
+        return Header(facts(path, whole), "", path.stat().st_size, _digest(path))
     except (BadFileError, OSError) as error:
         return Header(reason=str(error), size_bytes=_size(path))
 

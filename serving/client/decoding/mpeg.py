@@ -83,11 +83,28 @@ def part(file: BinaryIO) -> Part | None:
         return None
     size_bytes = (pieces[-1][1] if pieces else start) - start
     _check_whole(facts, frames, size_bytes, first)
-    delay = 0 if facts.delay is None else facts.delay + DECODER_DELAY
     true = (facts.frames == frames, facts.size_bytes == size_bytes)
     padding = facts.padding if any(true) else 0  # else it is that of another end
-    samples = max(0, frames * first.samples - delay - max(0, padding - DECODER_DELAY))
+    samples = _samples(frames, facts.delay, padding, first)
     return Part(_told(head, frames, facts.delay, padding), pieces, samples, needed=not all(true))
+
+
+def claimed(file: BinaryIO) -> tuple[Frame, int] | None:
+    """The first frame, and how many samples there are by what it says, or by its size: no walk over the others, and no more
+    than a claim. None if the file is no MP3 or MP2."""
+    stop = before_tags(file)
+    start = _first(file, after_id3(file), stop)
+    first = frame(at(file, start, 4)) if start is not None else None
+    if start is None or first is None:
+        return None
+    facts = (_facts(at(file, start, first.size), first) if first.layer == 3 else None) or Facts()
+    return first, _samples(facts.frames or (stop - start) // first.size, facts.delay, facts.padding, first)
+
+
+def _samples(frames: int, delay: int | None, padding: int, first: Frame) -> int:
+    """Of so many frames, without what the encoder put before and after the sound."""
+    before = 0 if delay is None else delay + DECODER_DELAY
+    return max(0, frames * first.samples - before - max(0, padding - DECODER_DELAY))
 
 
 def after_id3(file: BinaryIO, position: int = 0) -> int:

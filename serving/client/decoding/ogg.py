@@ -25,6 +25,9 @@ class Page(NamedTuple):
     body: bytes  # the beginning
 
 
+LARGEST_PAGE = 27 + 255 + 255 * 255
+
+
 class Stream(NamedTuple):
     """A logical stream: which bytes of the file it lies in, and how its first packet begins."""
 
@@ -50,6 +53,18 @@ def parts(file: BinaryIO) -> list[Part] | None:
             raise Problem(f"is a chain of {len(streams)} Ogg streams that libsndfile does not decode; legal is one")
         return None
     return [Part(b"", ((stream.start, stream.stop),), None) for stream in streams]
+
+
+def is_one_by_its_ends(file: BinaryIO) -> bool:
+    """Whether the file ends in the last page of the stream that it begins with, as one does that is neither cut off nor a
+    chain; nothing between is looked at."""
+    size = file.seek(0, 2)
+    first, tail = at(file, 0, 27), at(file, max(0, size - LARGEST_PAGE), LARGEST_PAGE)
+    last = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(last) < 27 or len(last) < 27 + last[26] or last[:4] != b"OggS":
+        return False
+    whole = len(last) == 27 + last[26] + sum(last[27 : 27 + last[26]])
+    return whole and bool(last[5] & ENDS) and last[14:18] == first[14:18]
 
 
 def _sound(packet: bytes) -> tuple[str, int, int] | None:

@@ -184,6 +184,18 @@ for container, suffix in {
     )
 
 
+@bad(".sph", rf"breaks off after \d+ of {SAMPLES} samples")
+def cut_nist(path: Path) -> None:
+    data = by_libsndfile("NIST", "PCM_16")
+    assert f"sample_count -i {SAMPLES}".encode() in data
+    path.write_bytes(cut(data))
+
+
+@bad(".flac", "holds another FLAC file from byte")
+def flac_behind_flac(path: Path) -> None:
+    path.write_bytes(by_libsndfile("FLAC") * 2)
+
+
 @bad(".flac", "breaks off in the middle of a frame")
 def cut_flac(path: Path) -> None:
     path.write_bytes(cut(by_libsndfile("FLAC")))
@@ -542,6 +554,16 @@ def flac_with_zeros_behind(path: Path) -> None:
 @good(".mp3", samples=28 * 1152)  # 26 of sound, one that the encoder's delay begins, one that its padding fills
 def mp3_without_facts(path: Path) -> None:
     path.write_bytes(without_facts(mp3(vbr=True)))
+
+
+@good(".mp3")
+def mp3_with_junk_behind(path: Path) -> None:
+    path.write_bytes(mp3() + b"hello world" * 20)
+
+
+@good(".mp3", samples=(28 + 1 + 28) * 1152 - 1105)  # the second file's facts are a frame of silence
+def mp3_behind_mp3(path: Path) -> None:
+    path.write_bytes(id3() + mp3() + id3() + mp3())
 
 
 @good(".mp3")

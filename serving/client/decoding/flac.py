@@ -10,6 +10,7 @@ from typing import BinaryIO
 from serving.client.decoding.files import Part, Problem, at, check_format
 from serving.client.decoding.mpeg import after_id3, before_tags
 
+HEADERS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")  # with the size of the facts that come first
 LARGEST_FRAME = 2**20
 MOST_TRIED = 8
 """Headers of frames before the last one, which by chance is none, once in 2**23 bytes."""
@@ -44,6 +45,8 @@ def part(file: BinaryIO) -> Part | None:
     facts = int.from_bytes(info[18:26], "big")
     rate_hz, channels, claimed = facts >> 44, (facts >> 41 & 7) + 1, facts & 2**36 - 1
     check_format(rate_hz, channels)
+    if (other := _another(file, start + 42)) is not None:
+        raise Problem(f"holds another FLAC file from byte {other} on; legal is one")
     stop = before_tags(file)
     lowest = max(start + 42, stop - LARGEST_FRAME)
     samples = _end(at(file, lowest, stop - lowest), int.from_bytes(info[8:10], "big"))
@@ -53,6 +56,18 @@ def part(file: BinaryIO) -> Part | None:
         raise Problem(f"breaks off after {samples} of {claimed} samples")
     info[18:26] = (facts >> 36 << 36 | samples).to_bytes(8, "big")
     return Part(bytes(info), ((start + 42, stop),), samples)
+
+
+def _another(file: BinaryIO, position: int) -> int | None:
+    """Where a header begins behind the first: libsndfile stops there, and says nothing."""
+    before = b""
+    while block := at(file, position, 2**20):
+        data = before + block
+        for magic in HEADERS:
+            if (found := data.find(magic)) >= 0:
+                return position - len(before) + found
+        position, before = position + len(block), data[-7:]
+    return None
 
 
 def _end(data: bytes, block_samples: int) -> int | None:

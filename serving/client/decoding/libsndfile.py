@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +13,7 @@ import numpy as np
 import soundfile
 
 from serving.client.decoding import chunks, flac, mpeg, ogg
-from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Part, Problem, View
+from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Part, Problem, View, at
 
 AS_THEY_ARE = frozenset(
     ("SVX", "PAF", "NIST", "IRCAM", "SD2", "PVF", "AVR", "MAT4", "MAT5", "SDS", "XI", "WVE", "MPC2K")
@@ -71,12 +72,21 @@ def _sources(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> list[so
         len(parts) < 2 and not any(part.needed for part in parts) and (plain := _open(os.open(path, os.O_RDONLY)))
     ):  # its name would be a hint, and UTF-8
         stack.enter_context(plain)
+        if plain.format == "NIST":
+            _check_nist(file, plain.frames)
         if plain.frames == parts[0].samples if parts else plain.format in AS_THEY_ARE:
             return [plain]
     sources = [source for part in parts if (source := _open(View(file, part)))]
     for source in sources:
         stack.enter_context(source)
     return sources if len(sources) == len(parts) else []
+
+
+def _check_nist(file: BinaryIO, samples: int) -> None:
+    """SPHERE says how many samples there should be, which libsndfile does not read."""
+    said = re.search(rb"sample_count -i (\d{1,18})", at(file, 0, 1024))
+    if said and samples < int(said[1]):
+        raise Problem(f"breaks off after {samples} of {int(said[1])} samples")
 
 
 def _open(file: Any) -> soundfile.SoundFile | None:

@@ -81,10 +81,11 @@ def part(file: BinaryIO) -> Part | None:
     frames, pieces = _walk(file, start + first.size if found else start, stop, first)
     if first.layer == 2:
         return None
-    size_bytes = (pieces[-1][1] if pieces else start) - start
+    end = pieces[-1][1] if pieces else start
+    size_bytes = end - start
     _check_whole(facts, frames, size_bytes, first)
-    true = (facts.frames == frames, facts.size_bytes == size_bytes)
-    padding = facts.padding if any(true) else 0  # else it is that of another end
+    true = (facts.frames == frames, facts.size_bytes == size_bytes, end == file.seek(0, 2))
+    padding = facts.padding if any(true[:2]) else 0  # else it is that of another end
     samples = _samples(frames, facts.delay, padding, first)
     return Part(_told(head, frames, facts.delay, padding), pieces, samples, needed=not all(true))
 

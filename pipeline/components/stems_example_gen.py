@@ -86,8 +86,8 @@ def input_fingerprint(found: Sequence[Span]) -> str:
 
 
 def files_fingerprint(path: str) -> str:
-    """SHA-256 of name, size and time of change (ns; of an object in S3 whole seconds) of every file below a directory,
-    or of those in the directory of a file.
+    """SHA-256 of name, size and time of change (ns; of an object in S3 whole seconds) of every file below a directory
+    that is no litter, or of those in the directory of a file.
 
     Raises:
       ValueError: neither is there.
@@ -96,9 +96,8 @@ def files_fingerprint(path: str) -> str:
     if not files.is_directory(storage.path(path)) and not os.path.isfile(path):
         raise ValueError(f"data.path {path} is not there.")
     digest = hashlib.sha256()
-    for name, size, modified_ns in sorted(files.walk(path)):
-        known = f"{os.path.relpath(name, path)}\0{size}\0{modified_ns}\0"
-        digest.update(known.encode(errors="surrogateescape"))
+    for name, size, modified_ns in sorted(files.content(path)):
+        digest.update(f"{name}\0{size}\0{modified_ns}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -71,9 +71,20 @@ def litter(root: Any) -> list[str]:
 
 def litter_among(names: Iterable[str], root: Any) -> list[str]:
     """`litter`, of the names that `walk` gives."""
-    parts = (os.path.relpath(name, root).split("/") for name in names)
-    ends = ((each, next((i for i, part in enumerate(each, 1) if is_litter(part)), 0)) for each in parts)
-    return sorted({printable("/".join(each[:end])) for each, end in ends if end})
+    return sorted({printable(each) for name in names if (each := _litter_in(os.path.relpath(name, root)))})
+
+
+def content(root: Any) -> Iterator[tuple[str, int, int]]:
+    """As `walk`, names relative to the directory, without litter."""
+    named = ((os.path.relpath(name, root), size, modified_ns) for name, size, modified_ns in walk(root))
+    return (each for each in named if not _litter_in(each[0]))
+
+
+def _litter_in(name: str) -> str:
+    """The part of a path that is litter; empty where none is."""
+    parts = name.split("/")
+    end = next((end for end, part in enumerate(parts, 1) if is_litter(part)), 0)
+    return "/".join(parts[:end])
 
 
 def walk(root: Any) -> Iterator[tuple[str, int, int]]:

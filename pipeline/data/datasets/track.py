@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
@@ -82,17 +83,23 @@ class Track:
 
 def unique(refs: Sequence[TrackRef], where: str) -> list[TrackRef]:
     """The refs sorted by split and name; one whose name or files are no UTF-8 is bad, under a name that can be printed.
+    Of several bad ones of one name, or beside a good one, the others are numbered.
 
     Raises:
       ValueError: two tracks have the same name, so that a split could leak into another.
     """
-    refs = [_printable(ref) for ref in refs]
-    seen: dict[str, TrackRef] = {}
-    for ref in refs:
-        if ref.name in seen:
-            raise ValueError(f"Track {ref.name!r} occurs twice in {where} ({seen[ref.name].split} and {ref.split}).")
-        seen[ref.name] = ref
-    return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
+    named: dict[str, TrackRef] = {}
+    for ref in sorted(map(_printable, refs), key=lambda ref: bool(ref.reason)):
+        if ref.reason:  # nothing of it can leak
+            ref = replace(ref, name=_unused(ref.name, named))
+        elif ref.name in named:
+            raise ValueError(f"Track {ref.name!r} occurs twice in {where} ({named[ref.name].split} and {ref.split}).")
+        named[ref.name] = ref
+    return sorted(named.values(), key=lambda ref: (SPLITS.index(ref.split), ref.name))
+
+
+def _unused(name: str, taken: Container[str]) -> str:
+    return next(each for n in itertools.count(1) if (each := f"{name} ({n})" if n > 1 else name) not in taken)
 
 
 def printable(name: str) -> str:
@@ -102,9 +109,9 @@ def printable(name: str) -> str:
 
 def _printable(ref: TrackRef) -> TrackRef:
     """TFRecords, JSON and Beam take no names with lone surrogates, which is what Python makes of such bytes."""
-    for what, name in (("", ref.name), *(("its file ", os.path.basename(file)) for file in ref.files)):
-        if (shown := printable(name)) != name:
-            return TrackRef(printable(ref.name), ref.split, reason=f"the name of {what or 'it, '}{shown} is no UTF-8")
+    for name in (ref.name, *ref.files):
+        if (shown := printable(os.path.basename(name))) != os.path.basename(name):
+            return TrackRef(printable(ref.name), ref.split, reason=f"the name {shown} is no UTF-8")
     if "/" in ref.name:  # files are named by tracks
         return TrackRef(
             ref.name.replace("/", "\\x2f"), ref.split, reason=ref.reason or f"its name {ref.name!r} has a slash"

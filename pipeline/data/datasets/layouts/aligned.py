@@ -21,7 +21,7 @@ OPTIONS: dict[str, Any] = {**splits.OPTIONS, "input_file": "mixture.wav", "outpu
 
 def recognise(glance: Glance) -> str | None:
     """Two files in each directory of train/, one of them a mixture, beside a folder valid/."""
-    tracks = glance.folders("train") if "valid" in glance.names() else []
+    tracks = [track for track in glance.folders("train") if glance.audio(track)] if "valid" in glance.names() else []
     pairs = [len(glance.stems(track)) == 2 and bool(MIXTURE_NAMES & glance.stems(track)) for track in tracks]
     return f"{tracks[0]}/ holds {' and '.join(glance.audio(tracks[0]))}" if pairs and all(pairs) else None
 

@@ -34,14 +34,16 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
       WrongLayoutError: the folder is missing or of another layout.
     """
     root = storage.path(path)
-    clips = [file for file in files.matching(root / "Wavfile", "*.wav") if _CLIP.fullmatch(file.stem)]
-    if not clips:
+    clips = files.matching(root / "Wavfile", "*.wav")
+    if not any(_CLIP.fullmatch(file.stem) for file in clips):
         raise WrongLayoutError(f"{path} is not iKala: expected clips in {path}/Wavfile/<song>_{{verse,chorus}}.wav.")
     singers = next(map(_singers, files.matching(root, _SINGERS)), {})
     return unique(splits.drawn([_ref(clip, singers) for clip in clips], options), path)
 
 
 def _ref(clip: Any, singers: Mapping[str, str]) -> TrackRef:
+    if not _CLIP.fullmatch(clip.stem):
+        return TrackRef(clip.stem, "train", reason="its name is not <song>_verse or <song>_chorus")
     song = clip.stem.rpartition("_")[0]
     stems = {ACCOMPANIMENT: (Source(str(clip), channel=0),), "vocals": (Source(str(clip), channel=1),)}
     singer = {"singer": singers[song]} if song in singers else {}

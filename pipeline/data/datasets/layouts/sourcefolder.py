@@ -37,27 +37,26 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
       ValueError: there is no folder of the target.
     """
     root = storage.path(path)
-    folders = [(root / name, split) for name, split in splits.FOLDERS.items() if files.directories(root / name)]
+    folders = {root / name: split for name, split in splits.FOLDERS.items() if files.directories(root / name)}
     target = options["target_dir"]
-    if not folders:
-        return unique(pairing.drawn(_pools(root, options), options, target), path)
-    found = [ref for folder, split in folders for ref in pairing.paired(_pools(folder, options), split, target)]
-    return unique(splits.told_apart(found, ".*"), path)
-
-
-def _pools(root: Any, options: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Source -> its files."""
-    target, suffix = options["target_dir"], options["ext"].lower()
-    names = [directory.name for directory in files.directories(root)]
-    wanted = [target, *options["interferer_dirs"]] if options["interferer_dirs"] else names
+    found = {folder: _listed(folder, options["ext"].lower()) for folder in folders or (root,)}
+    names = sorted({name for pools in found.values() for name, pool in pools.items() if pool})
     if len(names) < 2:
         raise WrongLayoutError(
-            f"{root} holds no folders of sources: expected {root}/vocals/*.wav, {root}/drums/*.wav, …."
+            f"{path} holds no folders of sources: expected {path}/vocals/*.wav, {path}/drums/*.wav, …."
         )
-    for name in (target, *wanted):
-        if name not in names:
-            raise ValueError(
-                f"{root} has no folder {name!r}; {nearest(name, names)} (data.options.target_dir, interferer_dirs)"
-            )
-    found = {name: [file for file in files.audio(root / name) if file.name.lower().endswith(suffix)] for name in wanted}
-    return {name: [str(file) for file in each] for name, each in found.items()}
+    wanted = [target, *options["interferer_dirs"]] if options["interferer_dirs"] else names
+    if absent := [name for name in (target, *wanted) if name not in names]:
+        words = f"{nearest(absent[0], names)} (data.options.target_dir, interferer_dirs)"
+        raise ValueError(f"{path} has no folder {absent[0]!r} of audio; {words}")
+    pools = {folder: {name: each.get(name, []) for name in wanted} for folder, each in found.items()}
+    if not folders:
+        return unique(pairing.drawn(pools[root], options, target), path)
+    refs = [ref for folder, split in folders.items() for ref in pairing.paired(pools[folder], split, target)]
+    return unique(splits.told_apart(refs, ".*"), path)
+
+
+def _listed(root: Any, suffix: str) -> dict[str, list[str]]:
+    """Folder -> its audio files."""
+    found = {directory.name: files.audio(directory) for directory in files.directories(root)}
+    return {name: [str(file) for file in each if file.name.lower().endswith(suffix)] for name, each in found.items()}

@@ -98,7 +98,7 @@ def test_no_recording_of_a_pool_without_splits_is_in_two(format: str, tmp_path: 
 
 def test_folders_of_sources_name_what_they_lack(tmp_path: Path) -> None:
     corpora.sourcefolder(tmp_path)
-    with pytest.raises(ValueError, match=r"has no folder 'vocal'; did you mean 'vocals'\?"):
+    with pytest.raises(ValueError, match=r"has no folder 'vocal' of audio; did you mean 'vocals'\?"):
         found("sourcefolder", tmp_path, target_dir="vocal")
     (tmp_path / "valid" / "bass" / "bass_0.wav").unlink()
     with pytest.raises(WrongLayoutError, match="No file of bass is there for the dev split"):

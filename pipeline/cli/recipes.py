@@ -16,13 +16,24 @@ if TYPE_CHECKING:
 def configured(
     recipe: str, data: str | None, format: str | None, overrides: list[str] | None, bad: int | None
 ) -> Config:
+    """As `asked`, with the layout that --data is recognised as, which is told. Raises ConfigError, and as `corpus.resolved`."""
+    from pipeline.data import corpus
+
+    config = asked(recipe, data, format, overrides, bad)
+    section, reason = corpus.resolved(config.data)
+    if not reason:
+        return config
+    _tell(f"format {section.format}: {reason}")
+    return dataclasses.replace(config, data=section)
+
+
+def asked(recipe: str, data: str | None, format: str | None, overrides: list[str] | None, bad: int | None) -> Config:
     """The recipe with --data, --format and --max-bad-tracks, then with every --set. Raises ConfigError.
 
-    Without --format, that of the recipe; where it has no files, such as synthetic, that of --data is recognised.
+    Without --format, that of the recipe; where it has no files, such as synthetic, that of --data is to be recognised.
     """
     from models import storage
     from pipeline.config.config import load
-    from pipeline.data import corpus
 
     own = load(recipe).data
     if format is None and data and own.path is None and own.format == "synthetic":
@@ -31,12 +42,7 @@ def configured(
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     if format is not None and format != own.format:
         given.append("data.options={}")  # those of the recipe are of its own format
-    config = load(recipe, [*given, *(overrides or ())])
-    section, reason = corpus.resolved(config.data)
-    if not reason:
-        return config
-    _tell(f"format {section.format}: {reason}")
-    return dataclasses.replace(config, data=section)
+    return load(recipe, [*given, *(overrides or ())])
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.data import datasets, spans
 from pipeline.data.datasets import sources
 from pipeline.data.datasets.recognition import WrongLayoutError
-from pipeline.data.datasets.track import SPLITS, Track, TrackRef
+from pipeline.data.datasets.track import SPLITS, Track, TrackRef, printable
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
@@ -33,7 +33,7 @@ def resolved(data: DataConfig) -> tuple[DataConfig, str]:
     if data.format != datasets.AUTO:
         return data, ""
     format, reason = datasets.recognise(str(spans.of(data)[-1].path))
-    return replace(data, format=format), reason
+    return replace(data, format=format), printable(reason)
 
 
 def listed(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.paths import WORKDIR, Work
-from pipeline.cli.recipes import configured
+from pipeline.cli.recipes import asked
 
 WOULD_FAIL = 3
 
@@ -49,12 +49,14 @@ def check(
     Exit code 3 when ingest would refuse it.
     """
     typer.echo(f"looking at {path}", err=True)
+    if not path:
+        raise ValueError("PATH is empty: legal is a directory, a manifest, s3://BUCKET/… or gs://BUCKET/…")
     if page and page.is_dir():
         raise ValueError(f"--page is {page}, a directory; legal is the name of a file")
     from pipeline.common.progress import looking
     from pipeline.data.survey.survey import survey
 
-    config = configured(recipe, path, format, set, max_bad_tracks)
+    config = asked(recipe, path, format, set, max_bad_tracks)
     with looking() as show:
         found = survey(config.data, show)
     if page:

@@ -69,8 +69,9 @@ def left_out(found: Mapping[str, Any]) -> list[str]:
 
 
 def say(words: str, style: str | None = None) -> None:
-    """One line, however long, with nothing read into it."""
-    console.print(words, style=style, markup=False, soft_wrap=True)
+    """One line, however long, with nothing read into it: names of files may hold anything."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
+    console.print(shown, style=style, markup=False, soft_wrap=True)
 
 
 def counted(counts: Mapping[str, int], unit: str = "") -> str:

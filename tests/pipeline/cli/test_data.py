@@ -52,6 +52,18 @@ def test_a_table_of_what_ingest_would_take_and_skip(stemline, corpus: Path) -> N
     assert outcome.out.splitlines()[-1] == "ingest would take 3 of 4 tracks (1 train, 1 dev, 1 test) and skip 1"
 
 
+def test_names_are_no_commands_of_the_terminal(stemline, corpus: Path) -> None:
+    (song(corpus / "train" / "two\nlines \x1b[31m") / "vocals.wav").unlink()
+    outcome = check(stemline, corpus, "--max-bad-tracks", 2)
+    assert r"would be skipped: two\nlines \x1b[31m (train): it has no stem for vocals" in outcome.out
+    assert "\x1b" not in outcome.out
+
+
+def test_the_layout_is_recognised(stemline, corpus: Path) -> None:
+    found = json.loads(stemline("data", "check", corpus, "--json").out)
+    assert (found["format"], found["layout"]) == ("folder", f"train/{HOSTILE}/ holds drums.wav, vocals.wav")
+
+
 def test_exit_code_3_where_ingest_would_refuse(stemline, corpus: Path) -> None:
     outcome = check(stemline, corpus)
     assert outcome.code == 3

@@ -42,6 +42,7 @@ class DataConfig:
     spans: of a path with {SPAN}, how many of the newest spans are trained on.
     group_by: where splits are drawn, tracks that share one of these in their metadata are in one split.
     sources: target -> names or patterns of the sources that it is the sum of.
+    encoding: of the stems in TFRecords; `float32` keeps what is below 16 bits, `flac` is smaller and slower to read.
     missing_stem: what a track without a stem for a target is: a bad track, one to skip, or silent there.
     most_seconds: a track that lasts longer is a bad track.
     """
@@ -57,6 +58,7 @@ class DataConfig:
     test_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
     group_by: tuple[Name, ...] = ("artist", "singer", "album", "song")
     sources: Mapping[str, Annotated[tuple[Name, ...], Field(min_length=1)]] = field(default_factory=dict)
+    encoding: Literal["int16", "float32", "flac"] = "int16"
     missing_stem: Literal["bad", "skip", "silence"] = "bad"
     max_bad_tracks: Whole = 0
     most_seconds: Positive = 4 * 3600.0
@@ -66,6 +68,9 @@ class DataConfig:
         if self.format == "auto" and self.path is None:
             object.__setattr__(self, "format", "synthetic")
         _check_sources(self.sources, self.targets)
+        for name, most in (("channels", 8), ("sample_rate_hz", 655_350)):
+            if self.encoding == "flac" and getattr(self, name) > most:
+                raise ValueError(f"encoding is flac and data.{name} {getattr(self, name)}: legal is at most {most}")
         if self.spans > 1 and self.path and "{" not in self.path:
             raise ValueError(f"spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
 

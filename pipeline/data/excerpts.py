@@ -6,13 +6,13 @@ So a training that was killed goes on at the excerpt that was next, whatever had
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +21,7 @@ from models.spec import ModelSpec
 from pipeline.config.train import TrainSpec
 from pipeline.data import augment, effects, tfrecords
 
-# Tracks are held in memory when TFRecords and copies are smaller than this, else in a file that has no name.
+# Tracks and their copies are held in memory when they are smaller than this, else in a file that has no name.
 CACHE_BYTES = 2 * 1024**3
 # A copy of a track is made of pieces of so many samples, each with some of its neighbours so that they fit together.
 PIECE, CONTEXT = 2**20, 2**14
@@ -51,48 +51,34 @@ class Tracks:
     def __init__(self, files: Sequence[str], model: ModelSpec, train: TrainSpec) -> None:
         self.files, self.model = sorted(files), model
         self.makers = _copies(model, train)
-        size = sum(Path(name).stat().st_size for name in files) * (1 + len(self.makers))
-        self.in_memory = size < CACHE_BYTES
+        self.room = CACHE_BYTES // (1 + len(self.makers))
 
     @cached_property
     def originals(self) -> list[np.ndarray]:
         """Every track as it was stored."""
-        return self._kept(itertools.chain.from_iterable(_tracks(file, self.model) for file in self.files))
+        tracks = itertools.chain.from_iterable(_tracks(file, self.model) for file in self.files)
+        return _kept(tracks, self._frame, self.room)
 
     @cached_property
     def all(self) -> list[np.ndarray]:
         """The originals, and all of them once more for every copy that the augmentations ask for."""
-        made = self._kept(itertools.chain.from_iterable(_copied(self.originals, each) for each in self.makers))
-        return self.originals + made
+        made = itertools.chain.from_iterable(_copied(self.originals, each) for each in self.makers)
+        return self.originals + _kept(made, self._frame, self.room * len(self.makers))
 
-    def _kept(self, tracks: Iterable[Iterable[np.ndarray]]) -> list[np.ndarray]:
-        """Tracks that come in pieces, each as one array, in memory or on disk."""
-        if self.in_memory:
-            return [np.concatenate(list(pieces)) for pieces in tracks]
-        frame = [self.model.channels, len(self.model.targets)]
-        file, ends = tempfile.TemporaryFile(), [0]  # noqa: SIM115  # it goes with the last array on it, and with the process
-        try:
-            for pieces in tracks:
-                for piece in pieces:
-                    file.write(piece.tobytes())
-                ends.append(file.tell())
-            file.flush()
-        except OSError as error:
-            raise OSError(
-                f"{tempfile.gettempdir()} cannot hold the tracks to train on ({error}): set TMPDIR"
-            ) from error
-        stored = np.memmap(file, np.int16, "r").reshape([-1, *frame]) if ends[-1] else np.zeros([0, *frame], np.int16)
-        bounds = [end // stored.itemsize // (frame[0] * frame[1]) for end in ends]
-        return [stored[start:end] for start, end in itertools.pairwise(bounds)]
+    @property
+    def _frame(self) -> tuple[int, int]:
+        return self.model.channels, len(self.model.targets)
 
 
 class Excerpts:
     """An endless shuffled row of excerpts: in every epoch as many of each track as fit into it, at least one.
 
-    Where they begin is drawn anew for each, evenly over the track.
+    Where they begin is drawn anew for each, evenly over the track. Raises ValueError where there is no track.
     """
 
     def __init__(self, tracks: Sequence[np.ndarray], samples: int, seed: int, shift_samples: int | None = None) -> None:
+        if not tracks:
+            raise ValueError("the train split holds no track: nothing to learn from")
         self.tracks, self.samples, self.seed, self.shift_samples = list(tracks), samples, seed, shift_samples
         self.owner = np.repeat(np.arange(len(tracks)), [max(1, len(track) // samples) for track in tracks])
         self._order = functools.lru_cache(maxsize=2)(self._permutation)
@@ -116,6 +102,37 @@ class Excerpts:
 
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.owner))
+
+
+def _kept(tracks: Iterable[Iterable[np.ndarray]], frame: tuple[int, int], room: int) -> list[np.ndarray]:
+    """Tracks that come in pieces, each as one array: in memory, or on disk when they need more than `room` bytes."""
+    file: Any = io.BytesIO()
+    ends = [0]
+    try:
+        for pieces in tracks:
+            for piece in pieces:
+                if isinstance(file, io.BytesIO) and file.tell() + piece.nbytes > room:
+                    file = _moved_to_disk(file)
+                file.write(piece.tobytes())
+            ends.append(file.tell())
+        file.flush()
+    except OSError as error:
+        raise OSError(f"{tempfile.gettempdir()} cannot hold the tracks to train on ({error}): set TMPDIR") from error
+    if not ends[-1]:
+        return []
+    stored = (
+        np.frombuffer(file.getbuffer(), np.int16) if isinstance(file, io.BytesIO) else np.memmap(file, np.int16, "r")
+    )
+    frames = stored.reshape([-1, *frame])
+    bounds = [end // frames[0].nbytes for end in ends]
+    return [frames[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def _moved_to_disk(buffer: io.BytesIO) -> IO[bytes]:
+    """A file that has no name: it goes with the last array on it, or with the process."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # it is not closed here
+    file.write(buffer.getbuffer())
+    return file
 
 
 def _copy_around(signal: np.ndarray, start: int, to: np.ndarray) -> None:

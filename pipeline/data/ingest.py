@@ -162,7 +162,7 @@ def _write_track(
             return {**known, "metadata": dict(ref.metadata), "reason": str(error)}
         measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data.targets)}
         segment_samples = max(1, round(data.segment_seconds * data.sample_rate_hz))
-        for example in tfrecords.examples(whole, spool.blocks(segment_samples), segment_samples):
+        for example in tfrecords.examples(whole, spool.blocks(segment_samples), segment_samples, data.encoding):
             for name, values in measured.items():
                 values.append(round(example.features.feature[name].float_list.value[0], 4))
             write(example)

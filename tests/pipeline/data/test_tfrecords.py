@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -57,6 +59,24 @@ def test_round_trip_is_exact_to_half_a_bit(samples, channels, segment_samples, l
         joined = np.concatenate([part.numpy() for part in parts])
         assert joined.shape == original.shape
         assert np.abs(joined - original * gain).max() <= 0.51 * LSB
+
+
+@pytest.mark.parametrize("encoding", typing.get_args(tfrecords.Encoding))
+@pytest.mark.parametrize(("samples", "channels", "level"), [(700, 2, 0.2), (1, 1, 0.9), (500, 1, 3.0), (600, 2, 1e-6)])
+def test_an_encoding_of_stems_keeps_what_it_promises(tmp_path, encoding, samples, channels, level):
+    """Half a bit of 16 in the mixture and in stems that are PCM; a stem in float32 is exact but for the gain."""
+    track = a_track(samples, channels, level, 1)
+    path = str(tmp_path / "data_tfrecord-00000-of-00001.gz")
+    tfrecords.write(tfrecords.encode(track, 250, encoding=encoding), path)
+    (read,) = tfrecords.read_tracks([path], TARGETS)
+    gain = np.float32(tfrecords.gain(max(np.abs(signal).max() for signal in (track.mixture, *track.stems.values()))))
+    assert np.abs(read.mixture - track.mixture * gain).max() <= 0.51 * LSB
+    records = tf.data.TFRecordDataset(path, "GZIP")
+    pcm = [each["stems"] for each in records.map(lambda record: tfrecords.decode(record, TARGETS, tf.int16))]
+    for name, original in track.stems.items():
+        assert np.abs(read.stems[name] - original * gain).max() <= (0 if encoding == "float32" else 0.51 * LSB)
+        joined = np.concatenate([part[name] for part in pcm])
+        np.testing.assert_array_equal(joined, tfrecords.quantise(original * gain))
 
 
 def test_decode_runs_in_a_tf_data_graph_and_gives_int16_too():

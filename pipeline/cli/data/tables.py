@@ -91,7 +91,7 @@ def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Table:
     keys = list(dict.fromkeys(key for split in splits.values() for key in split["groups"]))
     table = Table("split", box=box.SIMPLE, pad_edge=False)
     skipped = ["skipped"] if "bad" in splits["train"] else []
-    for name in ("tracks", *skipped, "hours", *(f"{key}s" for key in keys)):
+    for name in ("tracks", *skipped, "hours", *keys):
         table.add_column(name, justify="right", overflow="fold")
     for name, split in splits.items():
         groups = (str(split["groups"].get(key, "–")) for key in keys)

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data import corpus, spans
-from pipeline.data.datasets import files, sources
+from pipeline.data.datasets import files, pairing, sources
 from pipeline.data.datasets.track import ACCOMPANIMENT, SPLITS, TrackRef, printable
 from pipeline.data.survey import faults, headers
 from pipeline.data.survey.headers import Header
@@ -61,7 +61,13 @@ def document(data: DataConfig, refs: Sequence[TrackRef], found: Mapping[str, Hea
         "records_bytes": _records_bytes(good, data),
         "bad_tracks": bad,
         "skipped": [{key: track[key] for key in _LISTED} for track in tracks if track["skipped"]],
-        "remarks": [*_straddling(refs), *_copies(refs, found), *_conversions(good, data), *_unsure(good)],
+        "remarks": [
+            *_straddling(refs, data.group_by),
+            *_unpaired(refs),
+            *_copies(refs, found),
+            *_conversions(good, data),
+            *_unsure(good),
+        ],
         "tracks": [{key: value for key, value in track.items() if key != "skipped"} for track in good],
     }
 
@@ -162,17 +168,23 @@ def _records_bytes(good: Sequence[Mapping], data: DataConfig) -> int:
     return round(samples * SAMPLE_BYTES * (1 + len(data.targets)))
 
 
-def _straddling(refs: Sequence[TrackRef]) -> list[str]:
-    """Groups, such as singers, that lie in more than one split."""
-    splits: dict[tuple[str, str], dict[str, None]] = {}
-    for ref in refs:
-        for key, value in ref.metadata.items():
-            splits.setdefault((key, value), {})[ref.split] = None
+def _straddling(refs: Sequence[TrackRef], keys: Sequence[str]) -> list[str]:
+    """Groups, such as singers, that lie in more than one split, by the keys that are to keep tracks together."""
     found: dict[str, list[str]] = {}
-    for (key, value), names in splits.items():
-        if len(names) > 1 and key != "span":
-            found.setdefault(key, []).append(f"{value} ({', '.join(names)})")
-    return [f"{len(each)} {key}s lie in more than one split: {_few(each)}" for key, each in found.items()]
+    for key in keys:
+        splits: dict[str, dict[str, None]] = {}
+        for ref in refs:
+            if key in ref.metadata:
+                splits.setdefault(ref.metadata[key], {})[ref.split] = None
+        if words := [f"{value} ({', '.join(names)})" for value, names in splits.items() if len(names) > 1]:
+            found[key] = words
+    return [f"in more than one split by {key}: {len(words)}, {_few(words)}" for key, words in found.items()]
+
+
+def _unpaired(refs: Sequence[TrackRef]) -> list[str]:
+    if not any(pairing.METADATA.items() <= ref.metadata.items() for ref in refs):
+        return []
+    return ["sources of different recordings make up these tracks: they are for a recipe with train.augment: [remix]"]
 
 
 def _copies(refs: Sequence[TrackRef], found: Mapping[str, Header]) -> list[str]:
@@ -183,30 +195,27 @@ def _copies(refs: Sequence[TrackRef], found: Mapping[str, Header]) -> list[str]:
         for file in ref.files:
             digest = found[file].digest
             other, name = first.setdefault(digest, (ref, file)) if digest else (ref, file)
-            if other is not ref:
+            if other is not ref and name != file:
                 copies.append(f"{_inside(file)} ({ref.split}) and {_inside(name)} ({other.split})")
-    return [f"{len(copies)} files seem to be copies of another track's: {_few(copies)}"] if copies else []
+    return [f"files that seem to be copies of another track's: {len(copies)}, {_few(copies)}"] if copies else []
 
 
 def _conversions(good: Sequence[Mapping], data: DataConfig) -> list[str]:
+    """Tracks that cannot fill the rate or the channels that are asked for."""
     rates = _counted(f"{track['sample_rate_hz']} Hz" for track in good if track["sample_rate_hz"] < data.sample_rate_hz)
     widths = _counted(f"{track['channels']}" for track in good if track["channels"] < data.channels)
-    told = [
-        f"{count} tracks of {rate} have nothing above half of it, and are to become {data.sample_rate_hz} Hz"
-        for rate, count in rates.items()
-    ]
-    return told + [
-        f"{count} tracks of {width} channel become {data.channels} equal ones" for width, count in widths.items()
+    told = {f"tracks recorded at less than {data.sample_rate_hz} Hz": rates}
+    told[f"tracks of fewer than {data.channels} channels, which become equal ones"] = widths
+    return [
+        f"{words}: {', '.join(f'{value} ({count})' for value, count in counts.items())}"
+        for words, counts in told.items()
+        if counts
     ]
 
 
 def _unsure(good: Sequence[Mapping]) -> list[str]:
     names = [track["track"] for track in good if not track["sure"]]
-    return (
-        [f"the length of {len(names)} tracks is what their headers say; only decoding tells: {_few(names)}"]
-        if names
-        else []
-    )
+    return [f"tracks whose length only decoding tells for sure: {len(names)}, {_few(names)}"] if names else []
 
 
 def _few(words: Sequence[str]) -> str:

@@ -171,8 +171,8 @@ def test_figures_of_a_corpus(tmp_path: Path) -> None:
     }
     assert found["records_bytes"] == 1.25 * RATE_HZ * 2 * 3  # int16 of the mixture and two targets
     remarks = "\n".join(found["remarks"])
-    assert "1 singers lie in more than one split: Ani (train, test)" in remarks
-    assert "1 tracks of 4000 Hz" in remarks
+    assert "in more than one split by singer: 1, Ani (train, test)" in remarks
+    assert "tracks recorded at less than 8000 Hz: 4000 Hz (1)" in remarks
 
 
 def test_copies_of_another_tracks_files_are_told_and_digital_silence_is_none(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_length_that_only_decoding_tells_refuses_nobody(tmp_path: Path) -> Non
     found = survey(data(tmp_path, options=ALLOWED))
     assert found["bad_tracks"] == []
     assert found["tracks"][0]["sure"] is False
-    assert "only decoding tells: a" in found["remarks"][-1]
+    assert found["remarks"][-1] == "tracks whose length only decoding tells for sure: 1, a"
 
 
 @pytest.mark.parametrize("fault", [text, nothing, cut_off], ids=lambda fault: fault.__name__)
@@ -202,3 +202,19 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, fault: Callable[[Pa
     found = survey(data(tmp_path, options=ALLOWED))
     assert found["files"]["unusable"] == 1
     assert found["bad_tracks"][0]["reason"].startswith("vocals.wav ")
+
+
+def test_sources_of_pools_are_no_copies_and_no_songs(tmp_path: Path) -> None:
+    """Of `sourcefolder`, where the shorter pool begins again: its files are in several tracks."""
+    for split in ("train", "valid", "test"):
+        for source, count in (("vocals", 1), ("drums", 3)):
+            (tmp_path / split / source).mkdir(parents=True)
+            for number in range(count):
+                seed = 100 * ord(split[1]) + 10 * count + number
+                soundfile.write(tmp_path / split / source / f"{source} {number}.wav", noise(seed), RATE_HZ)
+    found = survey(replace(data(tmp_path), format="auto"))
+    assert (found["format"], found["files"]["count"]) == ("sourcefolder", 12)
+    assert len(found["tracks"]) == 9
+    assert found["remarks"] == [
+        "sources of different recordings make up these tracks: they are for a recipe with train.augment: [remix]"
+    ]

@@ -192,7 +192,7 @@ def _cut(format: str, kept: float):
         (_cut("MP3", 0.5), r"a\.wav breaks off after \d+ samples"),
         (_cut("MP3", 0.03), r"a\.wav breaks off after \d+ of \d+ samples"),
         (_cut("FLAC", 0.5), r"a\.wav (breaks off|cannot be decoded)"),
-        (lambda path: path.write_text("these are words"), r"a\.wav is no audio"),
+        (lambda path: path.write_text("these are words"), r"a\.wav is no readable audio"),
         (lambda path: path.write_bytes(b""), r"a\.wav is empty \(0 bytes\)"),
         (_nan, r"a\.wav holds NaN or infinity at sample 70001; legal are finite numbers"),
     ],

@@ -18,7 +18,7 @@ from pipeline.data.survey.headers import Header
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
 
-SAMPLE_BYTES = 2  # of the int16 in TFRecords
+SAMPLE_BYTES = 2  # of int16
 _FEW = 3
 _LISTED = ("track", "split", "reason")
 
@@ -163,9 +163,10 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
 
 
 def _records_bytes(good: Sequence[Mapping], data: DataConfig) -> int:
-    """Of the TFRecords, without what is not audio in them."""
+    """Of the audio in the TFRecords: the mixture, and the stems as `data.encoding` says; of FLAC what it is at most."""
     samples = sum(track["seconds"] or 0 for track in good) * data.sample_rate_hz * data.channels
-    return round(samples * SAMPLE_BYTES * (1 + len(data.targets)))
+    of_stem = 2 * SAMPLE_BYTES if data.encoding == "float32" else SAMPLE_BYTES
+    return round(samples * (SAMPLE_BYTES + of_stem * len(data.targets)))
 
 
 def _straddling(refs: Sequence[TrackRef], keys: Sequence[str]) -> list[str]:

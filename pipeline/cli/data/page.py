@@ -40,7 +40,8 @@ def _plots(found: Mapping[str, Any]) -> dict[str, str]:
         split: [track["seconds"] / 60 for track in found["tracks"] if track["split"] == split and track["seconds"]]
         for split in SPLITS
     }
-    colours = dict(zip((*found["asked"]["targets"], ACCOMPANIMENT), TARGET_COLOURS, strict=False))
+    targets = dict.fromkeys((*found["asked"]["targets"], ACCOMPANIMENT))
+    colours = dict(zip(targets, TARGET_COLOURS, strict=False))
     stems = found["stems"]
     of_stems = {name: colours.get(stem["target"], "") for name, stem in stems.items() if stem["target"] in colours}
     return {

@@ -42,9 +42,9 @@ def print_ingested(found: Mapping[str, Any]) -> None:
     say(f"data: {data['format']}{', ' + data['path'] if data['path'] else ''}")
     say(f"examples: {found['examples']}")
     rate, channels = data["sample_rate_hz"], data["channels"]
-    say(
-        f"records: {found['records']['files']} files, {size(found['records']['bytes'])}; {rate} Hz, channels: {channels}"
-    )
+    encoding = data.get("encoding", "int16")  # all that there was once
+    records = f"{found['records']['files']} files, {size(found['records']['bytes'])}"
+    say(f"records: {records}; {rate} Hz, channels: {channels}, stems as {encoding}")
     console.print(_splits(found["splits"]))
     console.print(_signals(found["signals"]))
     for name, span in found["spans"].items():

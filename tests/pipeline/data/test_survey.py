@@ -170,6 +170,8 @@ def test_figures_of_a_corpus(tmp_path: Path) -> None:
         "channels": {"1": 4, "2": 2},
     }
     assert found["records_bytes"] == 1.25 * RATE_HZ * 2 * 3  # int16 of the mixture and two targets
+    larger = survey(data(tmp_path, encoding="float32", options={"allow_empty_splits": ["dev"]}))
+    assert larger["records_bytes"] == 1.25 * RATE_HZ * (2 + 2 * 4)
     remarks = "\n".join(found["remarks"])
     assert "in more than one split by singer: 1, Ani (train, test)" in remarks
     assert "tracks recorded at less than 8000 Hz: 4000 Hz (1)" in remarks

@@ -20,30 +20,15 @@ from typing import Any
 
 from serving.client.files.encodings import Encoding
 
-MOST_OF_ARGUMENT = (
-    2**15
-)  # letters of a tag that ffmpeg is told; in its file of metadata no value can end with a backslash
+# Letters of a tag that ffmpeg is told as an argument; in its file of metadata no value can end with a backslash.
+MOST_OF_ARGUMENT = 2**15
 SECONDS = 60  # for what reads a file's tags: one that is made to take longer has none
 # Of a container or of the sound that it holds, which is another now; iTunSMPB tells players what to cut off.
-_NOT_KEPT = frozenset(
-    [
-        "encoder",
-        "encoding_settings",
-        "itunsmpb",
-        "major_brand",
-        "minor_version",
-        "compatible_brands",
-        "creation_time",
-        "duration",
-        "language",
-        "handler_name",
-        "vendor_id",
-        "number_of_frames",
-        "number_of_bytes",
-        "bps",
-        "metadata_block_picture",
-    ]
+_OF_THE_OLD_FILE = (
+    "encoder encoding_settings itunsmpb major_brand minor_version compatible_brands creation_time duration language "
+    "handler_name vendor_id number_of_frames number_of_bytes bps metadata_block_picture"
 )
+_NOT_KEPT = frozenset(_OF_THE_OLD_FILE.split())
 _MUXERS = {"flac": "flac", "mp3": "mp3", "ogg": "ogg", "m4a": "ipod"}
 _INFO = {  # LIST INFO's words, by ffmpeg's
     "title": "INAM",

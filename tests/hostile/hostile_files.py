@@ -238,13 +238,28 @@ def cut_opus(path: Path) -> None:
     path.write_bytes(cut(by_ffmpeg(".opus")))
 
 
-@bad(".m4a", "breaks off: its index", ffmpeg=True)
-def m4a_without_moov(path: Path) -> None:
+@bad(".m4a", r"breaks off: of the \d+ bytes of its mdat there are \d+", ffmpeg=True)
+def cut_m4a(path: Path) -> None:
     path.write_bytes(cut(by_ffmpeg(".m4a")))
 
 
+@bad(".m4a", "breaks off: its index", ffmpeg=True)
+def m4a_without_moov(path: Path) -> None:
+    data = by_ffmpeg(".m4a")
+    path.write_bytes(data[: data.index(b"moov") - 4])
+
+
+@bad(".mov", r"breaks off: of the \d+ bytes of its moov there are \d+", ffmpeg=True)
+def mov_with_half_an_index(path: Path) -> None:
+    path.write_bytes(by_ffmpeg(".mov", "-c:a", "pcm_s16le")[:-40])
+
+
+@bad(".m4a", r"breaks off: of the \d+ bytes of its mdat there are \d+", ffmpeg=True)
+def cut_m4a_with_its_index_first(path: Path) -> None:
+    path.write_bytes(cut(by_ffmpeg(".m4a", "-movflags", "+faststart")))
+
+
 for suffix, options in {
-    ".m4a": ("-movflags", "+faststart"),
     ".mkv": ("-c:a", "libvorbis"),
     ".webm": (),
     ".wma": (),

@@ -12,10 +12,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 
+from serving.client.decoding import boxes
 from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Problem
 
 HEADER = struct.Struct(">4sIIIII")
@@ -51,7 +52,7 @@ def opened(path: Path, stream: int) -> Iterator[Decoding]:
         header = _read(process, HEADER.size)
         if len(header) < HEADER.size:
             process.wait()
-            raise Problem(_why_not(_said(log), stream, file))
+            raise Problem(_why_not(_said(log), stream))
         _, begin, _, _, rate_hz, channels = HEADER.unpack(header)
         _read(process, begin - HEADER.size)
 
@@ -67,16 +68,20 @@ def opened(path: Path, stream: int) -> Iterator[Decoding]:
             if failed or damage:
                 said = (damage or said or [f"exit code {failed}"])[0]
                 raise Problem(f"breaks off or is damaged after {done} samples (ffmpeg: {said})")
+            if not done:
+                raise Problem("holds 0 samples")
 
         yield Decoding(rate_hz, channels, None, blocks)
 
 
 @contextlib.contextmanager
-def _running(file: IO[bytes], stream: int, log: IO[bytes]) -> Iterator[subprocess.Popen]:
+def _running(file: BinaryIO, stream: int, log: IO[bytes]) -> Iterator[subprocess.Popen]:
     """It is not told the name, which would be a hint to it, and could be one that it takes for something else."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise Problem(f"is no audio that libsndfile reads; ffmpeg, which reads more, is not installed ({INSTALL})")
+    boxes.check(file)
+    file.seek(0)
     command = [program, "-nostdin", "-hide_banner", "-v", "warning", "-max_alloc", str(LARGEST_ALLOCATION)]
     command += ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
     command += ["-reinit_filter", "0"]  # else it resamples where the rate changes in the middle
@@ -118,12 +123,9 @@ def _read(process: subprocess.Popen, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _why_not(said: list[str], stream: int, file: IO[bytes]) -> str:
+def _why_not(said: list[str], stream: int) -> str:
     if any("matches no streams" in line for line in said):
         return f"has no audio stream {stream} (counted from 0)" if stream else "holds no audio"
-    file.seek(4)
-    if any("moov atom not found" in line for line in said) and file.read(4) in (b"ftyp", b"mdat", b"wide", b"free"):
-        return "breaks off: its index (moov), which comes last, is not there"
     return f"is no readable audio (ffmpeg: {said[-1] if said else 'nothing'})"
 
 

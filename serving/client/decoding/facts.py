@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import soundfile
 
 from serving.client import decoding
-from serving.client.decoding import mpeg, ogg
+from serving.client.decoding import boxes, mpeg, ogg
 from serving.client.decoding.ffmpeg import DEMUXERS
 from serving.client.decoding.files import at, named, regular
 
@@ -61,6 +61,8 @@ def facts(path: str | Path, whole: bool = True) -> tuple[Facts, ...]:
             begin = _begin(file)
             claim = None if begin in (*CHUNKED, b"OggS") else mpeg.claimed(file)
             one_ogg = begin == b"OggS" and ogg.is_one_by_its_ends(file)
+            if whole:
+                boxes.check(file)
     if claim:
         first, samples = claim
         return (Facts(f"MP{first.layer}", first.rate_hz, first.channels, samples, sure=False),)

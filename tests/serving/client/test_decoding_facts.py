@@ -14,7 +14,7 @@ BAD = [kind for kind in KINDS if kind.reason]
 GOOD = [kind for kind in KINDS if not kind.reason]
 ONLY_DECODING_TELLS = {
     *("cut_mp3", "mp3_cut_between_frames", "cut_mp3_without_facts", "mp3_with_a_hole", "mp3_that_becomes_mono"),
-    *("cut_m4a", "cut_mkv", "cut_webm", "cut_wma", "cut_ac3", "cut_tta", "cut_aac"),
+    *("cut_mkv", "cut_webm", "cut_wma", "cut_ac3", "cut_tta", "cut_aac"),
     *("vorbis_with_a_wrong_byte", "vorbis_without_a_page", "vorbis_whose_position_goes_back", "flac_with_a_wrong_byte"),
     "silent_flac_of_hours",  # it has so many samples, and nothing is wrong with it but the limit
 }

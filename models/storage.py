@@ -35,6 +35,7 @@ PATIENCE = {
     "S3_CONNECT_TIMEOUT_MSEC": "5000",
     "S3_REQUEST_TIMEOUT_MSEC": "30000",
 }
+_PIECE_BYTES = 2**26
 _AT_A_TIME = 16  # requests; the AWS SDK holds 25 connections
 _SAID = 300  # characters of what a server says
 _LAST = "saved_model.pb"  # of a model's files: whoever finds it takes the model for complete
@@ -137,45 +138,39 @@ def state(place: Place) -> State:
 
 
 def read(file: Place, found: State | None = None) -> bytes:
-    """The whole of a file. found: its state, where that is known already.
+    """The whole of a file. Raises as `pieces` does.
+
+    found: its state, where that is known already.
+    """
+    return b"".join(pieces(file, found)) if is_remote(file) else path(file).read_bytes()
+
+
+def pieces(file: Place, found: State | None = None) -> Iterator[bytes]:
+    """A file of a bucket, in pieces of up to 64 MB.
+
+    found: its state, where that is known already.
 
     Raises:
       FileNotFoundError: it is not there.
       OSError: it cannot be read, or changes meanwhile.
     """
     place = path(file)
-    if not is_remote(file):
-        return place.read_bytes()
     import tensorflow as tf
 
     size = (found or state(file)).size
-    if not size:
-        return b""
+    count = 0
     try:
-        # In one piece: tf.io.gfile asks for 128 or 512 kB at a time.
-        content = _tensorflow().BufferedInputStream(os.fspath(place), size).read(size)
+        # In as few requests: tf.io.gfile asks for 128 or 512 kB at a time.
+        stream = _tensorflow().BufferedInputStream(os.fspath(place), min(size, _PIECE_BYTES)) if size else None
+        while stream and (piece := stream.read(min(_PIECE_BYTES, size - count)) if count < size else b""):
+            count += len(piece)
+            yield piece
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(f"{place} is not there") from error
     except tf.errors.OpError as error:
         raise _in_words(file, error) from error
-    if len(content) != size:
-        raise OSError(f"{place} changed while it was read: it had {size} bytes, and now {len(content)}")
-    return content
-
-
-def read_part(file: Place, start: int, size: int) -> bytes:
-    """As many bytes of a file from `start` on, or those of them that there are. Raises OSError where it cannot be read."""
-    place = path(file)
-    if not size:
-        return b""
-    if not is_remote(file):
-        with place.open("rb") as opened:
-            opened.seek(start)
-            return opened.read(size)
-    with told(file):
-        stream = _tensorflow().BufferedInputStream(os.fspath(place), size)
-        stream.seek(start)
-        return stream.read(size)
+    if count != size:
+        raise OSError(f"{place} changed while it was read: it had {size} bytes, and now {count}")
 
 
 def each(function: Callable[[Any], Answer], places: Sequence[Place]) -> list[Answer]:

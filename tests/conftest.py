@@ -183,6 +183,12 @@ def musdb18(datasets: Path) -> Path:
     return _present(datasets / "MUSDB18-7-SAMPLE")
 
 
+@pytest.fixture(scope="session")
+def free_songs(datasets: Path) -> Path:
+    """Seven songs of EverythingIsFree (CC0), a folder each with a file a stem."""
+    return _present(datasets / "EverythingIsFree")
+
+
 def _present(path: Path) -> Path:
     if not path.is_dir():
         pytest.skip(f"research data not here: {path.name} (set STEMLINE_DATASETS to the folder that holds it)")

@@ -123,7 +123,8 @@ def _examples(
         return importer.outputs["result"], [importer]
     import tensorflow_data_validation as tfdv
 
-    judged = to_json(config.only("data", "model", "evaluate", "gate")) if foreseen else ""
+    told = foreseen or config.gate.leaks.at_ingest == "refuse"
+    judged = to_json(config.only("data", "model", "evaluate", "gate")) if told else ""
     ingest = stems_example_gen(config.data, str(workdir.reports(config.name)), judged=judged)
     options = tfdv.StatsOptions(feature_allowlist=metadata_features(config.data.targets))
     statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=options)

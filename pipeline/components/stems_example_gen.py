@@ -13,6 +13,7 @@ and the key of the cache covers exactly the files of these spans.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -31,18 +32,20 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.utils import proto_utils
+from threadpoolctl import threadpool_limits
 
 from models import code_identity, storage
 from pipeline.common.files import write_text
 from pipeline.common.progress import console
 from pipeline.config import config as configuration
-from pipeline.config.config import DataConfig
+from pipeline.config.config import Config, DataConfig
 from pipeline.config.gate import LeakRules
-from pipeline.data import catalogue, corpus, datasets, ingest, spans
+from pipeline.data import catalogue, corpus, datasets, ingest, leaks, spans
 from pipeline.data.datasets import files
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.leaks import ruling
 from pipeline.data.spans import Span
+from pipeline.evaluation import evaluation
 from pipeline.evaluation.gate import outlook
 
 _JUDGED = "judged"
@@ -80,14 +83,16 @@ class StemsDriver(driver.FileBasedDriver):
         return exec_properties
 
 
-def input_fingerprint(found: Sequence[Span]) -> str:
-    """Of the data and of the code that reads it."""
-    return ":".join([code_fingerprint(), *(files_fingerprint(span.path) for span in found if span.path)])
+def input_fingerprint(found: Sequence[Span], instead: Mapping[str, Sequence[int]] | None = None) -> str:
+    """Of the data and of the code that reads it. instead: see `files_fingerprint`."""
+    return ":".join([code_fingerprint(), *(files_fingerprint(span.path, instead) for span in found if span.path)])
 
 
-def files_fingerprint(path: str) -> str:
+def files_fingerprint(path: str, instead: Mapping[str, Sequence[int]] | None = None) -> str:
     """SHA-256 of name, size and time of change (ns; of an object in S3 whole seconds) of every file below a directory
     that is no litter, or of those in the directory of a file.
+
+    instead: file -> the size and time that it had, of files that are known to have changed.
 
     Raises:
       ValueError: neither is there.
@@ -96,7 +101,9 @@ def files_fingerprint(path: str) -> str:
     if not files.is_directory(storage.path(path)) and not os.path.isfile(path):
         raise ValueError(f"data.path {path} is not there.")
     digest = hashlib.sha256()
-    for name, size, modified_ns in sorted(files.content(path)):
+    known = {os.path.relpath(file, path): state for file, state in (instead or {}).items()}
+    for name, *state in sorted(files.content(path)):
+        size, modified_ns = known.get(name, state)
         digest.update(f"{name}\0{size}\0{modified_ns}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -121,7 +128,8 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
           BadTracksError: more bad tracks than allowed, or a split without any.
-          ValueError: see `ingest.discover`, files that changed while they were read, or what the gate cannot decide.
+          ValueError: see `ingest.discover`, files that changed while they were read, what the gate cannot decide, or leaks
+            that it would refuse every model for, where `gate.leaks.at_ingest` asks for that.
           OSError: the output cannot be written.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -138,23 +146,28 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         shards = ingest.plan(ingest.discover(data, found))
         outcomes = self._run(shards, data, artifact.uri)
         entries = [entry for outcome in outcomes for entry in outcome]
-        if input_fingerprint(found) != before:
+        # A track whose files changed while it was read is a bad track; any other change is of data still being written.
+        changed = {file: state for entry in entries for file, state in entry.get("changed", {}).items()}
+        if input_fingerprint(found, changed) != before:
             raise ValueError(
                 f"Files below {found[-1].path} changed while they were read: is the data still being written? Run again "
                 f"when it is complete; a file that says so can be required, see data.options.{spans.SUCCESS_MARKER}."
             )
         result = ingest.report(data, entries, [name for span in found if span.path for name in files.litter(span.path)])
-        for words in ingest.unused(result):
+        if reused := ingest.reused(entries):
+            _tell(f"{reused} of {len(entries)} tracks are unchanged since an earlier ingest")
+        for words in (*ingest.unused(result), *ingest.counted(result)):
             console.print(f"  {words}", style="yellow", markup=False, soft_wrap=True)
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
         ingest.refuse_bad_tracks(data, result, os.path.join(report_dir, ingest.REPORT))
-        found = ingest.write_catalogue(entries, artifact.uri)
-        for words in ruling.listed(ruling.large(found, LeakRules())):
+        leaked = ingest.write_catalogue(entries, artifact.uri)
+        for words in ruling.listed(ruling.large(leaked, LeakRules())):
             console.print(f"  leak: {words}", style="yellow", markup=False, soft_wrap=True)
         custom = _custom(exec_properties)
         if _JUDGED in custom:
             settings = configuration.from_json(str(custom[_JUDGED]))
+            _refuse_leaks(leaked, data.format, settings, catalogue.read(artifact.uri))
             tracks = [track.metadata for track in catalogue.read(artifact.uri) if track.split == "test"]
             outlook.tell(settings.gate, tracks, settings.evaluate.max_tracks)
 
@@ -163,8 +176,9 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         for split in SPLITS:
             fileio.makedirs(os.path.join(artifact_uri, f"Split-{split}"))
         collected = os.path.join(artifact_uri, "outcomes.json")
-        with self._make_beam_pipeline() as pipeline:
-            write = beam.Map(_write_shard, data, artifact_uri)
+        # The matrices are small: more threads for each would wait for one another, and for the other workers'.
+        with threadpool_limits(1, user_api="blas"), self._make_beam_pipeline() as pipeline:
+            write = beam.Map(_write_shard, data, artifact_uri, code_fingerprint())
             outcomes = pipeline | beam.Create(shards) | beam.Reshuffle() | "WriteShard" >> write
             _ = outcomes | beam.combiners.ToList() | beam.Map(_collect, collected)
         with fileio.open(collected) as file:
@@ -176,12 +190,32 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         return found
 
 
-def _write_shard(shard: ingest.Shard, data: DataConfig, artifact_uri: str) -> list[dict] | dict[str, str]:
+def _refuse_leaks(
+    found: Sequence[leaks.Leak], format: str, settings: Config, tracks: Sequence[catalogue.IngestedTrack]
+) -> None:
+    """Raises ValueError where the gate would refuse every model for them, and is to say so before the training."""
+    if settings.gate.leaks.at_ingest == "tell":
+        return
+    tested = sorted(track.name for track in tracks if track.split == "test")
+    judged = evaluation.spread(tested, settings.evaluate.max_tracks)
+    of_judged = [leak for leak in found if leak.split != "test" or leak.track in judged]
+    published = functools.partial(datasets.is_published, format)
+    if refused := ruling.ruled(of_judged, settings.gate.leaks, published).refused:
+        raise ValueError(
+            f"Every model would be refused: {'; '.join(refused)}. Move or remove one of the two, or have gate.leaks tell of it."
+        )
+
+
+def _write_shard(shard: ingest.Shard, data: DataConfig, artifact_uri: str, code: str) -> list[dict] | dict[str, str]:
     """The report entries of a shard; a full disk is an outcome too, for Beam would wrap it in 60 lines of traceback."""
     try:
-        return ingest.write_shard(shard, data, artifact_uri)
+        return ingest.write_shard(shard, data, artifact_uri, code, _tell)
     except OSError as error:
         return {"failure": str(error)}
+
+
+def _tell(words: str) -> None:
+    console.print(f"  {words}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _collect(outcomes: list, path: str) -> None:

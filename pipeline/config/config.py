@@ -25,6 +25,7 @@ from pipeline.config.augment import MP3_RATES_HZ
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gate import GateConfig
 from pipeline.config.metadata import MetadataConfig
+from pipeline.config.quarantine import QuarantineConfig
 from pipeline.config.train import Recipe, TrainSpec
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -62,6 +63,7 @@ class DataConfig:
     missing_stem: Literal["bad", "skip", "silence"] = "bad"
     max_bad_tracks: Whole = 0
     most_seconds: Positive = 4 * 3600.0
+    quarantine: QuarantineConfig = field(default_factory=QuarantineConfig)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -170,6 +170,7 @@ class LeakRules:
     test: of a test track in the training split. dev: of a dev track in the training split, or of a test track in dev.
     published: of a voice or a backing in two splits that a corpus was published with (formats mir1k and musdb18).
     share, seconds: of the shorter track; what is less than both, such as a loop that two songs use, is not looked at.
+    at_ingest: whether what refuses every model refuses the data, too, before anything is trained on it.
     """
 
     test: Literal["refuse", "tell"] = "refuse"
@@ -177,6 +178,7 @@ class LeakRules:
     published: Literal["refuse", "tell"] = "tell"
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
     seconds: Positive = 20.0
+    at_ingest: Literal["refuse", "tell"] = "tell"
 
 
 @checked("gate")

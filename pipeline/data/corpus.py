@@ -89,6 +89,16 @@ def refuse_empty_splits(data: DataConfig, refs: Sequence[TrackRef]) -> None:
     _require_all_splits(data, {ref.split for ref in refs if not ref.skipped}, "has no track")
 
 
+def refuse_listed(data: DataConfig, refs: Sequence[TrackRef]) -> None:
+    """Raises BadTracksError as `refuse_bad_tracks` does, for what shows of the tracks before any is read."""
+    wanted = [{"track": ref.name, "split": ref.split, "reason": ref.reason} for ref in refs if not ref.skipped]
+    known = {
+        "bad_tracks": [entry for entry in wanted if entry["reason"]],
+        "tracks": [entry for entry in wanted if not entry["reason"]],
+    }
+    refuse_bad_tracks(data, known, f"what `stemline data check {data.path}` prints")
+
+
 def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:
     """Raises BadTracksError, in one sentence, if a report shows more bad tracks than are allowed, or an empty split.
 

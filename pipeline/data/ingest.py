@@ -8,16 +8,20 @@ of its own, so that judging is shared out by tracks.
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
+import itertools
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import tensorflow as tf
+import numpy as np
 
-from pipeline.data import catalogue, corpus, landmarks, leaks, schema, tfrecords
+from pipeline.data import catalogue, corpus, landmarks, leaks, quarantine, reuse, schema, tfrecords
 from pipeline.data.corpus import REPORT as REPORT
 from pipeline.data.corpus import BadTracksError as BadTracksError
 from pipeline.data.corpus import discover as discover
@@ -25,16 +29,20 @@ from pipeline.data.corpus import refuse_bad_tracks as refuse_bad_tracks
 from pipeline.data.datasets import loading
 from pipeline.data.datasets.conversion import converted
 from pipeline.data.datasets.files import ScratchError, at_hand
+from pipeline.data.datasets.spool import Spool, spooling
 from pipeline.data.datasets.track import SPLITS, BadTrackError, TrackRef
+from pipeline.data.quarantine.findings import Finding
 from pipeline.data.quarantine.measures import Measures
-from pipeline.data.spool import Spool, spooling
+from serving.client.decoding.files import named, regular
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
 
 _SHARDS_PER_SPLIT = 64
 _LITTER_IN_REPORT, _REASONS_TOLD = 20, 3
-_SKIPPED = "skipped"
+_SKIPPED, _REUSED = "skipped", "reused"
+# No track is to blame for these: no room on the disk or in memory, or too many files open.
+_OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _CATALOGUE = "catalogue"  # the key of a track's catalogue entry in what becomes of a shard
 
 
@@ -75,18 +83,50 @@ def plan(refs: Sequence[TrackRef]) -> list[Shard]:
     return shards
 
 
-def write_shard(shard: Shard, data: DataConfig, artifact_uri: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Into:
+    """Where records go, and by which code they are made: that says whether those of an earlier ingest are the same."""
+
+    artifact_uri: str
+    code: str
+
+
+@dataclass(frozen=True)
+class _Track:
+    """A track that was read: what all of its records tell, and what was found that makes it no bad track; or what an
+    earlier ingest has of it. key: see `reuse`. modified: when its newest file was changed."""
+
+    whole: Any
+    notes: tuple[Finding, ...]
+    key: str
+    earlier: reuse.Found | None
+    modified: str
+
+
+def write_shard(
+    shard: Shard, data: DataConfig, artifact_uri: str, code: str = "", tell: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
     """Reads, converts and writes the tracks of a shard, and their landmarks.
 
+    Args:
+      code: a fingerprint of what decides the records beside `data`; without, no records of an earlier ingest are taken.
+      tell: is given a sentence about the first bad track, as soon as it is met.
+
     Returns:
-      The report's entry of each track, a bad one with its `reason`, a good one with what `catalogue` lists of it.
+      The report's entry of each track: a bad one with its `kind` and `reason`, a good one with its `notes`, if there are any,
+      and what `catalogue` lists of it.
 
     Raises:
       OSError: the shard cannot be written, or the files of a bucket cannot be copied to this machine.
     """
     prints: dict[str, landmarks.Prints] = {}
+    entries: list[dict[str, Any]] = []
     with tfrecords.writing(shard.path(artifact_uri)) as write:
-        entries = [_write_track(ref, shard.file, data, write, prints) for ref in shard.refs]
+        for ref in shard.refs:
+            entry = _write_track(ref, shard, data, _Into(artifact_uri, code), write, prints)
+            if tell and _is_bad(entry) and not any(map(_is_bad, entries)):
+                tell(f"bad track {ref.name}: {entry['reason']}")
+            entries.append(entry)
     landmarks.write(prints, f"{artifact_uri}/{shard.landmarks}")
     return entries
 
@@ -96,13 +136,17 @@ def report(data: DataConfig, entries: Sequence[Mapping[str, Any]], litter: Seque
 
     litter: what systems and downloads left among the files.
     """
-    told = [{key: value for key, value in entry.items() if key != _CATALOGUE} for entry in entries]
+    told = [{key: value for key, value in entry.items() if key not in (_CATALOGUE, _REUSED)} for entry in entries]
     ordered = sorted(told, key=lambda entry: (SPLITS.index(entry["split"]), entry["track"]))
     return {
         "data": asdict(data),
         "tracks": [entry for entry in ordered if "reason" not in entry],
-        "bad_tracks": [entry for entry in ordered if "reason" in entry and not entry.get(_SKIPPED)],
+        "bad_tracks": [entry for entry in ordered if _is_bad(entry)],
         "skipped": [entry for entry in ordered if entry.get(_SKIPPED)],
+        "counts": {
+            "bad_tracks": _counted(entry["kind"] for entry in ordered if _is_bad(entry)),
+            "notes": _counted(note["kind"] for entry in ordered for note in entry.get("notes", ())),
+        },
         "litter": {"count": len(litter), "first": list(litter[:_LITTER_IN_REPORT])},
     }
 
@@ -117,6 +161,30 @@ def unused(result: Mapping[str, Any]) -> list[str]:
     if litter["count"]:
         words.append(f"litter ignored: {litter['count']} ({', '.join(litter['first'][:_REASONS_TOLD])}, …)")
     return words
+
+
+def reused(entries: Sequence[Mapping[str, Any]]) -> int:
+    """How many tracks are from an earlier ingest."""
+    return sum(_REUSED in entry for entry in entries)
+
+
+def counted(result: Mapping[str, Any]) -> list[str]:
+    """What a report shows of bad tracks and of notes, by their kinds, in words."""
+    of_kinds = {"bad tracks": result["counts"]["bad_tracks"], "noted": result["counts"]["notes"]}
+    return [
+        f"{what}: {', '.join(f'{count} x {kind}' for kind, count in kinds.items())} (see {REPORT})"
+        for what, kinds in of_kinds.items()
+        if kinds
+    ]
+
+
+def _is_bad(entry: Mapping[str, Any]) -> bool:
+    return "reason" in entry and _SKIPPED not in entry
+
+
+def _counted(kinds: Iterable[str]) -> dict[str, int]:
+    """Kind -> how many, the most first."""
+    return dict(sorted(Counter(kinds).items(), key=lambda each: (-each[1], each[0])))
 
 
 def write_catalogue(entries: Sequence[Mapping[str, Any]], artifact_uri: str) -> list[leaks.Leak]:
@@ -145,79 +213,117 @@ def _opened(ref: TrackRef, data: DataConfig) -> Iterator[loading.Stream]:
 
 def _write_track(
     ref: TrackRef,
-    file: str,
+    shard: Shard,
     data: DataConfig,
-    write: Callable[[tf.train.Example], None],
+    into: _Into,
+    write: tfrecords.Write,
     prints: dict[str, landmarks.Prints],
 ) -> dict[str, Any]:
-    """Writes the segments of a track, at the rate, channels and targets of `data`, and adds to `prints`; what became of it,
-    see `write_shard`."""
-    known: dict[str, Any] = {"track": ref.name, "split": ref.split, **({_SKIPPED: True} if ref.skipped else {})}
-    with spooling((*data.targets, loading.MIXTURE), data.channels) as spool:
+    """Writes the segments of a track, at the rate, channels and targets of `data`, or those that an earlier ingest has of it,
+    and adds to `prints`; what became of it, see `write_shard`."""
+    entry: dict[str, Any] = {"track": ref.name, "split": ref.split, **({_SKIPPED: True} if ref.skipped else {})}
+    with spooling((*data.targets, loading.MIXTURE), data.channels) as spool, tempfile.TemporaryFile() as kept:
         try:
-            whole, modified = _read(ref, data, spool)
+            track = _track(ref, data, into, spool, kept)
         except ScratchError:
             raise
         except (ValueError, OSError) as error:
-            return {**known, "metadata": dict(ref.metadata), "reason": str(error)}
-        measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data.targets)}
-        segment_samples = max(1, round(data.segment_seconds * data.sample_rate_hz))
-        for example in tfrecords.examples(whole, spool.blocks(segment_samples), segment_samples, data.encoding):
-            for name, values in measured.items():
-                values.append(round(example.features.feature[name].float_list.value[0], 4))
-            write(example)
+            if getattr(error, "errno", None) in _OF_THIS_MACHINE:
+                raise
+            return {**entry, "metadata": dict(ref.metadata), "reason": str(error), **quarantine.details(error)}
+        if track.earlier:
+            for record in reuse.records(kept):
+                write(record)
+            prints[ref.name] = track.earlier.prints
+            listed = replace(track.earlier.track, file=shard.file, modified=track.modified)
+            return {**track.earlier.entry, _REUSED: True, _CATALOGUE: asdict(listed)}
+        whole = track.whole
+        measured = _write_records(whole, spool, data, write)
         prints[ref.name] = landmarks.of_blocks(spool.blocks, data.sample_rate_hz)
-    listed = catalogue.IngestedTrack(
-        ref.name,
-        ref.split,
-        file,
-        samples=whole.samples,
-        sample_rate_hz=whole.sample_rate_hz,
-        metadata=dict(whole.metadata),
-        fingerprint={"digest": spool.digest},
-        modified=modified,
-        measured=measured,
-    )
+    about = ref.name, ref.split, shard.file, whole.samples, whole.sample_rate_hz, dict(whole.metadata)
+    fingerprint = {"digest": spool.digest, **({reuse.SOURCE: track.key} if track.key else {})}
+    listed = catalogue.IngestedTrack(*about, fingerprint, track.modified, measured)
     return {
-        **known,
+        **entry,
         "metadata": listed.metadata,
         "seconds": listed.seconds,
         "gain": whole.gain,
+        **({"notes": [asdict(note) for note in track.notes]} if track.notes else {}),
         _CATALOGUE: asdict(listed),
     }
 
 
-def _read(ref: TrackRef, data: DataConfig, spool: Spool) -> tuple[tfrecords.Whole, str]:
-    """Fills the spool; what is known of a track then, and when its newest file was changed.
+def _track(ref: TrackRef, data: DataConfig, into: _Into, spool: Spool, kept: IO[bytes]) -> _Track:
+    """Fills the spool, or `kept` with what an earlier ingest has of the track.
 
     Raises:
       ValueError, OSError: it cannot be used, for a reason in words.
     """
-    with at_hand(ref) as near, _opened(near, data) as stream:
+    if ref.reason:
+        raise BadTrackError(ref.reason)
+    with at_hand(ref) as near:
         before = _states(near)
+        key = reuse.key(near, ref, data, into.code) if into.code else ""
+        earlier = reuse.found(key, into.artifact_uri, kept)
+        known = (None, ()) if earlier else _read(near, data, spool)
+        _refuse_changes(before, _states(near))
+    times = [modified_ns / 1e9 for _, modified_ns in before.values()]
+    modified = datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else ""
+    return _Track(*known, key, earlier, modified)
+
+
+def _write_records(
+    whole: tfrecords.Whole, spool: Spool, data: DataConfig, write: tfrecords.Write
+) -> dict[str, list[float]]:
+    """Writes the segments; what was measured of each."""
+    measured: dict[str, list[float]] = {name: [] for name in schema.measured_features(data.targets)}
+    samples = _segment_samples(data)
+    for example in tfrecords.examples(whole, spool.blocks(samples), samples, data.encoding):
+        for name, values in measured.items():
+            values.append(round(example.features.feature[name].float_list.value[0], 4))
+        write(example)
+    return measured
+
+
+def _read(ref: TrackRef, data: DataConfig, spool: Spool) -> tuple[tfrecords.Whole, tuple[Finding, ...]]:
+    """Fills the spool; what all records of a track tell, and what was found that makes it no bad track."""
+    with _opened(ref, data) as stream:
         measures = Measures(stream)
         watched = replace(stream, blocks=lambda: measures.watched(stream.blocks()))
         spool.write(converted(watched, data.targets, data.sample_rate_hz, data.channels).blocks())
-        if changed := [Path(file).name for file, state in _states(near).items() if state != before[file]]:
-            raise BadTrackError(f"{changed[0]} changed while it was read")
     measures.check()
+    found = quarantine.found(measures, data.quarantine, functools.partial(_excerpt, ref, data))
     factor = tfrecords.gain(spool.peak)
-    whole = tfrecords.Whole(
-        ref.name,
-        ref.split,
-        {**stream.metadata, **ref.metadata},
-        data.sample_rate_hz,
-        data.channels,
-        spool.samples,
-        factor,
-        tfrecords.mixture_power((block[loading.MIXTURE] for block in spool.blocks()), factor),
-        max(measures.clipping_ratios().values()),
-    )
-    times = [modified_ns / 1e9 for _, modified_ns in before.values()]
-    return whole, datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds") if times else ""
+    power, residuals_db = tfrecords.residuals(spool.blocks(_segment_samples(data)), factor)
+    found += quarantine.of_stored(factor, residuals_db, data.segment_seconds, found, data.quarantine)
+    notes = quarantine.refuse(found, data.quarantine)
+    about = ref.name, ref.split, {**stream.metadata, **ref.metadata}, data.sample_rate_hz, data.channels
+    return tfrecords.Whole(*about, spool.samples, factor, power, max(measures.clipping_ratios().values())), notes
+
+
+def _segment_samples(data: DataConfig) -> int:
+    return max(1, round(data.segment_seconds * data.sample_rate_hz))
+
+
+def _excerpt(ref: TrackRef, data: DataConfig, first: int, count: int) -> loading.Signals:
+    """So many blocks of a track from a block on, in one piece."""
+    with _opened(ref, data) as stream:
+        blocks = list(itertools.islice(stream.blocks(), first, first + count))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _states(ref: TrackRef) -> dict[str, tuple[int, int]]:
-    """Size and time of change, in ns, of each of its files."""
-    found = {file: Path(file).stat() for file in ref.files}
-    return {file: (state.st_size, state.st_mtime_ns) for file, state in found.items()}
+    """Size and time of change, in ns, of each of its files. Raises BadFileError where one is none, or is gone."""
+    found = {}
+    for file in ref.files:
+        with named(Path(file)):
+            regular(Path(file))
+        state = Path(file).stat()
+        found[file] = state.st_size, state.st_mtime_ns
+    return found
+
+
+def _refuse_changes(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> None:
+    if changed := {file: state for file, state in before.items() if after[file] != state}:
+        name = Path(next(iter(changed))).name
+        raise quarantine.RefusedError("changed", f"{name} changed while it was read", {"changed": changed})

@@ -104,7 +104,7 @@ def _signs(blocks: Iterable[Signals]) -> dict[str, int]:
 def _one_channel(signal: np.ndarray, sign: int) -> np.ndarray:
     """float32 [samples]: the louder of middle and side, so that the polarity of a channel makes no difference."""
     if signal.shape[1] != 2:
-        return signal.mean(axis=1, dtype=np.float32)
+        return signal[:, 0] if signal.shape[1] == 1 else signal.mean(axis=1, dtype=np.float32)
     left, right = np.ascontiguousarray(signal.T, np.float32)
     return left + right if sign > 0 else left - right
 

@@ -23,7 +23,7 @@ import tensorflow as tf
 from pipeline.data.datasets.track import Track
 
 Encoding = Literal["int16", "float32", "flac"]
-
+Write = Callable[[tf.train.Example | bytes], None]
 FULL_SCALE = 32768.0
 FLOOR_DB = -120.0
 _CEILING = 32767 / FULL_SCALE
@@ -78,13 +78,27 @@ def encode(
 
 
 def mixture_power(blocks: Iterable[np.ndarray], factor: float) -> float:
-    """The mean square, relative to full scale, of a mixture as it is stored; exact."""
-    energy, count = 0, 0
-    for block in blocks:
-        pcm = quantise(block * np.float32(factor)).ravel()
-        energy += int(np.dot(pcm.astype(np.float64), pcm))  # exact: of up to 2**22 samples
-        count += pcm.size
-    return energy / FULL_SCALE**2 / max(1, count)
+    """The mean square, relative to full scale, of a mixture as it is stored."""
+    return residuals(({"mixture": block} for block in blocks), factor)[0]
+
+
+def residuals(parts: Iterable[Mapping[str, np.ndarray]], factor: float) -> tuple[float, list[float]]:
+    """Of mixture and stems as they are stored: the mean square of the mixture, relative to full scale, and of each segment
+    what the stems leave of it, in dB over that."""
+    energy, count, left = 0, 0, []
+    for part in parts:
+        pcm = {name: quantise(signal * np.float32(factor)) for name, signal in part.items()}
+        mixture = pcm["mixture"].astype(np.float64).ravel()
+        energy += int(np.dot(mixture, mixture))  # exact: of up to 2**23 samples
+        count += mixture.size
+        left.append(_power(_residual(pcm)))
+    power = energy / FULL_SCALE**2 / max(1, count)
+    return power, [_db(each) - max(_db(power), FLOOR_DB) for each in left]
+
+
+def _residual(pcm: Mapping[str, np.ndarray]) -> np.ndarray:
+    stems = sum(signal.astype(np.float64) for name, signal in pcm.items() if name != "mixture")
+    return pcm["mixture"].astype(np.float64) - stems
 
 
 def examples(
@@ -140,7 +154,7 @@ def _measured(part: Mapping[str, np.ndarray], sample_rate_hz: int, mixture_power
         short = name.removeprefix("stem/")
         levels[f"rms_db/{short}"] = _db(_power(signal))
         levels[f"peak_db/{short}"] = _db((np.abs(signal.astype(np.float64)).max() / FULL_SCALE) ** 2)
-    residual = mixture.astype(np.float64) - sum(s.astype(np.float64) for n, s in part.items() if n != "mixture")
+    residual = _residual(part)
     residual_db = _db(_power(residual)) - max(_db(mixture_power), FLOOR_DB)
     return {
         "samples": len(mixture),
@@ -180,8 +194,8 @@ def _feature(value: Any) -> tf.train.Feature:
 
 
 @contextlib.contextmanager
-def writing(path: str) -> Iterator[Callable[[tf.train.Example], None]]:
-    """Takes Examples for a gzip TFRecord file, which appears only when it is complete; same input, same bytes.
+def writing(path: str) -> Iterator[Write]:
+    """Takes Examples, or their bytes, for a gzip TFRecord file, which appears only when it is complete; same input, same bytes.
 
     Raises:
       OSError: the file cannot be written, e.g. because the disk is full.
@@ -191,7 +205,9 @@ def writing(path: str) -> Iterator[Callable[[tf.train.Example], None]]:
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)
     try:
         with tf.io.TFRecordWriter(partial, options) as writer:
-            yield lambda example: writer.write(example.SerializeToString(deterministic=True))
+            yield lambda example: writer.write(
+                example if isinstance(example, bytes) else example.SerializeToString(deterministic=True)
+            )
         tf.io.gfile.rename(partial, path, overwrite=True)
     except BaseException as error:
         if tf.io.gfile.exists(partial):

@@ -14,7 +14,7 @@ from models.separator import Separator
 from pipeline.common.progress import console
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
-from pipeline.data import catalogue, datasets, effects, ingest, leaks
+from pipeline.data import catalogue, corpus, datasets, effects, ingest, leaks
 from pipeline.data.datasets import pairing
 from pipeline.data.datasets.track import TrackRef
 from pipeline.data.leaks import ruling
@@ -36,6 +36,7 @@ def check_run(config: Config, workdir: Workdir | None = None) -> None:
     """
     beam_runners.check_arguments(config.beam.pipeline_args)
     refs = ingest.discover(config.data)
+    corpus.refuse_listed(config.data, refs)
     check_recipe(config)
     if workdir:
         check_mixing(config, refs)

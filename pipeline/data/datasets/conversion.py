@@ -10,7 +10,9 @@ import soxr
 
 from pipeline.data.datasets import audio
 from pipeline.data.datasets.loading import MIXTURE, Signals, Stream
-from pipeline.data.datasets.track import grouping, mix
+from pipeline.data.datasets.track import BadTrackError, grouping, mix
+
+LOWEST_RATE_HZ = 1000  # a block of a lower one would be resampled to gigabytes
 
 
 def converted(stream: Stream, targets: Sequence[str], sample_rate_hz: int, channels: int) -> Stream:
@@ -20,6 +22,8 @@ def converted(stream: Stream, targets: Sequence[str], sample_rate_hz: int, chann
     Raises:
       ValueError: a target has no stem, a stem has no target that could take it, or the channels cannot be made that many.
     """
+    if stream.sample_rate_hz < LOWEST_RATE_HZ:
+        raise BadTrackError(f"its sample rate is {stream.sample_rate_hz} Hz; legal is {LOWEST_RATE_HZ} Hz and more")
     parts = {**grouping(stream.stems, targets), MIXTURE: (MIXTURE,)}
     audio.to_channels(np.zeros((0, stream.channels), np.float32), channels)  # says what it cannot
 

@@ -267,14 +267,25 @@ def _places(names: tuple[str, ...], scratch: str) -> Iterator[tuple[str, str]]:
 def _copy(name: str, directory: str) -> str:
     """The file of a bucket under its own name in a directory, with its time of change."""
     found = storage.state(name)
-    content = storage.read(name, found)
     copy = Path(directory, os.path.basename(name))
-    try:
-        copy.write_bytes(content)
+    with _placing():
+        copy.touch()
+    with copy.open("wb") as file:
+        for piece in storage.pieces(name, found):
+            with _placing():
+                file.write(piece)
+                file.flush()
+    with _placing():
         os.utime(copy, ns=(found.modified_ns, found.modified_ns))
+    return str(copy)
+
+
+@contextlib.contextmanager
+def _placing() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise _no_place(error) from error
-    return str(copy)
 
 
 def _no_place(error: OSError) -> ScratchError:

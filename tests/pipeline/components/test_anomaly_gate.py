@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from pipeline.config.config import DataConfig
+from pipeline.config.quarantine import QuarantineConfig
 from pipeline.data.schema import SCHEMA_PATH, metadata_features
 
 TARGETS = ("vocals", "accompaniment", "piano")  # piano: a stem that the schema does not know
@@ -27,7 +28,7 @@ def corpus(root: Path, ceiling: float) -> Path:
     return root
 
 
-def validate(path: Path, workdir: Path) -> None:
+def validate(path: Path, workdir: Path, **given: object) -> None:
     """StemsExampleGen -> StatisticsGen and ImportSchemaGen -> ExampleValidator -> AnomalyGate."""
     import tensorflow_data_validation as tfdv
     from tfx.components import ExampleValidator, StatisticsGen
@@ -40,7 +41,8 @@ def validate(path: Path, workdir: Path) -> None:
     from pipeline.components.stems_example_gen import stems_example_gen
 
     options = {"allow_empty_splits": ["dev"]}
-    data = DataConfig(format="folder", path=str(path), targets=TARGETS, options=options)
+    data = DataConfig(format="folder", path=str(path), targets=TARGETS, options=options, **given)
+    workdir.mkdir(exist_ok=True)
     ingest = stems_example_gen(data, str(workdir / "reports"))
     allowed = tfdv.StatsOptions(feature_allowlist=metadata_features(TARGETS))
     statistics = StatisticsGen(examples=ingest.outputs["examples"], stats_options=allowed)
@@ -58,17 +60,36 @@ def validate(path: Path, workdir: Path) -> None:
     )
 
 
-def test_clipped_tracks_stop_the_run_in_words_and_the_other_splits_pass(tmp_path):
+def test_a_clipped_track_is_a_bad_track_and_an_anomaly_nowhere(tmp_path):
+    from pipeline.components.anomaly_gate import refuse_anomalies
+    from pipeline.data.ingest import BadTracksError
+
+    stems = corpus(tmp_path / "stems", ceiling=0.15)
+    with pytest.raises(
+        BadTracksError, match=r"\(train song: piano is clipped: 6\.8 % of its samples lie at its ceiling"
+    ):
+        validate(stems, tmp_path / "refused")
+    validate(stems, tmp_path / "work", quarantine=QuarantineConfig(clipping_ratio=0.5))
+    (anomalies,) = (tmp_path / "work" / "artifacts" / "ExampleValidator" / "anomalies").iterdir()
+    refuse_anomalies(str(anomalies), ["train", "dev", "test"])
+
+
+def test_an_anomaly_stops_the_run_in_words(tmp_path):
     from pipeline.components.anomaly_gate import AnomalyError, refuse_anomalies
 
+    anomalies = anomalies_pb2.Anomalies()
+    wrong = anomalies.anomaly_info["clipping_ratio"]
+    wrong.severity = anomalies_pb2.AnomalyInfo.ERROR
+    wrong.description = "Unexpectedly high value: 1.5."
+    wrong.reason.add(type=anomalies_pb2.AnomalyInfo.FLOAT_TYPE_BIG_FLOAT)
+    for split, found in (("train", anomalies), ("dev", anomalies_pb2.Anomalies())):
+        (tmp_path / f"Split-{split}").mkdir()
+        (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(found.SerializeToString())
+    refuse_anomalies(str(tmp_path), ["dev"])
     with pytest.raises(AnomalyError) as caught:
-        validate(corpus(tmp_path / "stems", ceiling=0.15), tmp_path / "work")
-    (anomalies,) = (tmp_path / "work" / "artifacts" / "ExampleValidator" / "anomalies").iterdir()
-    refuse_anomalies(str(anomalies), ["dev", "test"])  # no track at all, and a clean one
-    message = str(caught.value)
-    assert message.startswith("The ingested data has 1 anomaly: clipping_ratio in train: ")
-    assert "0.02" in message
-    assert "\n" not in message
+        refuse_anomalies(str(tmp_path), ["train", "dev"])
+    words = "The ingested data has 1 anomaly: clipping_ratio in train: Unexpectedly high value: 1.5."
+    assert str(caught.value) == words
 
 
 def test_the_schema_knows_every_scalar_and_nothing_else():
@@ -82,8 +103,9 @@ def test_the_schema_knows_every_scalar_and_nothing_else():
     [
         ("sample_rate_hz", [100], "small value: 100"),
         ("samples", [0], "small value: 0"),
-        ("gain_db", [-40.0], "-20"),
-        ("residual_db", [10.0], "-3"),
+        ("gain_db", [3.0], "0"),
+        ("residual_db", [-130.0], "-120"),
+        ("clipping_ratio", [1.5], "1"),
         ("silence_ratio", [1.5], "1"),
         ("rms_db/vocals", [6.0], "0"),
         ("channels", None, "missing"),

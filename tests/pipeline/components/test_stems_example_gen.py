@@ -256,6 +256,21 @@ def test_says_on_a_cluster_what_the_gate_cannot_decide_or_stops_there(tmp_path, 
         run(data, tmp_path / "refused", judged=judged("gate.when_undecidable=refuse"))
 
 
+def test_leaks_that_would_refuse_every_model_refuse_the_data_where_that_is_asked_for(tmp_path, capsys):
+    stems = corpus(tmp_path / "stems")
+    shutil.copytree(stems / "train" / "train 0", stems / "test" / "copy of train 0")
+    data = section(format="folder", path=str(stems))
+    run(data, tmp_path / "told", judged=to_json(load("demo")))
+    words = "test track 'copy of train 0' has the mixture of training track 'train 0', sample for sample"
+    assert words in capsys.readouterr().err
+    refusing = to_json(load("demo", ["gate.leaks.at_ingest=refuse"]))
+    with pytest.raises(ValueError, match=rf"Every model would be refused: {words}"):
+        run(data, tmp_path / "refused", judged=refusing)
+    assert artifacts(tmp_path / "refused") == []
+    tolerant = to_json(load("demo", ["gate.leaks.at_ingest=refuse", "gate.leaks.test=tell"]))
+    run(data, tmp_path / "tolerant", judged=tolerant)
+
+
 def test_the_component_is_deterministic_and_cached_by_every_file(tmp_path):
     stems = corpus(tmp_path / "stems")
     data = section(format="folder", path=str(stems))

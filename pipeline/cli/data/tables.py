@@ -50,6 +50,9 @@ def print_ingested(found: Mapping[str, Any]) -> None:
     for name, span in found["spans"].items():
         say(f"span {name}: {span['tracks']} tracks, {span['hours']:.2f} h, last changed {span['modified']}")
     say(_quality(found))
+    for what, kinds in found["counts"].items():
+        if kinds:
+            say(f"{what.replace('_', ' ')} by kind: {counted(kinds)}", "yellow")
     for leak in found["leaks"]:
         say(f"leak: {leak}", "yellow")
     for track in found["bad_tracks"]:

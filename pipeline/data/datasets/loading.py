@@ -17,6 +17,7 @@ from serving.client import decoding
 Signals = Mapping[str, np.ndarray]  # name -> float32 [samples, channels], all of one shape
 MIXTURE = "mixture"
 BLOCK_SAMPLES = 2**16
+MINIMUM_SECONDS = 0.1
 Key = tuple[str, int]  # a file and an audio stream of it
 
 
@@ -181,6 +182,14 @@ def _in_blocks(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             missing -= len(block)
     if held:
         yield np.concatenate(held)
+
+
+def check_length(samples: int, sample_rate_hz: int) -> None:
+    """Raises BadTrackError if a track is empty or too short."""
+    if samples == 0:
+        raise BadTrackError("it has 0 samples")
+    if samples < MINIMUM_SECONDS * sample_rate_hz:
+        raise BadTrackError(f"it has {samples} samples, less than the {MINIMUM_SECONDS:g} s a track must last")
 
 
 def uneven(lengths: Mapping[Key, int], found: Mapping[str, Sequence[Source]]) -> BadTrackError:

@@ -10,7 +10,6 @@ import numpy as np
 
 from pipeline.data.datasets import audio, loading
 from pipeline.data.datasets.track import BadTrackError, Source, TrackRef, grouping
-from pipeline.data.quarantine.measures import MINIMUM_SECONDS
 from pipeline.data.survey.headers import Header
 from serving.client.decoding.facts import Facts
 
@@ -50,7 +49,7 @@ def shape(ref: TrackRef, headers: Mapping[str, Header], data: DataConfig) -> Sha
         return Shape(rate_hz, channels, None, sure=False)
     samples = (min if ref.lengths == "shortest" else max)(lengths.values())
     if sure:
-        _check_long_enough(samples, rate_hz)
+        loading.check_length(samples, rate_hz)
     return Shape(rate_hz, channels, samples / rate_hz, sure)
 
 
@@ -76,10 +75,3 @@ def _check_short_enough(streams: Mapping[loading.Key, Facts], most_seconds: floa
         if facts.sure and facts.samples is not None and facts.samples > most_seconds * facts.sample_rate_hz:
             name = file.rpartition("/")[2]
             raise BadTrackError(f"{name} lasts more than {most_seconds:g} s, which is the limit")
-
-
-def _check_long_enough(samples: int, rate_hz: int) -> None:
-    if samples == 0:
-        raise BadTrackError("it has 0 samples")
-    if samples < MINIMUM_SECONDS * rate_hz:
-        raise BadTrackError(f"it has {samples} samples, less than the {MINIMUM_SECONDS:g} s a track must last")

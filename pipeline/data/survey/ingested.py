@@ -36,6 +36,7 @@ def description(uri: str) -> dict[str, Any]:
         **_quality(tracks),
         "leaks": [ruling.in_words(leak) for leak in leaks.read(uri)],
         "bad_tracks": report["bad_tracks"],
+        "counts": report.get("counts", {}),  # by kind; none were counted once
         "records": _records(uri),
     }
 

@@ -8,10 +8,9 @@ from typing import cast
 import numpy as np
 from scipy import fft
 
-from pipeline.data.datasets.loading import MIXTURE, Signals, Stream
+from pipeline.data.datasets.loading import MIXTURE, Signals, Stream, check_length
 from pipeline.data.datasets.track import BadTrackError
 
-MINIMUM_SECONDS = 0.1
 CLIPPING_FLOOR = 10 ** (-40 / 20)  # below it, the ceiling of a signal is its noise, not a limiter's
 _AT_CEILING = 1 - 1e-4
 VOCALS = "vocals"
@@ -51,10 +50,7 @@ class Measures:
         """Raises BadTrackError with the reason if the track is empty, too short, not finite or of no legal rate."""
         if self.sample_rate_hz <= 0:
             raise BadTrackError(f"its sample rate is {self.sample_rate_hz} Hz")
-        if self.samples == 0:
-            raise BadTrackError("it has 0 samples")
-        if self.samples < MINIMUM_SECONDS * self.sample_rate_hz:
-            raise BadTrackError(f"it has {self.samples} samples, less than the {MINIMUM_SECONDS:g} s a track must last")
+        check_length(self.samples, self.sample_rate_hz)
         for name in (MIXTURE, *self.names):
             if self._not_finite[name]:
                 raise BadTrackError(f"{name} has {self._not_finite[name]} values that are NaN or infinite")

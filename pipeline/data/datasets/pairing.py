@@ -45,9 +45,12 @@ def drawn(pools: Mapping[str, Sequence[str]], options: Mapping[str, Any], target
       WrongLayoutError: a pool has no file for a split that another has files for.
     """
     alone = {**options, "group_by": ()}
-    placed = {name: splits.drawn([TrackRef(file, "train") for file in pool], alone) for name, pool in pools.items()}
+    placed: dict[str, list[tuple[str, str]]] = {}
+    for name, pool in pools.items():  # by names, which are the same wherever the corpus lies
+        refs = splits.drawn([TrackRef(f"{name}/{os.path.basename(file)}", "train") for file in pool], alone)
+        placed[name] = [(file, ref.split) for file, ref in zip(pool, refs, strict=True)]
     found = []
-    for split in dict.fromkeys(ref.split for refs in placed.values() for ref in refs):
-        own = {name: [ref.name for ref in refs if ref.split == split] for name, refs in placed.items()}
+    for split in dict.fromkeys(split for files in placed.values() for _, split in files):
+        own = {name: [file for file, its in files if its == split] for name, files in placed.items()}
         found += paired(own, split, target)
     return found

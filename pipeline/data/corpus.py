@@ -86,7 +86,7 @@ def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRe
 
 def refuse_empty_splits(data: DataConfig, refs: Sequence[TrackRef]) -> None:
     """Raises BadTracksError if a split has no track, and may not be empty."""
-    _require_all_splits(data, {ref.split for ref in refs if not ref.skipped}, "has no track")
+    _require_all_splits(data, {ref.split for ref in refs if not ref.skipped}, "has no track", _why_few(data, refs))
 
 
 def refuse_listed(data: DataConfig, refs: Sequence[TrackRef]) -> None:
@@ -155,17 +155,26 @@ def _refuse_repeats(refs: Sequence[TrackRef]) -> None:
             )
 
 
-def _require_all_splits(data: DataConfig, present: set[str], what: str) -> None:
+def _require_all_splits(data: DataConfig, present: set[str], what: str, why: str = "") -> None:
     allowed = data.options.get(_ALLOW_EMPTY, ())
     empty = [split for split in SPLITS if split not in present and split not in allowed]
     if not empty:
         return
     format = resolved(data)[0].format
-    held = f", or data.options.hold_out=[{empty[0]}] draws it out of train" * (
-        "hold_out" in datasets.reader(format).OPTIONS
-    )
+    held = ""
+    if empty[0] != "train" and "hold_out" in datasets.reader(format).OPTIONS:
+        held = f", or draw it out of the folder train by data.options.hold_out=[{empty[0]}]"
     raise BadTracksError(
-        f"The {empty[0]} split of {data.path or format} {what}; put tracks in a folder {empty[0]!r}, or raise "
+        f"The {empty[0]} split of {data.path or format} {what}{why}; put tracks in a folder {empty[0]!r}, or raise "
         f"data.dev_fraction and data.test_fraction{held}; if it is to be empty, add {empty[0]!r} to data.options.{_ALLOW_EMPTY}."
         f"{_looks_like(data.path, format) if not spans.is_pattern(data.path) else ''}"
     )
+
+
+def _why_few(data: DataConfig, refs: Sequence[TrackRef]) -> str:
+    """What leaves few tracks for splits: bad ones, and groups that stay together."""
+    bad = [ref for ref in refs if ref.reason and not ref.skipped]
+    told = f" ({len(bad)} tracks are bad, the first: {bad[0].name}: {bad[0].reason})" if bad else ""
+    keys = [key for key in data.group_by if any(key in ref.metadata for ref in refs)]
+    together = f" (tracks of one {' or '.join(keys)} are in one split, see data.group_by)" if keys else ""
+    return told or together

@@ -61,10 +61,14 @@ def recognise(path: str) -> tuple[str, str]:
       ValueError: it is of no layout that is known, or of several.
       OSError: it cannot be listed.
     """
+    from pipeline.data.datasets.recognition import Glance
+
     found = recognised(path)
     if len(found) == 1:
         return next(iter(found.items()))
     if not found:
+        if not Glance(path).names() and not Glance(path).is_file:
+            raise ValueError(f"{path} is not there, or holds nothing")
         raise ValueError(f"{path} has no layout that is known; --format says which it is: {', '.join(formats())}")
     listed = "; ".join(f"{name} ({reason})" for name, reason in found.items())
     raise ValueError(f"{path} may be of several layouts, --format says which: {listed}")
@@ -79,11 +83,25 @@ def resolve_options(format: str, options: Mapping[str, Any], defaults: Mapping[s
     """All options of a format: the given ones, then those `defaults` that the format has, then its own.
 
     Raises:
-      ValueError: an option the format does not have; the sentence names the nearest legal one.
+      ValueError: an option the format does not have, for which the sentence names the nearest legal one, or a value of
+        another kind than its default's.
     """
     known = reader(format).OPTIONS
     for name in options:
         if name not in known:
             raise ValueError(f"data format {format} has no option {name!r}; {nearest(name, sorted(known))}")
+        if legal := _legal(known[name], options[name]):
+            raise ValueError(f"data.options.{name} is {options[name]!r}; legal: {legal}")
     shared = {name: value for name, value in defaults.items() if name in known}
     return {**known, **shared, **options}
+
+
+def _legal(default: Any, value: Any) -> str:
+    """What an option may be that has this default, if `value` is none of that."""
+    if isinstance(default, tuple):
+        texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        return "" if texts else "a list of texts"
+    kinds = {str: "text", bool: "true or false"}
+    return next(
+        (words for kind, words in kinds.items() if isinstance(default, kind) and not isinstance(value, kind)), ""
+    )

@@ -67,7 +67,13 @@ def held_out(refs: Sequence[TrackRef], options: Mapping[str, Any], splits: Seque
 
 
 def completed(refs: Sequence[TrackRef], options: Mapping[str, Any]) -> list[TrackRef]:
-    """The refs, with those splits of `options["hold_out"]` drawn out of the training split that have no track."""
+    """The refs, with those splits of `options["hold_out"]` drawn out of the training split that have no track.
+
+    Raises:
+      ValueError: one of them cannot be drawn.
+    """
+    if wrong := [split for split in options["hold_out"] if split not in ("dev", "test")]:
+        raise ValueError(f"data.options.hold_out has {wrong[0]!r}; legal: dev, test")
     absent = [split for split in options["hold_out"] if split not in {ref.split for ref in refs if not ref.skipped}]
     return held_out(refs, options, absent) if absent else list(refs)
 
@@ -92,7 +98,7 @@ def artist(name: str) -> dict[str, str]:
 
 
 def _position(name: str) -> float:
-    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:8], "big") / 2**64
 
 
 def _bounds(options: Mapping[str, Any], splits: Sequence[str]) -> dict[str, tuple[float, float]]:

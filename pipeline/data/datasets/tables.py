@@ -35,13 +35,16 @@ def rows(file: Any) -> list[tuple[int, Row | str]]:
 
     Raises:
       OSError: the file cannot be read.
-      WrongLayoutError: it is no text.
+      WrongLayoutError: it is no text, or no CSV.
     """
     try:
         text = storage.read(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise WrongLayoutError(f"{file} is no text in UTF-8.") from error
-    return _json_lines(text) if file.suffix.lower() == JSON_LINES else _csv(text)
+    try:
+        return _json_lines(text) if file.suffix.lower() == JSON_LINES else _csv(text)
+    except csv.Error as error:
+        raise WrongLayoutError(f"{file} is no CSV ({error}).") from error
 
 
 def place(file: Any, told: str) -> str:

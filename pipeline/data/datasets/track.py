@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -13,6 +14,7 @@ import numpy as np
 
 SPLITS = ("train", "dev", "test")
 ACCOMPANIMENT = "accompaniment"  # the target that takes every stem which is no target itself
+_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, which no text in UTF-8 has
 
 
 class BadTrackError(ValueError):
@@ -103,8 +105,11 @@ def _unused(name: str, taken: Container[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """A name of a file system, its bytes that are no UTF-8 as \\xNN."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    """A name of a file system, its bytes that are no UTF-8 as \\xNN; of JSON, halves of characters as \\uNNNN."""
+    return _LONE.sub(
+        lambda half: f"\\x{ord(half[0]) - 0xDC00:02x}" if "\udc80" <= half[0] <= "\udcff" else ascii(half[0])[1:-1],
+        name,
+    )
 
 
 def _printable(ref: TrackRef) -> TrackRef:

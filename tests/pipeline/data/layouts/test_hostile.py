@@ -148,3 +148,49 @@ def test_files_where_directories_are_expected_are_no_tracks(name: str, tmp_path:
     }
     assert {ref.split for ref in after.values()} <= set(SPLITS)
     assert list(datasets.recognised(str(tmp_path))) == [format]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("track,vocals\n" + "a," + "x" * 200_000 + ".wav\n", r"manifest\.csv is no CSV \(field larger"),
+        ("track,split,vocals\na,train,a.wav\na,test,b.wav\n", r"Track 'a' occurs twice in .* \(train and test\)"),
+        ("track,vocals\na,a.wav\n", r"The dev split of .* has no track; put"),
+        ("track,split,vocals\na,tset,a.wav\n", r"has no track \(1 tracks are bad, the first: a: its split is 'tset'"),
+    ],
+)
+def test_a_list_that_cannot_be_is_told_in_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        corpus.discover(DataConfig(path=str(tmp_path), format="manifest"))
+
+
+def test_halves_of_characters_in_json_are_printed(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text('{"track": "\\ud800", "vocals": "a.wav", "artist": "\\udce9"}\n')
+    [ref] = corpus.listed(DataConfig(path=str(tmp_path)))
+    assert (ref.name, ref.reason) == ("\\ud800", "the name \\ud800 is no UTF-8")
+
+
+def test_one_artist_cannot_be_in_three_splits(tmp_path: Path) -> None:
+    for song in ("One", "Two", "Three"):
+        corpora.write(tmp_path / f"Ann - {song}" / "vocals.wav")
+    with pytest.raises(ValueError, match=r"has no track \(tracks of one artist are in one split, see data\.group_by\)"):
+        corpus.discover(DataConfig(path=str(tmp_path)))
+    apart = corpus.discover(DataConfig(path=str(tmp_path), group_by=()))
+    assert {ref.split for ref in apart} == set(SPLITS)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hold_out": "test"}, r"data\.options\.hold_out is 'test'; legal: a list of texts"),
+        ({"hold_out": ["tset"]}, r"data\.options\.hold_out has 'tset'; legal: dev, test"),
+        ({"ext": 3}, r"data\.options\.ext is 3; legal: text"),
+        ({"interferer_files": "bass.wav"}, r"interferer_files is 'bass\.wav'; legal: a list of texts"),
+        ({"fill_splits": 1}, r"fill_splits is 1; legal: true or false"),
+    ],
+)
+def test_options_of_another_kind_are_refused(tmp_path: Path, options: dict, words: str) -> None:
+    corpora.trackfolder(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        corpus.listed(DataConfig(path=str(tmp_path), format="trackfolder", options=options))

@@ -173,6 +173,21 @@ def pieces(file: Place, found: State | None = None) -> Iterator[bytes]:
         raise OSError(f"{place} changed while it was read: it had {size} bytes, and now {count}")
 
 
+def read_part(file: Place, start: int, size: int) -> bytes:
+    """As many bytes of a file from `start` on, or those of them that there are. Raises OSError where it cannot be read."""
+    place = path(file)
+    if not size:
+        return b""
+    if not is_remote(file):
+        with place.open("rb") as opened:
+            opened.seek(start)
+            return opened.read(size)
+    with told(file):
+        stream = _tensorflow().BufferedInputStream(os.fspath(place), size)
+        stream.seek(start)
+        return stream.read(size)
+
+
 def each(function: Callable[[Any], Answer], places: Sequence[Place]) -> list[Answer]:
     """`function` of every place, in their order; of those in a bucket, several at a time."""
     if not any(map(is_remote, places)):

@@ -44,7 +44,7 @@ def stems(tmp_path: Path) -> Path:
 
 def test_a_corpus_in_a_bucket_is_what_it_is_here(bucket, stems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = survey(DataConfig(path=str(stems), channels=2))
-    monkeypatch.setattr("models.storage.read", lambda *_: pytest.fail("a file is read as a whole"))
+    monkeypatch.setattr("models.storage.pieces", lambda *_: pytest.fail("a file is read as a whole"))
     there = survey(DataConfig(path=bucket.upload(stems, "some/stems"), channels=2))
     assert there.pop("path") != here.pop("path")
     assert there == here

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import datasets, tfrecords
+from pipeline.config.config import DataConfig
+from pipeline.config.config import load as load_recipe
+from pipeline.data import corpus, datasets, tfrecords
 from pipeline.data.datasets import files
 from pipeline.data.datasets.loading import load
 from pipeline.data.datasets.track import TrackRef, group
+from pipeline.orchestration.preflight import check_mixing
 from tests.pipeline.data.layouts import corpora
 
 TARGETS = ("vocals", "accompaniment")
@@ -47,6 +50,20 @@ def test_stemline_ingest_recognises_a_layout_and_writes_what_lies_there(name: st
         ]
         assert np.abs(read_back[ref.name].stems["vocals"] - sum(voices)).max() <= LSB * 1.01
         assert np.abs(read_back[ref.name].mixture - direct.mixture).max() <= LSB * 1.01
+
+
+@pytest.mark.parametrize("format", ["sourcefolder", "msst_csv"])
+def test_sources_without_common_tracks_are_trained_on_by_remix_only(format: str, tmp_path: Path) -> None:
+    corpora.RENDERED[format][1](tmp_path)
+    allowed = "data.options={allow_empty_splits: [test]}"
+    given = [f"data.path={tmp_path}", f"data.format={format}", allowed]
+    plain = load_recipe("demo", [*given, "train.augment=[gain]"])
+    with pytest.raises(
+        ValueError, match=rf"train\.augment is \['gain'\], but the sources of format {format} belong to no"
+    ):
+        check_mixing(plain, corpus.discover(plain.data))
+    mixed = load_recipe("demo", [*given, "train.augment=[remix]", "train.augment_options={remix: {probability: 1}}"])
+    check_mixing(mixed, corpus.discover(mixed.data))
 
 
 def _elsewhere(ref: TrackRef, path: str) -> TrackRef:
@@ -103,9 +120,6 @@ def test_singers_of_a_real_mir1k_with_links(datasets: Path, tmp_path: Path) -> N
 
 
 def test_everything_is_free_in_four_stems(datasets: Path) -> None:
-    from pipeline.config.config import DataConfig
-    from pipeline.data import corpus
-
     if not (datasets / "EverythingIsFree").is_dir():
         pytest.skip("research data not here: EverythingIsFree")
     data = DataConfig(path=str(datasets / "EverythingIsFree"), targets=("vocals", "drums", "bass", "other"))

@@ -81,9 +81,9 @@ def measure(
     loudness /= max(loudness.sum(), _TINY)
     powers = np.abs(np.add.reduceat(products, firsts, axis=1)).T
     return tuple(
-        Band(low, high, *power.tolist(), float(share))
-        for low, high, power, share in zip(edges, edges[1:], powers, loudness, strict=False)
-        if share > _AUDIBLE and power[0] > _DITHER
+        Band(low, high, *measured.tolist())
+        for low, high, measured in zip(edges, edges[1:], np.column_stack([powers, loudness]), strict=False)
+        if measured[0] > _DITHER and measured[-1] > _AUDIBLE
     )
 
 

@@ -29,7 +29,7 @@ from pipeline.components.judging import JudgingTask
 from pipeline.components.pusher import SERVED_VERSION
 from pipeline.config import config as configuration
 from pipeline.config.config import Config
-from pipeline.data import catalogue, datasets, drift, leaks
+from pipeline.data import catalogue, corpus, drift, leaks
 from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.leaks import ruling
 from pipeline.evaluation import results, speed
@@ -168,7 +168,7 @@ def _leaked(artifact_uri: str, tracks: Sequence[IngestedTrack], config: Config) 
     """What `gate.leaks` makes of recordings in two splits; of the test split, those in the tracks that are judged."""
     judged = {track.name for track in tracks}
     found = [leak for leak in leaks.read(artifact_uri) if leak.split != SPLIT or leak.track in judged]
-    return ruling.ruled(found, config.gate.leaks, functools.partial(datasets.is_published, config.data.format))
+    return ruling.ruled(found, config.gate.leaks, corpus.published(artifact_uri))
 
 
 def _facts(directory: str, config: Config) -> ModelFacts:

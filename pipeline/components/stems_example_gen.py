@@ -13,7 +13,6 @@ and the key of the cache covers exactly the files of these spans.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -167,7 +166,7 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         custom = _custom(exec_properties)
         if _JUDGED in custom:
             settings = configuration.from_json(str(custom[_JUDGED]))
-            _refuse_leaks(leaked, data.format, settings, catalogue.read(artifact.uri))
+            _refuse_leaks(leaked, artifact.uri, settings)
             tracks = [track.metadata for track in catalogue.read(artifact.uri) if track.split == "test"]
             outlook.tell(settings.gate, tracks, settings.evaluate.max_tracks)
 
@@ -190,17 +189,14 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         return found
 
 
-def _refuse_leaks(
-    found: Sequence[leaks.Leak], format: str, settings: Config, tracks: Sequence[catalogue.IngestedTrack]
-) -> None:
+def _refuse_leaks(found: Sequence[leaks.Leak], artifact_uri: str, settings: Config) -> None:
     """Raises ValueError where the gate would refuse every model for them, and is to say so before the training."""
     if settings.gate.leaks.at_ingest == "tell":
         return
-    tested = sorted(track.name for track in tracks if track.split == "test")
+    tested = sorted(track.name for track in catalogue.read(artifact_uri) if track.split == "test")
     judged = evaluation.spread(tested, settings.evaluate.max_tracks)
     of_judged = [leak for leak in found if leak.split != "test" or leak.track in judged]
-    published = functools.partial(datasets.is_published, format)
-    if refused := ruling.ruled(of_judged, settings.gate.leaks, published).refused:
+    if refused := ruling.ruled(of_judged, settings.gate.leaks, corpus.published(artifact_uri)).refused:
         raise ValueError(
             f"Every model would be refused: {'; '.join(refused)}. Move or remove one of the two, or have gate.leaks tell of it."
         )

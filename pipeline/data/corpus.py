@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from models import storage
 from pipeline.data import datasets, spans
 from pipeline.data.datasets import sources
 from pipeline.data.datasets.recognition import WrongLayoutError
@@ -34,6 +37,16 @@ def resolved(data: DataConfig) -> tuple[DataConfig, str]:
         return data, ""
     format, reason = datasets.recognise(str(spans.of(data)[-1].path))
     return replace(data, format=format), printable(reason)
+
+
+def published(artifact_uri: str) -> Callable[[str, str], bool]:
+    """Whether a track (name, split) of an Examples artifact is where its corpus was published with it, by the format that it had.
+
+    Raises:
+      OSError: the report cannot be read.
+    """
+    report = json.loads(storage.read(f"{artifact_uri}/{REPORT}"))
+    return functools.partial(datasets.is_published, report["data"]["format"])
 
 
 def listed(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRef]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import shlex
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from models.separator import Separator
 from pipeline.common.progress import console
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
-from pipeline.data import catalogue, corpus, datasets, effects, ingest, leaks
+from pipeline.data import catalogue, corpus, effects, ingest, leaks
 from pipeline.data.datasets import pairing
 from pipeline.data.datasets.track import TrackRef
 from pipeline.data.leaks import ruling
@@ -75,8 +74,7 @@ def check_gate(config: Config, refs: Sequence[TrackRef], workdir: Workdir) -> No
     outlook.tell(config.gate, tracks, config.evaluate.max_tracks, {each.name: each.power for each in found})
     ingested = (run.outputs["Examples"].uri for run in history.runs(workdir, config.name) if "Examples" in run.outputs)
     if (uri := next(ingested, None)) and Path(uri, leaks.FILE).is_file():
-        published = functools.partial(datasets.is_published, config.data.format)
-        leaked = ruling.ruled(leaks.read(uri), config.gate.leaks, published).refused
+        leaked = ruling.ruled(leaks.read(uri), config.gate.leaks, corpus.published(uri)).refused
         judged = [track.metadata for track in catalogue.read(uri) if track.split == "test"]
         for words in (
             *(f"{each}: every model will be refused" for each in leaked),

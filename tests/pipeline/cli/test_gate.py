@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.main import app
 from pipeline.config.config import load
-from pipeline.data import catalogue, leaks
+from pipeline.data import catalogue, corpus, leaks
 from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.leaks import Leak
 from pipeline.evaluation import results
@@ -117,6 +117,7 @@ def test_leaks_of_what_was_ingested_before_are_told_before_the_next_training(
     run(tmp_path, start, judged(40))
     found = [Leak("song 3", "test", "song 3 again", "train", ("mixture",), None, 1.0)]
     leaks.write(found, str(tmp_path / start / "examples"))
+    (tmp_path / start / "examples" / corpus.REPORT).write_text(json.dumps({"data": {"format": "synthetic"}}))
     preflight.check_run(load("demo"), Workdir(tmp_path))
     said = capsys.readouterr().err
     assert "by the last ingest: test track 'song 3' has the mixture of training track 'song 3 again'" in said

@@ -16,7 +16,7 @@ from models.directory import ModelDirectory
 from models.spec import ModelSpec
 from pipeline.config.config import Config, DataConfig, EvaluateConfig, to_json
 from pipeline.config.gate import Budgets, GateConfig, LeakRules, PairedConfig, Threshold
-from pipeline.data import catalogue, landmarks, leaks, tfrecords
+from pipeline.data import catalogue, corpus, landmarks, leaks, tfrecords
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation.scores import score_track
 from pipeline.evaluation.separators import SavedSeparator
@@ -92,6 +92,7 @@ def ingest(root: Path, tracks: Sequence[Track]) -> Path:
     catalogue.write(entries, str(root))
     prints = {each.name: landmarks.of_track(each) for each in tracks}
     leaks.write(leaks.search(entries, prints), str(root))
+    (root / corpus.REPORT).write_text(json.dumps({"data": {"format": "folder"}}))
     return root
 
 

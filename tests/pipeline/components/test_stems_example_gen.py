@@ -18,6 +18,7 @@ import soundfile
 
 from pipeline.config.config import DataConfig, load, to_json
 from pipeline.data import catalogue, ingest, landmarks, leaks, spans, tfrecords
+from pipeline.data.corpus import published
 from pipeline.data.datasets.track import SPLITS
 
 TARGETS = ("vocals", "accompaniment")
@@ -269,6 +270,17 @@ def test_leaks_that_would_refuse_every_model_refuse_the_data_where_that_is_asked
     assert artifacts(tmp_path / "refused") == []
     tolerant = to_json(load("demo", ["gate.leaks.at_ingest=refuse", "gate.leaks.test=tell"]))
     run(data, tmp_path / "tolerant", judged=tolerant)
+
+
+def test_what_was_published_is_known_of_a_layout_that_was_recognised(tmp_path):
+    clips = tmp_path / "clips" / "Wavfile"
+    clips.mkdir(parents=True)
+    for name in ("amy_1_01", "amy_9_08", "Ani_1_01"):
+        soundfile.write(clips / f"{name}.wav", np.random.default_rng(len(name)).normal(0, 0.1, (8000, 2)), 16000)
+    artifact = run(section(format="auto", path=str(clips.parent)), tmp_path / "out")
+    is_published = published(str(artifact))
+    assert is_published("amy_1_01", "train")
+    assert not is_published("amy_1_01", "test")
 
 
 def test_the_component_is_deterministic_and_cached_by_every_file(tmp_path):

@@ -17,12 +17,16 @@ class Workdir:
     def __post_init__(self) -> None:
         """Absolute, so that what the metadata says holds from any directory.
 
-        Raises ValueError for what was a place in a bucket before it became a Path: locks and databases need a file system.
+        Raises ValueError for what was a place in a bucket before it became a Path, since locks and databases need a file
+        system, and for what is, or lies below, a file.
         """
         if str(self.root).startswith(("s3:/", "gs:/")):
             bucket = str(self.root).replace(":/", "://", 1)
             raise ValueError(f"the working directory is {bucket}: legal is a directory of this machine")
         object.__setattr__(self, "root", self.root.resolve())
+        existing = next(place for place in (self.root, *self.root.parents) if place.exists())
+        if not existing.is_dir():
+            raise ValueError(f"the working directory is {self.root}, and {existing} is a file: legal is a directory")
 
     @property
     def metadata(self) -> Path:

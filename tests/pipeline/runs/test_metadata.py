@@ -216,3 +216,12 @@ def test_runs_at_the_same_time_are_all_recorded(server: Server, tmp_path: Path) 
     assert first.metadata not in kept
     assert [path for path in kept if PASSWORD.encode() in path.read_bytes()] == []
     assert PASSWORD not in "".join(said)
+
+
+@pytest.mark.parametrize("inside", ["", "runs", "more/below"])
+def test_a_working_directory_that_is_or_lies_below_a_file_is_refused(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "song.wav").touch()
+    with pytest.raises(
+        ValueError, match=r"the working directory is .*song\.wav.*song\.wav is a file: legal is a directory"
+    ):
+        Workdir(tmp_path / "song.wav" / inside)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline.common.process import shown
+
 if TYPE_CHECKING:
     from pipeline.config.config import Config
 
@@ -48,4 +50,4 @@ def asked(recipe: str, data: str | None, format: str | None, overrides: list[str
 @functools.cache
 def _tell(words: str) -> None:
     """Once, however many recipes are read."""
-    typer.echo(words, err=True)
+    typer.echo(shown(words), err=True)

@@ -29,8 +29,13 @@ def quiet() -> None:
 def sentence(error: BaseException) -> str:
     """One line, whatever raised it."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+        return f"{error.strerror}: {shown(str(error.filename))}" if error.filename else error.strerror
+    return shown(" ".join(str(error).split()))
+
+
+def shown(words: str) -> str:
+    """The words in one line that does nothing to a terminal: names of files may hold anything."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,18 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pipeline.common.process import shown
+
 console = Console(stderr=True, highlight=False)
 
 # Without a terminal, a line this often instead of a moving bar.
 LINE_SECONDS = 15
 LOOKING_SECONDS = 5
+
+
+def line(words: str, style: str | None = None) -> None:
+    """One line of a step on the console, however long, with nothing read into it."""
+    console.print(f"  {shown(words)}", style=style, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

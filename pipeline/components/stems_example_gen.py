@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 
 from models import code_identity, storage
 from pipeline.common.files import write_text
-from pipeline.common.progress import console
+from pipeline.common.progress import line
 from pipeline.config import config as configuration
 from pipeline.config.config import Config, DataConfig
 from pipeline.config.gate import LeakRules
@@ -141,7 +141,7 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         before = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME) or input_fingerprint(found)
         data, recognised = corpus.resolved(data)
         if recognised:
-            console.print(f"  format {data.format}: {recognised}", markup=False, soft_wrap=True)
+            line(f"format {data.format}: {recognised}")
         shards = ingest.plan(ingest.discover(data, found))
         outcomes = self._run(shards, data, artifact.uri)
         entries = [entry for outcome in outcomes for entry in outcome]
@@ -156,13 +156,13 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         if reused := ingest.reused(entries):
             _tell(f"{reused} of {len(entries)} tracks are unchanged since an earlier ingest")
         for words in (*ingest.unused(result), *ingest.counted(result)):
-            console.print(f"  {words}", style="yellow", markup=False, soft_wrap=True)
+            line(words, "yellow")
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
         ingest.refuse_bad_tracks(data, result, os.path.join(report_dir, ingest.REPORT))
         leaked = ingest.write_catalogue(entries, artifact.uri)
         for words in ruling.listed(ruling.large(leaked, LeakRules())):
-            console.print(f"  leak: {words}", style="yellow", markup=False, soft_wrap=True)
+            line(f"leak: {words}", "yellow")
         custom = _custom(exec_properties)
         if _JUDGED in custom:
             settings = configuration.from_json(str(custom[_JUDGED]))
@@ -211,7 +211,7 @@ def _write_shard(shard: ingest.Shard, data: DataConfig, artifact_uri: str, code:
 
 
 def _tell(words: str) -> None:
-    console.print(f"  {words}", style="yellow", markup=False, soft_wrap=True)
+    line(words, "yellow")
 
 
 def _collect(outcomes: list, path: str) -> None:

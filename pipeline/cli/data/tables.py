@@ -9,6 +9,9 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from pipeline.common.process import shown
 
 console = Console(highlight=False)
 MOST_LISTED, MOST_NAMED = 20, 3
@@ -62,7 +65,7 @@ def print_ingested(found: Mapping[str, Any]) -> None:
 def left_out(found: Mapping[str, Any]) -> list[str]:
     """What is no part of what was asked for, in a line each: tracks, litter, and files that no track has."""
     reasons = Counter(track["reason"] for track in found["skipped"])
-    words = [f"left out, as data.missing_stem says: {count} x {reason}" for reason, count in reasons.items()]
+    words = [f"left out: {count} x {reason}" for reason, count in reasons.items()]
     if found["litter"]:
         more = ", …" if len(found["litter"]) > MOST_NAMED else ""
         words.append(f"litter: {len(found['litter'])} ({', '.join(found['litter'][:MOST_NAMED])}{more})")
@@ -73,8 +76,7 @@ def left_out(found: Mapping[str, Any]) -> list[str]:
 
 def say(words: str, style: str | None = None) -> None:
     """One line, however long, with nothing read into it: names of files may hold anything."""
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
-    console.print(shown, style=style, markup=False, soft_wrap=True)
+    console.print(shown(words), style=style, markup=False, soft_wrap=True)
 
 
 def counted(counts: Mapping[str, int], unit: str = "") -> str:
@@ -90,12 +92,16 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
+def _cell(name: str) -> Text:
+    return Text(shown(name))
+
+
 def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Table:
     keys = list(dict.fromkeys(key for split in splits.values() for key in split["groups"]))
     table = Table("split", box=box.SIMPLE, pad_edge=False)
     skipped = ["skipped"] if "bad" in splits["train"] else []
     for name in ("tracks", *skipped, "hours", *keys):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(_cell(name), justify="right", overflow="fold")
     for name, split in splits.items():
         groups = (str(split["groups"].get(key, "–")) for key in keys)
         bad = [str(split["bad"])] if skipped else []
@@ -109,7 +115,9 @@ def _signals(signals: Mapping[str, Mapping[str, list[float]]]) -> Table:
     for kind in ("RMS", "peak"):
         table.add_column(f"{kind} dBFS: 5, 50, 95 % of segments", justify="right", overflow="fold")
     for name, levels in signals.items():
-        table.add_row(name, *(", ".join(f"{value:.1f}" for value in levels[kind]) for kind in ("rms_db", "peak_db")))
+        table.add_row(
+            _cell(name), *(", ".join(f"{value:.1f}" for value in levels[kind]) for kind in ("rms_db", "peak_db"))
+        )
     return table
 
 
@@ -127,5 +135,5 @@ def _stems(stems: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table("stem", "goes to", box=box.SIMPLE, pad_edge=False)
     table.add_column("tracks", justify="right")
     for name, stem in stems.items():
-        table.add_row(name, stem["target"] or "no target", str(stem["tracks"]))
+        table.add_row(_cell(name), _cell(stem["target"] or "no target"), str(stem["tracks"]))
     return table

@@ -62,7 +62,7 @@ def of_stored(
     if gain_db < limits.gain_db:
         words = f"its peak is {-gain_db:.1f} dB over full scale; legal is up to {-limits.gain_db:g} dB"
         found.append(Finding("level", words))
-    told = {finding.kind for finding in before} & {"sum", "inverted", "delayed", "swapped"}
+    told = {finding.kind for finding in before} & {"sum", "inverted", "delayed", "swapped", "silent"}
     if max(residuals_db) > limits.residual_db and not told:
         worst = int(np.argmax(residuals_db))
         words = f"its stems do not sum to the mixture from {_clock(worst * seconds)} on, they leave {residuals_db[worst]:.1f} dB of it"

@@ -51,9 +51,10 @@ class Measures:
         if self.sample_rate_hz <= 0:
             raise BadTrackError(f"its sample rate is {self.sample_rate_hz} Hz")
         check_length(self.samples, self.sample_rate_hz)
-        for name in (MIXTURE, *self.names):
-            if self._not_finite[name]:
-                raise BadTrackError(f"{name} has {self._not_finite[name]} values that are NaN or infinite")
+        for name in self.names:  # the stems first: a mixture that is their sum has what they have
+            if count := self._not_finite[name]:
+                values = "value that is" if count == 1 else "values that are"
+                raise BadTrackError(f"{name} has {count} {values} NaN or infinite")
 
     def clipping_ratios(self) -> dict[str, float]:
         """Of each signal, the share of samples that lie at its own ceiling (see `Ceiling`)."""

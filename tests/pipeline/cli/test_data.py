@@ -59,6 +59,20 @@ def test_names_are_no_commands_of_the_terminal(stemline, corpus: Path) -> None:
     assert "\x1b" not in outcome.out
 
 
+def test_nor_are_those_of_stems_and_of_what_tells_the_layout(stemline, tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        place = song(tmp_path / split / f"a\n\x1b[31m{split}", RATE_HZ + len(split))
+        (place / "drums.wav").rename(place / "drums\n\x1b[31m[red].wav")
+    (tmp_path / "loose.wav").write_bytes(b"")
+    outcome = stemline("data", "check", tmp_path)
+    assert r"train/a\n\x1b[31mtrain/ holds drums\n\x1b[31m[red].wav, vocals.wav" in outcome.out
+    assert re.search(r"\n *drums\\n\\x1b\[31m\[red\] +accompaniment +3", outcome.out)
+    assert "left out: 1 x it lies outside of a track" in outcome.out
+    ingest = stemline("ingest", "--data", tmp_path, "--workdir", tmp_path / "work", "--set", "data.most_seconds=0.1")
+    assert r"format folder: train/a\n\x1b[31mtrain/ holds" in ingest.err
+    assert "\x1b" not in outcome.out + ingest.err
+
+
 def test_the_layout_is_recognised(stemline, corpus: Path) -> None:
     found = json.loads(stemline("data", "check", corpus, "--json").out)
     assert (found["format"], found["layout"]) == ("folder", f"train/{HOSTILE}/ holds drums.wav, vocals.wav")

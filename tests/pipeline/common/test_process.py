@@ -23,6 +23,7 @@ def test_answers_from_another_process() -> None:
     [
         (int, "three", "invalid literal for int() with base 10: 'three'"),
         (os.listdir, "/no/such/folder", "No such file or directory: /no/such/folder"),
+        (os.listdir, "/no\n\x1b[31m", r"No such file or directory: /no\n\x1b[31m"),
         (len, 3, "TypeError: object of type 'int' has no len()"),
         (os._exit, 1, "the process was killed before it was done: is there too little memory?"),
     ],

@@ -39,6 +39,8 @@ def clipping(**stems: np.ndarray) -> float:
         (np.zeros((2, 1)), np.zeros((2, 1)), 16000, "2 samples, less than the 0.1 s"),
         (np.zeros((2, 1)), np.zeros((2, 1)), 0, "sample rate is 0 Hz"),
         (np.zeros((9000, 1)), np.full((9000, 1), np.nan), 16000, "vocals has 9000 values that are NaN"),
+        (np.full((9000, 1), np.inf), np.full((9000, 1), np.nan), 16000, "vocals has 9000 values that are NaN"),
+        (np.zeros((9000, 1)), np.where(np.arange(9000)[:, None] == 7, np.inf, 0), 16000, "vocals has 1 value that is"),
         (np.full((9000, 1), np.inf), np.zeros((9000, 1)), 16000, "mixture has 9000 values that are NaN or infinite"),
     ],
 )
@@ -145,5 +147,7 @@ def test_a_passage_without_a_stem_is_found_among_segments():
     assert finding.kind == "sum"
     assert "from 0:10 on, they leave -1.5 dB" in finding.words
     assert quarantine.of_stored(1.0, [-40.0], 10.0, (), limits) == ()
+    silent = (quarantine.Finding("silent", "its mixture is silent"),)
+    assert quarantine.of_stored(1.0, [0.0], 10.0, silent, limits) == (), "nothing can be left of nothing"
     [finding] = quarantine.of_stored(0.01, [-40.0], 10.0, (), limits)
     assert finding == quarantine.Finding("level", "its peak is 40.0 dB over full scale; legal is up to 20 dB")

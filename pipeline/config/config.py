@@ -69,6 +69,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.format == "auto" and self.path is None:
             object.__setattr__(self, "format", "synthetic")
+        if self.dev_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"dev_fraction is {self.dev_fraction:g} and data.test_fraction {self.test_fraction:g}: legal is a sum below 1"
+            )
         _check_sources(self.sources, self.targets)
         for name, most in (("channels", 8), ("sample_rate_hz", 655_350)):
             if self.encoding == "flac" and getattr(self, name) > most:

@@ -21,6 +21,7 @@ from models.checked import nearest
 
 AUTO = "auto"
 _GENERAL = "folder"  # whose layout others are cases of
+_MANIFEST = "manifest"
 
 
 def formats() -> list[str]:
@@ -67,9 +68,13 @@ def recognise(path: str) -> tuple[str, str]:
     if len(found) == 1:
         return next(iter(found.items()))
     if not found:
-        if not Glance(path).names() and not Glance(path).is_file:
-            raise ValueError(f"{path} is not there, or holds nothing")
-        raise ValueError(f"{path} has no layout that is known; --format says which it is: {', '.join(formats())}")
+        glance = Glance(path)
+        if manifest := glance.manifest():
+            reader(_MANIFEST).discover(path, reader(_MANIFEST).OPTIONS)  # says what is wrong with it, if all of it is
+            return _MANIFEST, f"{manifest} is there"
+        legal = [name for name in formats() if hasattr(reader(name), "recognise")]
+        unknown = f"has no layout that is known; --format says which it is: {', '.join(legal)}"
+        raise ValueError(f"{path} {glance.what_is_missing() or unknown}")
     listed = "; ".join(f"{name} ({reason})" for name, reason in found.items())
     raise ValueError(f"{path} may be of several layouts, --format says which: {listed}")
 

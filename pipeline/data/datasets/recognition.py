@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +21,8 @@ SOURCE_NAMES = frozenset(
 """Names of sources, in lower case: a folder of such a name holds a source, not a track."""
 MIXTURE_NAMES = frozenset({"mixture", "mix", "input"})
 """Names of files that hold a mixture."""
+MANIFESTS = ("manifest.csv", "manifest.jsonl")
+"""Names of lists of tracks."""
 
 
 class WrongLayoutError(ValueError):
@@ -67,6 +70,38 @@ class Glance:
     def stems(self, place: str = "") -> set[str]:
         """What the audio files in a directory are named, without suffixes, in lower case."""
         return {PurePosixPath(name).stem.lower() for name in self.audio(place)}
+
+    def manifest(self) -> str | None:
+        """The name of a list of tracks, whatever is in it: in the directory, or of the file that it is."""
+        if self.is_file:
+            return (
+                self.root.name
+                if self.root.suffix.lower() in {PurePosixPath(name).suffix for name in MANIFESTS}
+                else None
+            )
+        return next((name for name in MANIFESTS if name in self.names()), None)
+
+    def what_is_missing(self) -> str:
+        """Why it can be of no layout, in words that follow its path; empty where it might be of one.
+
+        Raises:
+          OSError: a bucket cannot be listed.
+        """
+        if self.is_file:
+            return f"is a file, expected a folder or a list of tracks such as {' or '.join(MANIFESTS)}"
+        if not self.names():
+            return "is not there, or holds nothing" if storage.is_remote(self.root) else self._why_empty()
+        if self.stems() & (SOURCE_NAMES | MIXTURE_NAMES):
+            return f"looks like one track ({', '.join(self.audio()[:_LOOKED_AT])}); give the folder above it"
+        audio = (PurePosixPath(name).suffix.lower() in files.AUDIO for name, _, _ in files.content(self.root))
+        return "" if any(audio) else "holds no audio file"
+
+    def _why_empty(self) -> str:
+        if files.is_broken(self.root):
+            return "is a link to nothing"
+        if not self.root.exists():
+            return "is not there"
+        return "holds nothing" if os.access(self.root, os.R_OK) else "may not be read"
 
     def read(self, name: str) -> bytes:
         """A file below the directory, or the file that it is."""

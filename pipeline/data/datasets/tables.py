@@ -19,6 +19,10 @@ _DELIMITERS = ",;\t"
 Row = dict[str, Any]
 
 
+class _TwiceError(ValueError):
+    """Two columns have the name that it says."""
+
+
 def header(text: str) -> list[str]:
     """Names of the columns: of CSV, or the keys of the first of JSON Lines."""
     line = next((line for line in text.splitlines() if line.strip()), "")
@@ -35,7 +39,7 @@ def rows(file: Any) -> list[tuple[int, Row | str]]:
 
     Raises:
       OSError: the file cannot be read.
-      WrongLayoutError: it is no text, or no CSV.
+      WrongLayoutError: it is no text, no CSV, or has two columns of one name.
     """
     try:
         text = storage.read(file).decode("utf-8-sig")
@@ -45,6 +49,8 @@ def rows(file: Any) -> list[tuple[int, Row | str]]:
         return _json_lines(text) if file.suffix.lower() == JSON_LINES else _csv(text)
     except csv.Error as error:
         raise WrongLayoutError(f"{file} is no CSV ({error}).") from error
+    except _TwiceError as error:
+        raise WrongLayoutError(f"{file} has the column {error} twice.") from error
 
 
 def place(file: Any, told: str) -> str:
@@ -56,6 +62,8 @@ def place(file: Any, told: str) -> str:
 
 def headed(glance: Glance, names: Sequence[str], wanted: Sequence[str]) -> str | None:
     """Which of the files `names` of a directory, or the file itself, has all of the columns `wanted`."""
+    if glance.is_file and files.is_audio(glance.root):
+        return None
     found = [""] if glance.is_file else [name for name in names if name in glance.names()]
     for name in found:
         if set(wanted) <= set(header(glance.read(name).decode("utf-8-sig", errors="replace"))):
@@ -72,6 +80,7 @@ def lists(root: Any, suffixes: Sequence[str]) -> list[Any]:
 
 def _csv(text: str) -> list[tuple[int, Row | str]]:
     reader = csv.DictReader(io.StringIO(text), delimiter=_delimiter(text.partition("\n")[0]), skipinitialspace=True)
+    _once([(name.strip(), None) for name in reader.fieldnames or () if name.strip()])
     found: list[tuple[int, Row | str]] = []
     for values in reader:
         named = {str(key).strip(): value.strip() for key, value in values.items() if key and value and value.strip()}
@@ -85,10 +94,22 @@ def _json_lines(text: str) -> list[tuple[int, Row | str]]:
 
 def _object(line: str) -> Row | str:
     try:
-        told = json.loads(line)
+        told = json.loads(line, object_pairs_hook=_once)
+    except _TwiceError as error:
+        return f"it has {error} twice"
     except (ValueError, RecursionError) as error:
         return f"it is no JSON ({error})"
     return {key: value for key, value in told.items() if value} if isinstance(told, dict) else "it is no mapping"
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> Row:
+    """The pairs as a mapping. Raises _TwiceError where one value would hide another."""
+    named: Row = {}
+    for key, value in pairs:
+        if key in named:
+            raise _TwiceError(key)
+        named[key] = value
+    return named
 
 
 def _delimiter(line: str) -> str:

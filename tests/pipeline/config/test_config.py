@@ -44,6 +44,10 @@ def test_overrides_reach_their_section_and_keep_types() -> None:
         ("data.sample_rate_hz=8000", ("8000", "16000", "must be equal")),
         ("data.segment_seconds=0", ("data.segment_seconds", "0")),
         ("data.dev_fraction=0.95", ("data.dev_fraction", "0.95")),
+        (
+            "data={dev_fraction: 0.6, test_fraction: 0.4}",
+            ("data.dev_fraction is 0.6 and data.test_fraction 0.4", "below 1"),
+        ),
         ("gate.thresholds.0.target=voice", ("voice", "vocals, accompaniment")),
         ("gate.thresholds.0.over=nothing", ("over", "nothing")),
         ("gate.thresholds.0.metric=v3/SDX", ("metric is 'v3/SDX'", "v3/SDR", "v4/ISR")),

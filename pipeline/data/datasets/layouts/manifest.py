@@ -3,8 +3,8 @@
     track,split,artist,vocals,drums,mixture
     Song,train,Ann,stems/song_v.wav,stems/song_d.flac,
 
-Columns that hold names of audio files are stems (`mixture` is the mixture; without, it is their sum), all others but `track`
-and `split` are groups that the track belongs to. In JSON Lines a stem may be a list of files, which are summed. Files are
+Columns with a name of an audio file are stems (`mixture` is the mixture; without, it is their sum), whatever the names of their
+other files end in; all others but `track` and `split` are groups that the track belongs to. In JSON Lines a stem may be a list of files, which are summed. Files are
 relative to the list. Without the column `split` splits are drawn.
 """
 
@@ -16,17 +16,16 @@ from typing import Any
 
 from models import storage
 from pipeline.data.datasets import files, splits, tables
-from pipeline.data.datasets.recognition import Glance, WrongLayoutError
+from pipeline.data.datasets.recognition import MANIFESTS, Glance, WrongLayoutError
 from pipeline.data.datasets.track import BadTrackError, Source, TrackRef, unique
 
 OPTIONS: dict[str, Any] = splits.OPTIONS
-_NAMES = ("manifest.csv", "manifest.jsonl")
 _TRACK, _SPLIT, _MIXTURE = "track", "split", "mixture"
 
 
 def recognise(glance: Glance) -> str | None:
     """A list with a column `track`."""
-    found = tables.headed(glance, _NAMES, (_TRACK,))
+    found = tables.headed(glance, MANIFESTS, (_TRACK,))
     return found and f"{found} has a column {_TRACK}"
 
 
@@ -34,17 +33,22 @@ def discover(path: str, options: Mapping[str, Any]) -> list[TrackRef]:
     """The track of every row.
 
     Raises:
-      WrongLayoutError: there is no list, or it has no column `track`.
+      WrongLayoutError: there is no list, it has no column `track`, two of one name, or no rows.
     """
     root = storage.path(path)
     found = tables.lists(root, (tables.CSV, tables.JSON_LINES))
-    file = next((file for file in found if file == root or file.name in _NAMES), None)
+    file = next((file for file in found if file == root or file.name in MANIFESTS), None)
     if file is None:
-        raise WrongLayoutError(f"{path} is no manifest: expected {' or '.join(_NAMES)} in it, or the path of a list.")
+        raise WrongLayoutError(
+            f"{path} is no manifest: expected {' or '.join(MANIFESTS)} in it, or the path of a list."
+        )
     rows = tables.rows(file)
+    if not rows:
+        raise WrongLayoutError(f"{file} has no rows.")
     told = [row for _, row in rows if isinstance(row, dict)]
     if not any(_TRACK in row for row in told):
-        raise WrongLayoutError(f"{file} is no manifest: expected a column {_TRACK}.")
+        columns = ", ".join(dict.fromkeys(str(name) for row in told for name in row)) or "none"
+        raise WrongLayoutError(f"{file} is no manifest: expected a column {_TRACK}, but it has {columns}.")
     stems = {name for row in told for name, value in row.items() if _is_audio(value)} - {_TRACK, _SPLIT}
     refs = [_ref(file, number, row, stems) for number, row in rows]
     if any(_SPLIT in row for row in told):
@@ -71,9 +75,10 @@ def _ref(file: Any, number: int, row: tables.Row | str, stems: set[str]) -> Trac
 
 
 def _sources(file: Any, key: str, value: Any) -> tuple[Source, ...]:
-    if not _is_audio(value):
-        raise BadTrackError(f"its {key} is {value!r}, by its name no audio file")
-    return tuple(Source(tables.place(file, each)) for each in (value if isinstance(value, list) else [value]))
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise BadTrackError(f"its {key} is {value!r}; legal is the name of a file, or a list of names")
+    return tuple(Source(tables.place(file, name)) for name in names)
 
 
 def _is_audio(value: Any) -> bool:

@@ -59,12 +59,85 @@ def test_a_layout_is_recognised_through_litter_and_by_few_listings(tmp_path: Pat
 
 
 def test_what_is_no_corpus_and_what_may_be_two(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no layout that is known; --format says which it is: aligned, "):
+    corpora.write(tmp_path / "a" / "b" / "c" / "d" / "deep.wav")
+    with pytest.raises(ValueError, match="has no layout that is known; --format says which it is: aligned, ") as caught:
         datasets.recognise(str(tmp_path))
+    assert "synthetic" not in str(caught.value), "which has no path"
     corpora.dsd100(tmp_path)
     corpora.manifest(tmp_path)
     with pytest.raises(ValueError, match=r"may be of several layouts, --format says which: dsd100 \(.*; manifest \("):
         datasets.recognise(str(tmp_path))
+
+
+def _nothing(root: Path) -> Path:
+    return root / "nothere"
+
+
+def _empty(root: Path) -> Path:
+    (root / ".DS_Store").touch()
+    return root
+
+
+def _link_to_itself(root: Path) -> Path:
+    (root / "self").symlink_to(root / "self")
+    return root / "self"
+
+
+def _song(root: Path) -> Path:
+    corpora.write(root / "song.wav")
+    return root / "song.wav"
+
+
+def _track(root: Path) -> Path:
+    corpora.folder(root)
+    return root / "Ann - One"
+
+
+def _texts(root: Path) -> Path:
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "b" / "vocals.txt").touch()
+    return root
+
+
+def _list(name: str, text: str):
+    def write(root: Path) -> Path:
+        (root / name).write_text(text)
+        return root
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_nothing, "/nothere is not there"),
+        (_empty, " holds nothing"),
+        (_link_to_itself, "/self is a link to nothing"),
+        (
+            _song,
+            r"/song\.wav is a file, expected a folder or a list of tracks such as manifest\.csv or manifest\.jsonl",
+        ),
+        (_track, r"/Ann - One looks like one track \(.*\); give the folder above it"),
+        (_texts, " holds no audio file"),
+        (_list("manifest.csv", ""), r"/manifest\.csv has no rows\."),
+        (_list("manifest.csv", "track,vocals\n"), r"/manifest\.csv has no rows\."),
+        (_list("manifest.csv", "name,vocals\na,a.wav\n"), "expected a column track, but it has name, vocals"),
+        (_list("manifest.csv", "track,vocals,vocals\na,a.wav,b.wav\n"), "has the column vocals twice"),
+        (_list("manifest.jsonl", "no json\n"), "expected a column track, but it has none"),
+    ],
+    ids=["nothing", "empty", "link", "file", "track", "texts", "no-line", "no-row", "columns", "twice", "no-json"],
+)
+def test_what_is_no_corpus_is_told_for_what_it_is(make, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{words}$|{words}\\.$"):
+        corpus.listed(DataConfig(path=str(make(tmp_path))))
+
+
+def test_a_list_with_a_bad_first_line_is_still_one(tmp_path: Path) -> None:
+    """Its line is a bad track, as any other would be."""
+    corpora.write(tmp_path / "a.wav")
+    (tmp_path / "manifest.jsonl").write_text('no json\n{"track": "a", "vocals": "a.wav"}\n')
+    assert datasets.recognise(str(tmp_path)) == ("manifest", "manifest.jsonl is there")
+    assert [bool(ref.reason) for ref in corpus.listed(DataConfig(path=str(tmp_path)))].count(True) == 1
 
 
 def test_auto_is_the_default_of_a_path_and_synthetic_without_one(tmp_path: Path) -> None:

@@ -181,11 +181,21 @@ def test_manifest(tmp_path: Path, below: str) -> None:
     assert_is(refs["two"], stems, read(audio / "two_mixture.wav"))
 
 
+def test_a_manifest_names_files_whatever_their_names_end_in(tmp_path: Path) -> None:
+    signals = [corpora.write(tmp_path / f"v{n}.wav") for n in (1, 2)]
+    (tmp_path / "v1.wav").rename(tmp_path / "v1.dat")
+    (tmp_path / "manifest.csv").write_text("track,vocals\na,v1.dat\nb,v2.wav\n")
+    refs = found("manifest", tmp_path)
+    for name, signal in zip("ab", signals, strict=True):
+        assert_is(refs[name], {"vocals": signal}, signal)
+
+
 def test_json_lines_sum_files_and_name_the_lines_that_are_wrong(tmp_path: Path) -> None:
     one, two = (corpora.write(tmp_path / f"{name}.wav") for name in ("one", "two"))
     (tmp_path / "manifest.jsonl").write_text(
         '{"track": "a", "vocals": ["one.wav", "two.wav"], "year": 1999}\n'
-        '\n{"track": "b", "vocals": "one.wave file"}\nno json\n{"vocals": "one.wav"}\n[1]\n{"track": "c/d", "vocals": "one.wav"}\n'
+        '\n{"track": "b", "vocals": 7}\nno json\n{"vocals": "one.wav"}\n[1]\n{"track": "c/d", "vocals": "one.wav"}\n'
+        '{"track": "e", "vocals": "one.wav", "vocals": "two.wav"}\n'
     )
     refs = found("manifest", tmp_path)
     assert_is(refs["a"], {"vocals": one + two}, one + two)
@@ -193,9 +203,10 @@ def test_json_lines_sum_files_and_name_the_lines_that_are_wrong(tmp_path: Path) 
     reasons = {name: ref.reason for name, ref in refs.items() if ref.reason}
     assert reasons.pop("line 4").startswith("it is no JSON (")
     assert reasons == {
-        "b": "its vocals is 'one.wave file', by its name no audio file (line 3 of manifest.jsonl)",
+        "b": "its vocals is 7; legal is the name of a file, or a list of names (line 3 of manifest.jsonl)",
         "line 5": "it has no track (line 5 of manifest.jsonl)",
         "line 6": "it is no mapping (line 6 of manifest.jsonl)",
+        "line 8": "it has vocals twice (line 8 of manifest.jsonl)",
         "c\\x2fd": "its name 'c/d' has a slash",
     }
 

@@ -472,6 +472,8 @@ def _separation(
     ca, certificate, key = pems
     if server is not None and (model, recipe) != (None, None):
         raise ValueError("--model and --recipe are of a model in this process; legal only without --server")
+    if "" in (model, recipe):
+        raise ValueError("--model or --recipe is empty: legal is a SavedModel's path, or the name of a recipe")
     if model is not None and recipe is not None:
         raise ValueError("--model and --recipe both say which model; legal is one of them")
     if server is not None:

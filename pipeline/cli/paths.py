@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +14,27 @@ WORKDIR = Path("runs")
 
 
 class LocalPaths(TyperCommand):
-    """Refuses a place in a bucket where a Path is asked for: `s3://bucket` would become the directory `s3:` here."""
+    """Refuses what Path would make another place of: `s3://bucket` the directory `s3:` here, an empty one the current directory."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Raises ValueError where a path is empty, as an unset variable is."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
+        left = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if Path() in _each(value) and "" in _each(given.get(name)):
+                raise ValueError(f"{name.replace('_', '-')} is empty: legal is a path, and . for the current directory")
+        return left
 
     def invoke(self, ctx: Any) -> Any:
         """Raises ValueError where a path begins as a place in a bucket does."""
         for name, value in ctx.params.items():
-            for path in value if isinstance(value, list) else [value]:
+            for path in _each(value):
                 if isinstance(path, Path) and str(path).startswith(("s3:/", "gs:/")):
                     place = str(path).replace(":/", "://", 1)
                     raise ValueError(f"{name.replace('_', '-')} is {place}: legal is a path of this machine")
         return super().invoke(ctx)
+
+
+def _each(value: Any) -> Sequence[Any]:
+    """The values of what may be given more than once."""
+    return value if isinstance(value, list | tuple) else [value]

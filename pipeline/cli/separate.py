@@ -119,9 +119,12 @@ def run(request: Request, model: Model) -> bool:
 
 def _planned(request: Request, files: inputs.Inputs, stems: Sequence[str], folder: Path) -> list[outputs.Job]:
     """The jobs, with stems that may not be known yet; refuses what can be refused by then."""
-    if request.piped and (len(files.files) > 1 or len(stems) > 1):
-        count = f"{len(files.files)} files" if len(files.files) > 1 else f"the stems {', '.join(stems)}"
-        raise SeparationError(f"-o - writes one stem of one file, and not {count}; name one with --stems")
+    if request.piped and len(files.files) > 1:
+        raise SeparationError(
+            f"-o - writes one stem of one file, and not of {len(files.files)} files; legal is one file"
+        )
+    if request.piped and len(stems) > 1:
+        raise SeparationError(f"-o - writes one stem of one file, and not {', '.join(stems)}; name one with --stems")
     jobs = outputs.plan(files.files, stems or outputs.UNKNOWN, request.naming(folder))
     writing.check_folder(folder)
     return outputs.missing(jobs, request.overwrite, request.skip_existing) if stems else jobs

@@ -57,12 +57,14 @@ def found(arguments: Sequence[Path], without: Path | None = None) -> Inputs:
       without: a folder of results; what lies in it is no input, if it is a folder in one that an argument names.
 
     Raises:
-      SeparationError: an argument names nothing, or a folder that holds no audio.
+      SeparationError: an argument names nothing, a pipe, or a folder that holds no audio.
     """
     files: dict[Path, Input] = {}
     ignored: dict[str, list[Path]] = {}
     for argument in arguments:
         for place in _expanded(argument):
+            if place != STANDARD and place.is_fifo():
+                raise SeparationError(f"{shown(place)} is a pipe; legal is - with the pipe as standard input")
             if not place.is_dir():
                 files.setdefault(place, Input(place, "stdin" if place == STANDARD else place.stem))
                 continue

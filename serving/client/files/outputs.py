@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from serving.client.files.inputs import STANDARD, Input, shown
+from serving.client.files.inputs import STANDARD, SUFFIXES, Input, shown
 from serving.client.signals import SeparationError
 
 TEMPLATE = "{track}/{stem}.{ext}"
 FIELDS = ("track", "trackext", "stem", "ext")
-UNKNOWN = ("{stem}",)  # instead of the stems, as long as the model is not known
+_LEGAL = "legal: " + ", ".join(f"{{{field}}}" for field in FIELDS)
+UNKNOWN = ("<stem>",)  # instead of the stems, as long as the model is not known
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,31 @@ class Naming:
     template: str = TEMPLATE
 
     def __post_init__(self) -> None:
-        legal = "legal: " + ", ".join(f"{{{field}}}" for field in FIELDS)
         try:
             parts = list(string.Formatter().parse(self.template))
         except ValueError as error:
-            raise SeparationError(f"template is {self.template!r} ({error}); {legal}") from error
+            raise SeparationError(f"template is {self.template!r} ({error}); {_LEGAL}") from error
         for _, field, spec, conversion in parts:
             if field is not None and (field not in FIELDS or spec or conversion):
-                raise SeparationError(f"template is {self.template!r}, with {{{field}}}; {legal}")
+                raise SeparationError(f"template is {self.template!r}, with {{{field}}}; {_LEGAL}")
 
     def path(self, input: Input, stem: str) -> Path:
         """Where a stem goes.
 
         Raises:
-          SeparationError: that is not in the folder.
+          SeparationError: that is not in the folder, lacks a name, or has that of another format.
         """
         name = self.template.format(track=input.track, trackext=input.suffix, stem=stem, ext=self.ext)
-        parts = PurePath(name).parts
-        if not parts or os.path.isabs(name) or ".." in parts:
-            raise SeparationError(
-                f"a stem of {shown(input.path)} would become {shown(name)}, outside of {shown(self.folder)}"
-            )
+        pure, of = PurePath(name), f"a stem of {shown(input.path)}"
+        if not pure.parts:
+            raise SeparationError(f"template is {self.template!r}, which gives {of} no name; {_LEGAL}")
+        if pure.is_absolute() or ".." in pure.parts:
+            raise SeparationError(f"{of} would become {shown(name)}, outside of {shown(self.folder)}")
+        if name.split("/").count(".") > self.template.split("/").count("."):  # `..wav`, whose track is a dot
+            raise SeparationError(f"{of} would become {shown(name)}, without a name of its track")
+        if pure.suffix.lower() in SUFFIXES - {f".{self.ext}"}:
+            legal = f"legal at the end of a name: {{ext}} or .{self.ext}"
+            raise SeparationError(f"{of} would become {shown(name)}, but is written as {self.ext}; {legal}")
         return self.folder / name
 
 
@@ -69,7 +74,7 @@ def plan(inputs: Sequence[Input], stems: Sequence[str], naming: Naming) -> list[
 
     Raises:
       SeparationError: two stems would become one file, one the folder of another, one the file that an input is, or a
-        name leaves the folder.
+        name is none in the folder, or that of another format.
     """
     jobs = [Job(each, {stem: naming.path(each, stem) for stem in stems}) for each in inputs]
     _check_different(jobs)

@@ -259,7 +259,7 @@ def test_existing_files_are_overwritten_or_skipped_when_that_is_said(stemline, m
         (["song.wav", "--stems", "vocal"], ("the model has no stem 'vocal'", "vocals")),
         (["song.wav", "--two-stems", "drums"], ("no stem 'drums'", "accompaniment, vocals")),
         (["song.wav", "--template", "{track}.wav"], ("accompaniment and vocals of song.wav would both become",)),
-        (["song.wav", "-o", "-"], ("-o - writes one stem of one file, and not the stems accompaniment, vocals",)),
+        (["song.wav", "-o", "-"], ("-o - writes one stem of one file, and not accompaniment, vocals",)),
     ],
 )
 def test_what_the_model_decides_is_refused_before_anything_is_separated(stemline, model, tmp_path, args, words) -> None:

@@ -85,6 +85,14 @@ def test_what_names_nothing_is_refused(argument: str) -> None:
         inputs.found([Path("in"), Path(argument)])
 
 
+def test_a_pipe_is_told_of_standard_input() -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(SeparationError, match=r"^pipe is a pipe; legal is - with the pipe as standard input$"):
+        inputs.found([Path("pipe")])
+    os.mkfifo("-")
+    assert tracks("-") == {"-": "stdin"}
+
+
 def test_standard_input_is_copied_and_goes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracks("-") == {"-": "stdin"}
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"sound")))

@@ -38,18 +38,41 @@ def test_names_by_template(template: str, expected: list[str]) -> None:
     assert names([source("in/b/a.x.mp3", "b/a.x")], template, "flac") == expected
 
 
-@pytest.mark.parametrize("template", ["", "/", ".", "../{stem}", "{track}/../../{stem}", "/tmp/{stem}", "{track}/.."])
+@pytest.mark.parametrize("template", ["/", "../{stem}", "{track}/../../{stem}", "/tmp/{stem}", "{track}/.."])
 def test_a_name_outside_of_the_folder_is_refused(template: str) -> None:
     with pytest.raises(SeparationError, match=r"a stem of a\.wav would become .*, outside of out"):
         names([source("a.wav")], template)
 
 
-@pytest.mark.parametrize("path", ["...wav", "....wav"])
+@pytest.mark.parametrize("template", ["", ".", "./", "{trackext}"])
+def test_a_template_that_gives_no_name_is_refused(template: str) -> None:
+    with pytest.raises(SeparationError, match=r"^template is '.*', which gives a stem of a no name; legal: \{track\}"):
+        names([source("a")], template)
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [("{track}/{stem}.mp3", "a/vocals.mp3"), ("{stem}.{trackext}", "vocals.FLAC"), ("{stem}.x.Aif", "vocals.x.Aif")],
+)
+def test_a_name_of_another_format_is_refused(template: str, name: str) -> None:
+    with pytest.raises(
+        SeparationError, match=rf"^a stem of a.FLAC would become {name}, but is written as wav; .* \.wav$"
+    ):
+        names([source("a.FLAC")], template)
+
+
+@pytest.mark.parametrize("end", [".{ext}", ".wav", ".WAV", "", ".mix", ".mp3.wav", ".mp3/x"])
+def test_other_ends_of_a_name_are_legal(end: str) -> None:
+    assert names([source("a.FLAC")], f"{{stem}}{end}") == [f"out/{stem}{end.format(ext='wav')}" for stem in STEMS]
+
+
+@pytest.mark.parametrize("path", ["..wav", "...wav", "....wav"])
 def test_a_name_of_dots(path: str) -> None:
     each = source(path)
-    if each.track == "..":
-        with pytest.raises(SeparationError, match="outside of out"):
-            names([each], "{track}/{stem}")
+    assert names([each], "./{stem}/{track}.{ext}") == [f"out/{stem}/{path}" for stem in STEMS]
+    if reason := {".": "without a name of its track", "..": "outside of out"}.get(each.track):
+        with pytest.raises(SeparationError, match=reason):
+            names([each], "./{track}/{stem}")
     else:
         assert names([each], "{track}/{stem}") == ["out/.../vocals", "out/.../accompaniment"]
 

@@ -59,19 +59,21 @@ def recognise(path: str) -> tuple[str, str]:
     """The format of a directory, and by what it is known.
 
     Raises:
-      ValueError: it is of no layout that is known, or of several.
+      ValueError: it is of no layout that is known, or of several, or a manifest in it is faulty.
       OSError: it cannot be listed.
     """
-    from pipeline.data.datasets.recognition import Glance
+    from pipeline.data.datasets.recognition import Glance, WrongLayoutError
 
-    found = recognised(path)
+    found, glance = recognised(path), Glance(path)
+    if set(found) <= {_GENERAL} and (manifest := glance.manifest()):
+        try:  # it was not recognised: its reader says what is wrong with it
+            reader(_MANIFEST).discover(path, reader(_MANIFEST).OPTIONS)
+        except WrongLayoutError as error:
+            raise WrongLayoutError(f"{error}{f' Without it: --format {_GENERAL}' if found else ''}") from error
+        return _MANIFEST, f"{manifest} is there"
     if len(found) == 1:
         return next(iter(found.items()))
     if not found:
-        glance = Glance(path)
-        if manifest := glance.manifest():
-            reader(_MANIFEST).discover(path, reader(_MANIFEST).OPTIONS)  # says what is wrong with it, if all of it is
-            return _MANIFEST, f"{manifest} is there"
         legal = [name for name in formats() if hasattr(reader(name), "recognise")]
         unknown = f"has no layout that is known; --format says which it is: {', '.join(legal)}"
         raise ValueError(f"{path} {glance.what_is_missing() or unknown}")

@@ -132,6 +132,14 @@ def test_what_is_no_corpus_is_told_for_what_it_is(make, words: str, tmp_path: Pa
         corpus.listed(DataConfig(path=str(make(tmp_path))))
 
 
+def test_a_faulty_list_is_told_also_beside_what_may_be_tracks(tmp_path: Path) -> None:
+    corpora.folder(tmp_path)
+    (tmp_path / "manifest.csv").write_text("name,vocals\na,a.wav\n")
+    with pytest.raises(WrongLayoutError, match=r"but it has name, vocals\. Without it: --format folder$"):
+        datasets.recognise(str(tmp_path))
+    assert corpus.listed(DataConfig(path=str(tmp_path), format="folder"))
+
+
 def test_a_list_with_a_bad_first_line_is_still_one(tmp_path: Path) -> None:
     """Its line is a bad track, as any other would be."""
     corpora.write(tmp_path / "a.wav")

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli.paths import WORKDIR, Work
 from pipeline.cli.recipes import asked
+from pipeline.common.process import shown
 
 WOULD_FAIL = 3
 
@@ -48,7 +49,7 @@ def check(
 
     Exit code 3 when ingest would refuse it.
     """
-    typer.echo(f"looking at {path}", err=True)
+    typer.echo(f"looking at {shown(path)}", err=True)
     if not path:
         raise ValueError("PATH is empty: legal is a directory, a manifest, s3://BUCKET/… or gs://BUCKET/…")
     if page and page.is_dir():

@@ -65,7 +65,7 @@ def of_stored(
     told = {finding.kind for finding in before} & {"sum", "inverted", "delayed", "swapped", "silent"}
     if max(residuals_db) > limits.residual_db and not told:
         worst = int(np.argmax(residuals_db))
-        words = f"its stems do not sum to the mixture from {_clock(worst * seconds)} on, they leave {residuals_db[worst]:.1f} dB of it"
+        words = f"its stems do not sum to the mixture from {_clock(worst * seconds)} on, they leave {residuals_db[worst]:z.1f} dB of it"
         found.append(Finding("sum", f"{words}; legal is up to {limits.residual_db:g} dB"))
     return tuple(found)
 
@@ -138,7 +138,7 @@ def _sums(measures: Measures, limits: QuarantineConfig, excerpt: Callable[[int, 
     if residual_db <= limits.examined_db or _db(energies[-1, -1] / measures.seen) < SILENCE_DB:
         return
     cause = _gains(measures, residual_db) or _swapped(measures, residual_db) or _delayed(measures, residual_db, excerpt)
-    what = f"its stems do not sum to the mixture, they leave {residual_db:.1f} dB of it"
+    what = f"its stems do not sum to the mixture, they leave {residual_db:z.1f} dB of it"
     told = f"; {cause.words}" if cause else ""
     if residual_db > limits.residual_db and (not cause or cause.kind == "gain"):
         yield Finding("sum", f"{what}; legal is up to {limits.residual_db:g} dB{told}")

@@ -71,6 +71,12 @@ def test_nor_are_those_of_stems_and_of_what_tells_the_layout(stemline, tmp_path:
     ingest = stemline("ingest", "--data", tmp_path, "--workdir", tmp_path / "work", "--set", "data.most_seconds=0.1")
     assert r"format folder: train/a\n\x1b[31mtrain/ holds" in ingest.err
     assert "\x1b" not in outcome.out + ingest.err
+    nowhere = stemline("data", "check", tmp_path / "no\n\x1bwhere")
+    assert nowhere.code == 2
+    assert nowhere.err.splitlines() == [
+        f"looking at {tmp_path}/no\\n\\x1bwhere",
+        f"stemline: {tmp_path}/no \\x1bwhere is not there",
+    ]
 
 
 def test_the_layout_is_recognised(stemline, corpus: Path) -> None:

@@ -109,7 +109,7 @@ def test_nothing_is_wrong_with_a_song_and_with_one_without_voice(song):
         ("delayed", "they would 529 samples later", lambda s: {"mixture": later(s.mixture, 529)}),
         ("gain", "they would with drums at -6.0 dB", lambda s: {"drums": 10 ** (6 / 20) * s.stems["drums"]}),
         ("gain", "they would at +2.0 dB", lambda s: {"mixture": 10 ** (2 / 20) * s.mixture}),
-        ("sum", "they would at -6.0 dB", lambda s: {"mixture": 10 ** (-6 / 20) * s.mixture}),
+        ("sum", "they leave 0.0 dB of it; legal is up to -3 dB; they would at -6.0 dB", lambda s: {"mixture": 10 ** (-6 / 20) * s.mixture}),
         ("sum", "legal is up to -3 dB", lambda s: {"mixture": s.mixture[::-1]}),
         ("swapped", "left and right of vocals swapped", lambda s: {"vocals": s.stems["vocals"][:, ::-1]}),
         ("swapped", "left and right of all of them swapped", lambda s: {"mixture": s.mixture[:, ::-1]}),

@@ -84,7 +84,7 @@ BAD_TRACKS: dict[str, tuple[str, Callable[[Path], None]]] = {
         lambda at: write_track(at, vocals=VOCALS[:9], drums=DRUMS[:9], mixture=VOCALS[:9]),
     ),
     "uneven": ("vocals has 31993 samples but the mixture has 32000", lambda at: write_track(at, vocals=VOCALS[:-7])),
-    "nan": ("vocals has 1 values that are NaN", lambda at: write_track(at, vocals=with_nan(VOCALS))),
+    "nan": ("vocals has 1 value that is NaN", lambda at: write_track(at, vocals=with_nan(VOCALS))),
     "infinite": ("drums has 32000 values that are NaN", lambda at: write_track(at, drums=DRUMS + np.inf)),
     "silent": ("its mixture is silent", lambda at: write_track(at, mixture=0 * VOCALS)),
     "clipped": ("vocals is clipped: ", lambda at: write_track(at, False, vocals=np.clip(VOCALS, -0.1, 0.1))),

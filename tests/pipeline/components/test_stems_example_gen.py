@@ -68,7 +68,7 @@ def spoil(root: Path) -> dict[str, str]:
         "two samples": "it has 2 samples, less than the 0.1 s",
         "uneven": "its stems differ in length",
         "two rates": "its files differ in sample rate",
-        "nan": "values that are NaN",
+        "nan": "value that is NaN",
         "no voice": "it has no stem for vocals",
     }
 

@@ -357,7 +357,7 @@ def test_the_component_fails_with_a_report_and_without_debris(tmp_path):
     assert str(report) in str(caught.value)
     assert len(json.loads(report.read_text())["bad_tracks"]) == 8
     assert artifacts(workdir) == []
-    with pytest.raises(ValueError, match="nowhere is not a directory"):
+    with pytest.raises(ValueError, match="nowhere is not there"):
         run(section(format="folder", path=str(tmp_path / "nowhere")), workdir)
 
 

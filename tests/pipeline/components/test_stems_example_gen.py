@@ -311,8 +311,14 @@ def test_a_corpus_in_a_bucket_makes_the_same_records_and_is_cached_by_every_obje
     first = run(data, tmp_path / "there")
     records = digests(tmp_path / "here")
     assert {name for name, digest in records.items() if digests(first)[name] != digest} <= {catalogue.FILE}
-    listed = [catalogue.read(str(artifact)) for artifact in (tmp_path / "here", first)]
-    assert [replace(entry, modified="") for entry in listed[0]] == [replace(entry, modified="") for entry in listed[1]]
+    listed, again = (
+        [
+            replace(e, modified="", fingerprint={"digest": e.fingerprint["digest"]})
+            for e in catalogue.read(str(artifact))
+        ]
+        for artifact in (tmp_path / "here", first)
+    )
+    assert listed == again
     there = json.loads((first / ingest.REPORT).read_text())
     assert (here["data"].pop("path"), there["data"].pop("path")) == (str(stems), data.path)
     assert json.loads(json.dumps(here)) == there

@@ -29,7 +29,7 @@ from pipeline.data.corpus import refuse_bad_tracks as refuse_bad_tracks
 from pipeline.data.datasets import loading
 from pipeline.data.datasets.conversion import converted
 from pipeline.data.datasets.files import ScratchError, at_hand
-from pipeline.data.datasets.spool import Spool, spooling
+from pipeline.data.datasets.spool import IN_MEMORY_BYTES, Spool, spooling
 from pipeline.data.datasets.track import SPLITS, BadTrackError, TrackRef
 from pipeline.data.quarantine.findings import Finding
 from pipeline.data.quarantine.measures import Measures
@@ -222,7 +222,10 @@ def _write_track(
     """Writes the segments of a track, at the rate, channels and targets of `data`, or those that an earlier ingest has of it,
     and adds to `prints`; what became of it, see `write_shard`."""
     entry: dict[str, Any] = {"track": ref.name, "split": ref.split, **({_SKIPPED: True} if ref.skipped else {})}
-    with spooling((*data.targets, loading.MIXTURE), data.channels) as spool, tempfile.TemporaryFile() as kept:
+    with (
+        spooling((*data.targets, loading.MIXTURE), data.channels) as spool,
+        tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as kept,
+    ):
         try:
             track = _track(ref, data, into, spool, kept)
         except ScratchError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -345,7 +346,8 @@ def test_what_is_stopped_leaves_no_half_file(model, tmp_path, number) -> None:
     for name in "abc":
         soundfile.write(f"{name}.flac", noise(44100, seconds=60), 44100)
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([*CLI, "a.flac", "b.flac", "c.flac", "-m", model], env=variables)
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    process = subprocess.Popen([*CLI, "a.flac", "b.flac", "c.flac", "-m", model], env=variables, preexec_fn=heard)
     deadline = time.monotonic() + 60
     while not list(Path().glob("separated/b/.*.part")):
         assert time.monotonic() < deadline

@@ -21,7 +21,7 @@ from pipeline.config.gate import GateConfig, Threshold
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation.baselines import estimate_by_all
 from pipeline.evaluation.evaluation import Evaluation, conclude
-from pipeline.evaluation.report import intervals, page, tables
+from pipeline.evaluation.report import intervals, page, tables, templates
 from pipeline.evaluation.report.page import choose_tracks, worst_tracks, write_report
 from pipeline.evaluation.report.rooms import AUDIO_BUDGET_BYTES, Heard, Shown, excerpts
 from pipeline.evaluation.scores import VERSIONS, Figure, score_track
@@ -128,7 +128,7 @@ def test_every_track_and_method_is_in_the_tables(written: Path, judged) -> None:
     for method in ("mixture (no separation)", "model", "last blessed model", "oracle: ideal ratio mask"):
         assert cells.count(method) == 2 * 2, "once for each version and target"
     for name in ("vocals/v3/GNSDR", "accompaniment/v4/SIR"):
-        assert page._db(judged[0].scores["model"][name]) in cells
+        assert templates._db(judged[0].scores["model"][name]) in cells
     assert (
         "BSS Eval v3 (sources, 512-tap filters), whole track, mean over tracks weighted by length"
         in written.read_text()
@@ -147,7 +147,7 @@ def test_intervals_are_those_of_scipy(judged, figure: str, statistic: str) -> No
         (values,), getattr(np, statistic), method="percentile", n_resamples=20000, random_state=1
     )
     np.testing.assert_allclose((low, high), expected.confidence_interval, atol=0.15)
-    assert page._interval((low, -1.25)) == f"[{low:.1f}, −1.2]"
+    assert templates._interval((low, -1.25)) == f"[{low:.1f}, −1.2]"
 
 
 def test_intervals_weigh_by_length_and_are_left_out_of_too_few_tracks(judged) -> None:

@@ -66,6 +66,7 @@ def run_fn(config: Config, small_records: dict[str, list[str]], root: Path, vers
 
 @pytest.mark.parametrize("more", [["train.ema=0.9", "train.precision=bfloat16"], ["train.patience=5"]])
 def test_a_warm_start_begins_where_the_served_model_stands(small_records, tmp_path: Path, more: list[str]) -> None:
+    more = [*more, "train.evaluate_every_steps=12"]  # at the end alone, so that the last weights are the best, too
     config = load("demo", [*SMALL, *more])
     first = run_fn(config, small_records, tmp_path, 1)
     assert first["warm_start"]["reason"].startswith("no version is served from")

@@ -30,7 +30,7 @@ _LOWEST_HZ, _BANDS = 110.0, 180  # up to 3.5 kHz
 _REACH_FRAMES, _REACH_BANDS = 15, 9  # a peak is the largest within a quarter of a second and a quarter of an octave
 _RANGE_DB = 60.0  # what lies deeper under the loudest point is as likely noise as music
 _CLEAR_DB = 3.5  # above that floor, which is flat
-_BLOCK_FRAMES, _FEW_FRAMES = 4096, 512  # that are decided, and transformed, at a time
+_BLOCK_FRAMES, _FEW_FRAMES = 2048, 256  # that are decided, and transformed, at a time
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,10 @@ class _Listener:
 def _band_powers(frames: np.ndarray) -> np.ndarray:
     """[frames, samples] -> float32 [frames, bands]: the power in bands of equal width in octaves, but at least of one bin."""
     powers = np.empty((len(frames), _BANDS), np.float32)
-    spectrum = fft.rfft(frames * _window(), axis=1)
-    for bands, bins, weights in _bank():
-        powers[:, bands] = (spectrum.real[:, bins] ** 2 + spectrum.imag[:, bins] ** 2) @ weights
+    parts = np.asarray(fft.rfft(frames * _window(), axis=1)).view(np.float32)  # real and imaginary by turns
+    np.square(parts, out=parts)
+    for bands, columns, weights in _bank():
+        np.matmul(parts[:, columns], weights, out=powers[:, bands])
     return powers
 
 
@@ -183,7 +184,7 @@ def _window() -> np.ndarray:
 
 @cache
 def _bank() -> list[tuple[slice, slice, np.ndarray]]:
-    """For each octave: its bands, the bins that they are made of, and triangles [bins, bands]."""
+    """For each octave: its bands, the parts of bins that they are made of, and triangles [parts, bands]."""
     centres = _LOWEST_HZ * 2 ** (np.arange(_BANDS) / BANDS_PER_OCTAVE)
     widths = np.maximum(centres * (2 ** (1 / BANDS_PER_OCTAVE) - 1), _RATE_HZ / _FRAME)
     frequencies = np.arange(_FRAME // 2 + 1) * _RATE_HZ / _FRAME
@@ -192,8 +193,9 @@ def _bank() -> list[tuple[slice, slice, np.ndarray]]:
     for first in range(0, _BANDS, BANDS_PER_OCTAVE):
         bands = slice(first, first + BANDS_PER_OCTAVE)
         used = np.flatnonzero(triangles[:, bands].any(axis=1))
-        bins = slice(int(used[0]), int(used[-1]) + 1)
-        octaves.append((bands, bins, triangles[bins, bands]))
+        first_bin, end_bin = int(used[0]), int(used[-1]) + 1
+        weights = np.repeat(triangles[first_bin:end_bin, bands], 2, axis=0)
+        octaves.append((bands, slice(2 * first_bin, 2 * end_bin), weights))
     return octaves
 
 

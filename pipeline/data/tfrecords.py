@@ -60,7 +60,8 @@ def gain(peak: float) -> float:
 
 def quantise(signal: np.ndarray) -> np.ndarray:
     """float [-1, 1] -> int16, rounded half to even."""
-    return np.clip(np.rint(signal * FULL_SCALE), -32768, 32767).astype("<i2")
+    scaled = signal * np.float32(FULL_SCALE)
+    return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype("<i2")
 
 
 def encode(
@@ -165,7 +166,8 @@ def _measured(part: Mapping[str, np.ndarray], sample_rate_hz: int, mixture_power
 
 
 def _power(pcm: np.ndarray) -> float:
-    return float(np.mean((pcm.astype(np.float64) / FULL_SCALE) ** 2))
+    exact = pcm.astype(np.float64).ravel()
+    return float(np.dot(exact, exact)) / FULL_SCALE**2 / exact.size
 
 
 def _db(power: float) -> float:

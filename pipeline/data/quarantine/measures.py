@@ -16,6 +16,9 @@ _AT_CEILING = 1 - 1e-4
 VOCALS = "vocals"
 _LOW_HZ = 80.0  # the low E of a bass voice is at 82 Hz
 _LOOKED_AT = 8  # one in so many blocks, for what a share of the track tells
+_PIECE_SAMPLES = (
+    2**12
+)  # products of few rows and so many columns are what OpenBLAS has kernels for that are 4 times as fast
 
 
 class Measures:
@@ -72,18 +75,20 @@ class Measures:
         return low / whole if whole else 0.0
 
     def _add(self, block: Signals) -> None:
-        self.samples += len(block[MIXTURE])
-        rows = np.ones((self.sums.size + 1, len(block[MIXTURE])), np.float32)  # the products with ones are the sums
+        samples = len(block[MIXTURE])
+        self.samples += samples
+        rows = np.ones((self.sums.size + 1, samples), np.float32)  # the products with ones are the sums
         for number, name in enumerate(self.names):
             rows[number * self.channels : (number + 1) * self.channels] = block[name].T
+        pieces = [rows[:, start : start + _PIECE_SAMPLES] for start in range(0, max(1, samples), _PIECE_SAMPLES)]
         with np.errstate(over="ignore", invalid="ignore"):
-            products = (rows @ rows.T).astype(np.float64)
+            products = np.sum([piece @ piece[:-1].T for piece in pieces], axis=0, dtype=np.float64)
         if not np.isfinite(products).all():
             for name in self.names:
                 self._not_finite[name] += int(np.size(block[name]) - np.isfinite(block[name]).sum())
-        of_block = products[:-1, :-1].reshape(self.products.shape)
+        of_block = products[:-1].reshape(self.products.shape)
         self.products += of_block
-        self.sums += products[-1, :-1].reshape(self.sums.shape)
+        self.sums += products[-1].reshape(self.sums.shape)
         for name, ceiling in self._ceilings.items():
             ceiling.add(block[name])
         if VOCALS in self.names and len(self.residuals) % _LOOKED_AT == 0:

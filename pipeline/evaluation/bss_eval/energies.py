@@ -28,8 +28,8 @@ RATIOS = {
 
 _ROUNDING = 1e-15
 """Of a form, as a fraction of the magnitudes of all its terms, by lags: more than was ever seen."""
-_TOLERANCE = 1e-7
-"""Energies of which rounding might be more than this fraction (4e-7 dB) are computed from samples."""
+_TOLERANCE = 1e-6
+"""Energies of which rounding might be more than this fraction (4e-6 dB; seen: 2e-7 dB) are computed from samples."""
 
 
 class _Form(NamedTuple):

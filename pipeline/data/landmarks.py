@@ -16,9 +16,9 @@ from functools import cache
 import numpy as np
 from scipy import fft
 
-from pipeline.data.datasets.conversion import Resampler
 from pipeline.data.datasets.loading import Signals
 from pipeline.data.datasets.track import ACCOMPANIMENT, Track, mix
+from serving.client.signals import Resampler
 
 MIXTURE, VOCALS = "mixture", "vocals"
 DIRECTORY = "landmarks"  # in the root of an Examples artifact

@@ -97,15 +97,18 @@ def _frame_powers(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 class Resampler:
-    """Streaming soxr; hands blocks through when the rates are the same."""
+    """Blocks of a signal, float32 [samples, channels], at another rate: the same samples as of the whole signal at once.
 
-    def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
-        self._stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
+    quality: in soxr's words. Blocks are handed through when the rates are the same.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int, channels: int, quality: str = "HQ") -> None:
+        same = from_hz == to_hz
+        self._soxr = None if same else soxr.ResampleStream(from_hz, to_hz, channels, "float32", quality)
 
     def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        if self._stream is None:
-            return block
-        return self._stream.resample_chunk(np.ascontiguousarray(block), last)
+        """What is complete after this block; all the rest after the `last` one."""
+        return block if self._soxr is None else self._soxr.resample_chunk(np.ascontiguousarray(block), last)
 
 
 def resampled(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int, channels: int) -> Iterator[np.ndarray]:

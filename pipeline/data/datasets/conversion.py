@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import soxr
 
 from pipeline.data.datasets import audio
 from pipeline.data.datasets.loading import MIXTURE, Signals, Stream
 from pipeline.data.datasets.track import BadTrackError, grouping, mix
+from serving.client.signals import Resampler
 
 LOWEST_RATE_HZ = 1000  # a block of a lower one would be resampled to gigabytes
 
@@ -35,15 +35,3 @@ def converted(stream: Stream, targets: Sequence[str], sample_rate_hz: int, chann
         yield {name: way(np.zeros((0, channels), np.float32), True) for name, way in ways.items()}
 
     return replace(stream, sample_rate_hz=sample_rate_hz, channels=channels, stems=tuple(targets), blocks=blocks)
-
-
-class Resampler:
-    """Blocks of a signal [samples, channels] at another rate, by soxr: the same samples as of the whole signal at once."""
-
-    def __init__(self, from_hz: int, to_hz: int, channels: int, quality: str = "HQ") -> None:
-        same = from_hz == to_hz
-        self._soxr = None if same else soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality=quality)
-
-    def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        """What is complete after this block; all the rest after the `last` one."""
-        return block if self._soxr is None else self._soxr.resample_chunk(block, last=last)

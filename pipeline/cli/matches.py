@@ -6,7 +6,6 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -14,9 +13,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pipeline.evaluation.separated_files import reading
+from pipeline.evaluation.separated_files.finding import short
 from pipeline.evaluation.separated_files.matching import METHOD_WORDS, Matched, Pair
 from pipeline.evaluation.separated_files.names import MIXTURE
 from pipeline.evaluation.standalone import Found, Judged
+from serving.client.decoding.files import shown
 
 _LISTED = 5
 _IN_A_WORD = r"[^/\s_.()\[\]-]"
@@ -32,10 +33,15 @@ def print_found(console: Console, found: Found) -> None:
         for each in found.pairs:
             where = each.references.where.relative_to(found.references).as_posix()
             row = each.name, where, _files(each, method, found.targets), each.estimates[method].rule
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(shown(cell)) for cell in row))
         console.print(table)
         for line in _left(matched, found, method):
-            console.print(line, markup=False, soft_wrap=True)
+            say(console, line)
+
+
+def say(console: Console, words: str, style: str | None = None) -> None:
+    """One line, however long, with nothing read into it: names of files may hold anything."""
+    console.print(shown(words), style=style, markup=False, soft_wrap=True)
 
 
 def fitted(judged: Judged) -> list[str]:
@@ -68,15 +74,11 @@ def _left(matched: Matched, found: Found, method: str) -> list[str]:
         lines.append(f"not judged, as none of the targets: {told}")
     if matched.unused:
         lines.append(
-            f"not used, as no name of a stem and a track is in its path: {_listed(map(_name, matched.unused))}"
+            f"not used, as no name of a stem and a track is in its path: {_listed(map(short, matched.unused))}"
         )
     for kind, files in sorted(matched.litter.items()):
-        lines.append(f"ignored ({kind}): {_listed(map(_name, files))}")
+        lines.append(f"ignored ({kind}): {_listed(map(short, files))}")
     return lines
-
-
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -18,9 +18,10 @@ import typer
 from pipeline.common.process import sentence, sigterm_exits
 from pipeline.common.progress import separating
 from serving.client import Client
+from serving.client.decoding.files import shown
 from serving.client.files import inputs, outputs, tagging, writing
 from serving.client.files.encodings import Encoding
-from serving.client.files.inputs import STANDARD, shown
+from serving.client.files.inputs import STANDARD
 from serving.client.remote import NoServerError
 from serving.client.selection import Selection
 from serving.client.separation import Separated, check_file

@@ -147,13 +147,13 @@ def print_judged(judged: Judged, written: Iterable[Path]) -> None:
             table.add_section()
         console.print(table)
     for name, reason in sorted(judged.bad.items()):
-        console.print(f"left out: {name}: {reason}", style="yellow", markup=False, soft_wrap=True)
+        matches.say(console, f"left out: {name}: {reason}", "yellow")
     for line in matches.fitted(judged):
-        console.print(line, markup=False, soft_wrap=True)
+        matches.say(console, line)
     for line in judged.reasons:
-        console.print(line, style=None if line.startswith("ok") else "red", markup=False, soft_wrap=True)
+        matches.say(console, line, None if line.startswith("ok") else "red")
     for path in written:
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        matches.say(console, f"wrote {path}")
 
 
 def print_models(workdir: Workdir) -> None:

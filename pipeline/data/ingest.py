@@ -8,7 +8,6 @@ of its own, so that judging is shared out by tracks.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import itertools
 import tempfile
@@ -33,7 +32,7 @@ from pipeline.data.datasets.spool import IN_MEMORY_BYTES, Spool, spooling
 from pipeline.data.datasets.track import SPLITS, BadTrackError, TrackRef
 from pipeline.data.quarantine.findings import Finding
 from pipeline.data.quarantine.measures import Measures
-from serving.client.decoding.files import named, regular
+from serving.client.decoding.files import OF_THE_MACHINE, named, regular
 
 if TYPE_CHECKING:
     from pipeline.config.config import DataConfig
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 _SHARDS_PER_SPLIT = 64
 _LITTER_IN_REPORT, _REASONS_TOLD = 20, 3
 _SKIPPED, _REUSED = "skipped", "reused"
-# No track is to blame for these: no room on the disk or in memory, or too many files open.
-_OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _CATALOGUE = "catalogue"  # the key of a track's catalogue entry in what becomes of a shard
 
 
@@ -231,7 +228,7 @@ def _write_track(
         except ScratchError:
             raise
         except (ValueError, OSError) as error:
-            if getattr(error, "errno", None) in _OF_THIS_MACHINE:
+            if getattr(error, "errno", None) in OF_THE_MACHINE:
                 raise
             return {**entry, "metadata": dict(ref.metadata), "reason": str(error), **quarantine.details(error)}
         if track.earlier:

@@ -20,7 +20,7 @@ from models.spec import ModelSpec
 from pipeline.common import files, process, progress
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
 from pipeline.config.gate import Budgets, GateConfig
-from pipeline.data.datasets.track import BadTrackError
+from pipeline.data.datasets.track import BadTrackError, printable
 from pipeline.evaluation import results
 from pipeline.evaluation.bss_eval.score import Engine
 from pipeline.evaluation.evaluation import Evaluation, conclude
@@ -208,7 +208,8 @@ def _files_csv(judged: Judged) -> str:
         for method, files_of in each.estimates.items():
             for target, path in reading.chosen(each, method, judged.work.targets).items():
                 fitted = "; ".join(fits[path].words) if path in fits else ""
-                writer.writerow([each.name, each.references.where, method, target, path, files_of.rule, fitted])
+                where, file = printable(str(each.references.where)), printable(str(path))
+                writer.writerow([each.name, where, method, target, file, files_of.rule, fitted])
     return text.getvalue()
 
 
@@ -251,7 +252,7 @@ def _config(request: Request, work: Work) -> Config:
     if request.gate:  # what a model costs is not seen from files
         return replace(request.gate, evaluate=work.settings, gate=replace(request.gate.gate, budgets=Budgets()))
     judged = request.estimates or request.model
-    name = judged.resolve().name if judged else ""
+    name = printable(judged.resolve().name) if judged else ""
     return Config(
         name,
         data=DataConfig(targets=work.targets),

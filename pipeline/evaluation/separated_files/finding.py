@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline.data.datasets.track import printable
 from pipeline.evaluation.separated_files.names import AUDIO_SUFFIXES, MIXTURE, MIXTURES
 
 _NATIVE_SUFFIX = ".stem.mp4"
@@ -58,12 +59,12 @@ def references(directory: Path) -> dict[str, Files]:
     if _audio_files(directory):
         if any(_audio_files(folder) for folder in folders):
             raise ValueError(f"{directory} holds audio files and also folders of tracks; legal: one or the other")
-        return {directory.resolve().name: replace(_files(directory), flat=True)}
+        return _by_name([replace(_files(directory), flat=True)], directory)
     splits = [folder for folder in folders if folder.name in _SPLITS and not _audio_files(folder)]
     roots = [directory, *splits]
     found = [_files(folder) for root in roots for folder in _folders(root) if folder not in splits]
     native = [file for root in roots for file in sorted(root.glob(f"[!.]*{_NATIVE_SUFFIX}"))]
-    found += [Files(file.name.removesuffix(_NATIVE_SUFFIX), file, native=True) for file in native]
+    found += [Files(printable(file.name.removesuffix(_NATIVE_SUFFIX)), file, native=True) for file in native]
     if not found:
         raise ValueError(
             f"{directory} holds no track; expected <track>/<stem>.wav or <track>{_NATIVE_SUFFIX}, "
@@ -131,15 +132,15 @@ def _audio_files(directory: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Files:
-    stems: dict[str, Path] = {}
+    track, stems = printable(folder.resolve().name), dict[str, Path]()
     for file in _audio_files(folder):
         name = file.stem.lower()
         name = MIXTURE if name in MIXTURES else name
         if name in stems:
-            return Files(folder.name, folder, problem=f"it has two files for {name}: {stems[name].name}, {file.name}")
+            return Files(track, folder, problem=f"it has two files for {name}: {stems[name].name}, {file.name}")
         stems[name] = file
     problem = "" if stems else f"its folder holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})"
-    return Files(folder.resolve().name, folder, stems, problem=problem)
+    return Files(track, folder, stems, problem=problem)
 
 
 def _by_name(found: Iterable[Files], directory: Path) -> dict[str, Files]:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from pipeline.data.datasets.track import ACCOMPANIMENT
+from pipeline.data.datasets.track import ACCOMPANIMENT, printable
 
 MIXTURE = "mixture"
 MIXTURES = frozenset({MIXTURE, "mix"})
@@ -103,11 +103,12 @@ def said(base: str, stems: Collection[str]) -> Iterator[Said]:
     for stem in sorted(stems):
         word = re.escape(stem).replace("_", rf"{_SEPARATORS}+")
         for pattern in (rf"(.*[^\s_.\-]){_SEPARATORS}+{word}", rf"{word}{_SEPARATORS}+(.+)"):
-            if match := re.fullmatch(pattern, base, re.IGNORECASE):
+            if match := re.fullmatch(pattern, base, re.IGNORECASE | re.DOTALL):
                 yield Said(stem, match[1])
 
 
 def _spellings(name: str) -> tuple[str, ...]:
+    name = printable(name)
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
     plain = unicodedata.normalize("NFKD", folded)
     return (

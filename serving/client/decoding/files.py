@@ -15,6 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from serving.wire.status import printable
+
 BLOCK_SAMPLES = 2**16
 HIGHEST_RATE_HZ = 768_000
 MOST_CHANNELS = 64
@@ -65,17 +67,16 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except Problem as problem:
-        raise BadFileError(f"{name(path)} {problem}") from problem.__cause__
+        raise BadFileError(f"{shown(path.name)} {problem}") from problem.__cause__
     except OSError as error:
         if error.errno in OF_THE_MACHINE:
             raise
-        raise BadFileError(f"{name(path)} cannot be read ({error.strerror or error})") from error
+        raise BadFileError(f"{shown(path.name)} cannot be read ({error.strerror or error})") from error
 
 
-def name(path: Path) -> str:
-    """The file's name on one line: what is no UTF-8 or not printable as its escape."""
-    text = os.fsencode(path.name).decode(errors="backslashreplace")
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+def shown(path: Path | str) -> str:
+    """A path, or words that hold one, on one line: bytes that are no UTF-8 as \\xNN, what is not printable escaped."""
+    return printable(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 def regular(path: Path) -> None:

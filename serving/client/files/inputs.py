@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.client.decoding.files import shown
 from serving.client.signals import SeparationError
 
 STANDARD = Path("-")  # standard input as an argument
@@ -146,9 +147,3 @@ def _identity(path: Path) -> tuple[int, int]:
 def counted(ignored: Mapping[str, Sequence[Path]]) -> str:
     """How many are left alone for which reason."""
     return ", ".join(f"{len(paths)} {reason}" for reason, paths in ignored.items()) or "it is empty"
-
-
-def shown(path: Path | str) -> str:
-    """A path as it can be printed on one line: bytes that are no UTF-8 as \\xNN, and control characters escaped."""
-    text = os.fsencode(path).decode(errors="backslashreplace")
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from serving.client.files.inputs import STANDARD, SUFFIXES, Input, shown
+from serving.client.decoding.files import shown
+from serving.client.files.inputs import STANDARD, SUFFIXES, Input
 from serving.client.signals import SeparationError
 
 TEMPLATE = "{track}/{stem}.{ext}"

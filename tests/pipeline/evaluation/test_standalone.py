@@ -414,6 +414,31 @@ def test_the_command_tells_what_it_matched_fitted_and_ignored(
     assert "copied from mono to 2 channels: 2 file(s)" in outcome.out
 
 
+def test_names_may_hold_anything(stemline, tmp_path: Path) -> None:
+    """What is no UTF-8 or would move a terminal's cursor is printed as its escape, on one line, and can be written."""
+    latin, moving = os.fsdecode(b"caf\xe9"), "a\n\x1b[2Jb"
+    for seed, name in enumerate((latin, moving)):
+        write(tmp_path / "references" / "track", stems(seed)).rename(tmp_path / "references" / name)
+        write(tmp_path / "estimates" / "track", separated(stems(seed), 0.1)).rename(tmp_path / "estimates" / name)
+        (tmp_path / "estimates" / name / f"{name}.wav.part").touch()
+        (tmp_path / "estimates" / name / f"lead {name}.wav").touch()
+    (tmp_path / "estimates" / f"vocals_x{moving}.wav").touch()
+    places = ["--references", "references", "--estimates", "estimates", "--output", f"out{moving}"]
+    outcome = stemline("evaluate", *places, "--metrics", "v4", "--jobs", 1, "--max-bad-tracks", 1)
+    assert outcome.code == 0, outcome.err
+    assert not set(outcome.out) & {"\x1b", "\udce9"}
+    escaped = "a\\n\\x1b[2Jb"
+    lines = outcome.out.splitlines()
+    assert f"left out: x{escaped}: it has estimates but no reference" in lines
+    assert f"wrote out{escaped}/scores.csv" in lines
+    for beside in ("lead {0}.wav", "{0}.wav.part"):
+        told = [f"{name}/{beside.format(name)}" for name in (escaped, "caf\\xe9")]
+        assert [line for line in lines if line.endswith(f"2 file(s), {', '.join(told)}")], outcome.out
+    for file in ("scores.csv", "files.csv"):
+        rows = list(csv.DictReader((tmp_path / f"out{moving}" / file).open(newline="")))
+        assert {row["track"] for row in rows} == {"caf\\xe9", moving}
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

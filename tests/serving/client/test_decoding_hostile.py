@@ -28,6 +28,7 @@ from hostile_files import (
 )
 
 from serving.client import decoding
+from serving.client.decoding.files import shown
 
 BAD = [kind for kind in KINDS if kind.reason]
 GOOD = [kind for kind in KINDS if not kind.reason]
@@ -59,6 +60,10 @@ def test_a_sentence_is_one_line_whatever_the_name(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(decoding.BadFileError, match=r"^new\\nline \\xff\.wav is empty"):
         decoding.read(path)
+
+
+def test_what_cannot_be_printed_is_escaped() -> None:
+    assert shown(os.fsdecode(b"a\nb\x1b\xe9 \xc3\xa4")) == "a\\nb\\x1b\\xe9 ä"
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))

@@ -99,7 +99,3 @@ def test_standard_input_is_copied_and_goes_again(monkeypatch: pytest.MonkeyPatch
     with inputs.on_disk(inputs.STANDARD) as copy:
         assert copy.read_bytes() == b"sound"
     assert not copy.exists()
-
-
-def test_what_cannot_be_printed_is_escaped() -> None:
-    assert inputs.shown(os.fsdecode(b"a\nb\x1b\xe9 \xc3\xa4")) == "a\\nb\\x1b\\xe9 ä"

@@ -9,7 +9,6 @@ import contextlib
 import fnmatch
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,19 +18,9 @@ import yaml
 
 from models import storage
 from pipeline.data.datasets.track import BadTrackError, TrackRef, printable
+from serving.client.decoding.names import audio_named, litter_kind
 
-AUDIO = frozenset(
-    {".aac", ".ac3", ".aif", ".aifc", ".aiff", ".alac", ".ape", ".au", ".caf", ".dff", ".dsf", ".flac", ".gsm", ".m4a"}
-    | {".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus", ".ra", ".rf64", ".snd"}
-    | {".spx", ".tta", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv"}
-)
-"""Suffixes of files that may hold audio, in lower case; what is in them the decoder tells."""
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
-_LITTER = re.compile(
-    r"\.[^.].*|__macosx|thumbs\.db|ehthumbs\.db|desktop\.ini|@eadir|\$recycle\.bin|system volume information"
-    r"|~\$.*|~.*\.\w+|.*\.(part|partial|crdownload|download|opdownload|aria2|tmp|temp)",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 class ScratchError(OSError):
@@ -59,11 +48,6 @@ def is_file(place: Any) -> bool:
     return not is_directory(place) if storage.is_remote(place) else place.is_file()
 
 
-def is_litter(name: str) -> bool:
-    """Whether a file or directory of this name is what systems, browsers and downloads leave: nobody's track."""
-    return _LITTER.fullmatch(name) is not None
-
-
 def litter(root: Any) -> list[str]:
     """The litter below a directory, sorted; of what lies in a directory that is litter itself, its name only."""
     return litter_among((name for name, _, _ in walk(root)), root)
@@ -83,7 +67,7 @@ def content(root: Any) -> Iterator[tuple[str, int, int]]:
 def _litter_in(name: str) -> str:
     """The part of a path that is litter; empty where none is."""
     parts = name.split("/")
-    end = next((end for end, part in enumerate(parts, 1) if is_litter(part)), 0)
+    end = next((end for end, part in enumerate(parts, 1) if litter_kind(part)), 0)
     return "/".join(parts[:end])
 
 
@@ -125,7 +109,7 @@ def children(directory: Any) -> list[Any]:
     Raises:
       OSError: it cannot be listed.
     """
-    return [child for child in storage.children(directory) if not is_litter(child.name)]
+    return [child for child in storage.children(directory) if not litter_kind(child.name)]
 
 
 def matching(directory: Any, pattern: str) -> list[Any]:
@@ -140,7 +124,7 @@ def audio(directory: Any) -> list[Any]:
 
 def is_audio(place: Any) -> bool:
     """Whether the name is that of an audio file; a link to nothing may have one, in a bucket a directory, too."""
-    return place.suffix.lower() in AUDIO and (storage.is_remote(place) or not _is_directory(place))
+    return audio_named(place.name) and (storage.is_remote(place) or not _is_directory(place))
 
 
 def directories(root: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from models import storage
 from pipeline.data.datasets import files
+from serving.client.decoding.names import audio_named, litter_kind
 
 _LOOKED_AT, _ASKED_FOR = 3, 12  # directories, and names that may be some: few enough to ask a bucket for
 
@@ -48,13 +49,13 @@ class Glance:
                 found = [] if self.is_file else storage.listed(self.root / place if place else self.root)
             except PermissionError:
                 found = []
-            self._listed[place] = [name for name in found if not files.is_litter(name)]
+            self._listed[place] = [name for name in found if not litter_kind(name)]
         return self._listed[place]
 
     def folders(self, place: str = "") -> list[str]:
         """The first directories in a directory that hold something, by their paths."""
         found: list[str] = []
-        names = [name for name in self.names(place) if PurePosixPath(name).suffix.lower() not in files.AUDIO]
+        names = [name for name in self.names(place) if not audio_named(name)]
         for name in names[:_ASKED_FOR]:
             below = f"{place}/{name}" if place else name
             if self.names(below):
@@ -65,7 +66,7 @@ class Glance:
 
     def audio(self, place: str = "") -> list[str]:
         """Names of the audio files in a directory."""
-        return [name for name in self.names(place) if PurePosixPath(name).suffix.lower() in files.AUDIO]
+        return list(filter(audio_named, self.names(place)))
 
     def stems(self, place: str = "") -> set[str]:
         """What the audio files in a directory are named, without suffixes, in lower case."""
@@ -93,7 +94,7 @@ class Glance:
             return "is not there, or holds nothing" if storage.is_remote(self.root) else self._why_empty()
         if self.stems() & (SOURCE_NAMES | MIXTURE_NAMES):
             return f"looks like one track ({', '.join(self.audio()[:_LOOKED_AT])}); give the folder above it"
-        audio = (PurePosixPath(name).suffix.lower() in files.AUDIO for name, _, _ in files.content(self.root))
+        audio = (audio_named(name) for name, _, _ in files.content(self.root))
         return "" if any(audio) else "holds no audio file"
 
     def _why_empty(self) -> str:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.data.datasets.track import printable
-from pipeline.evaluation.separated_files.names import AUDIO_SUFFIXES, MIXTURE, MIXTURES
+from pipeline.evaluation.separated_files.names import MIXTURE, MIXTURES
+from serving.client.decoding.names import audio_named, litter_kind
 
 _NATIVE_SUFFIX = ".stem.mp4"
 _NATIVE_STEMS = ("vocals", "drums", "bass", "other")
 _SPLITS = frozenset({"train", "dev", "valid", "test"})
-_WINDOWS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
-_UNFINISHED = frozenset({".part", ".partial", ".crdownload", ".download", ".opdownload", ".tmp", ".temp", ".aria2"})
 
 
 @dataclass(frozen=True)
@@ -109,26 +108,21 @@ def short(path: Path) -> str:
 
 def _kind(path: Path) -> str:
     """What a file is that is no separated audio; empty for one that may be."""
-    name = path.name.lower()
-    if any(part == "__MACOSX" or part.startswith("._") for part in path.parts) or name == ".ds_store":
-        return "macOS"
-    if name in _WINDOWS:
-        return "Windows"
-    if path.suffix.lower() in _UNFINISHED:
-        return "unfinished"
-    if any(part.startswith(".") for part in path.parts):
-        return "hidden"
-    return "" if path.suffix.lower() in AUDIO_SUFFIXES else "no audio"
+    kinds = filter(None, map(litter_kind, path.parts))
+    return next(kinds, "" if _is_audio(path) else "no audio")
+
+
+def _is_audio(path: Path) -> bool:
+    return audio_named(path.name) and not path.name.lower().endswith(_NATIVE_SUFFIX)
 
 
 def _folders(directory: Path) -> list[Path]:
-    folders = (child for child in directory.iterdir() if child.is_dir())
-    return sorted(folder for folder in folders if not folder.name.startswith(".") and folder.name != "__MACOSX")
+    return sorted(child for child in directory.iterdir() if not litter_kind(child.name) and child.is_dir())
 
 
 def _audio_files(directory: Path) -> list[Path]:
-    files = (file for file in directory.iterdir() if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
-    return sorted(file for file in files if not file.name.startswith("."))
+    files = (child for child in directory.iterdir() if not litter_kind(child.name) and child.is_file())
+    return sorted(filter(_is_audio, files))
 
 
 def _files(folder: Path) -> Files:
@@ -139,7 +133,7 @@ def _files(folder: Path) -> Files:
         if name in stems:
             return Files(track, folder, problem=f"it has two files for {name}: {stems[name].name}, {file.name}")
         stems[name] = file
-    problem = "" if stems else f"its folder holds no audio file ({', '.join(sorted(AUDIO_SUFFIXES))})"
+    problem = "" if stems else "its folder holds no audio file"
     return Files(track, folder, stems, problem=problem)
 
 

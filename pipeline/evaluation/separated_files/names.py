@@ -27,7 +27,6 @@ STEMS = frozenset(
     | {*WHOLE_REST, "no_drums", "no_bass", "no_other", "minus_drums", "minus_bass", "minus_other"}
 )
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a", ".wma", ".aac", ".aif", ".aiff", ".opus"})
 OPEN_UNMIX_MODELS = frozenset({"umx", "umxhq", "umxl", "umxse"})
 
 _SEPARATORS = r"[\s_.\-]"

@@ -13,17 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.client.decoding.files import shown
+from serving.client.decoding.names import audio_named, litter_kind
 from serving.client.signals import SeparationError
 
 STANDARD = Path("-")  # standard input as an argument
-_AUDIO = (
-    "wav wave w64 rf64 bwf flac mp3 mp2 ogg oga opus spx m4a m4b mp4 aac alac caf aif aiff aifc au snd wma asf wv ape tta "
-    "ac3 eac3 dts amr gsm mka mkv webm mov avi"
-)
-# Of what lies in a folder, these are tried; a file that an argument names is tried whatever it is called.
-SUFFIXES = frozenset(f".{name}" for name in _AUDIO.split())
-_UNFINISHED = frozenset({".part", ".partial", ".crdownload", ".download", ".opdownload", ".tmp", ".temp", ".aria2"})
-_WINDOWS = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,8 @@ class Inputs:
 
 
 def found(arguments: Sequence[Path], without: Path | None = None) -> Inputs:
-    """What the arguments name, each file once, in their order and that of names in folders.
+    """What the arguments name, each file once, in their order and that of names in folders; a file that is named is tried
+    whatever it is called.
 
     Args:
       without: a folder of results; what lies in it is no input, if it is a folder in one that an argument names.
@@ -100,7 +94,7 @@ def _expanded(argument: Path) -> Sequence[Path]:
 
 
 def _below(folder: Path, without: Path | None, ignored: dict[str, list[Path]]) -> Iterator[Path]:
-    """Files of known suffixes below a folder; links to folders are followed, circles end."""
+    """Files with the name of audio below a folder; links to folders are followed, circles end."""
     seen = {_identity(folder)}
 
     def ignore(reason: str, path: Path) -> None:
@@ -129,14 +123,16 @@ def _below(folder: Path, without: Path | None, ignored: dict[str, list[Path]]) -
 def _of_no_folder(path: Path, without: Path | None) -> str:
     if without is not None and path.exists() and without.exists() and path.samefile(without):
         return "folder of results"
-    return "litter" if path.name.startswith(".") or path.name == "__MACOSX" else ""
+    return _litter(path)
 
 
 def _of_no_file(path: Path) -> str:
-    if path.name.startswith(".") or path.name.lower() in _WINDOWS:
-        return "litter"
-    suffix = path.suffix.lower()
-    return "" if suffix in SUFFIXES else "unfinished" if suffix in _UNFINISHED else "no audio by its name"
+    return _litter(path) or ("" if audio_named(path.name) else "no audio by its name")
+
+
+def _litter(path: Path) -> str:
+    kind = litter_kind(path.name)
+    return "litter" if kind and kind != "unfinished" else kind
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from serving.client.decoding.files import shown
-from serving.client.files.inputs import STANDARD, SUFFIXES, Input
+from serving.client.decoding.names import AUDIO
+from serving.client.files.inputs import STANDARD, Input
 from serving.client.signals import SeparationError
 
 TEMPLATE = "{track}/{stem}.{ext}"
@@ -61,7 +62,7 @@ class Naming:
             raise SeparationError(f"{of} would become {shown(name)}, outside of {shown(self.folder)}")
         if name.split("/").count(".") > self.template.split("/").count("."):  # `..wav`, whose track is a dot
             raise SeparationError(f"{of} would become {shown(name)}, without a name of its track")
-        if pure.suffix.lower() in SUFFIXES - {f".{self.ext}"}:
+        if pure.suffix.lower() in AUDIO - {f".{self.ext}"}:
             legal = f"legal at the end of a name: {{ext}} or .{self.ext}"
             raise SeparationError(f"{of} would become {shown(name)}, but is written as {self.ext}; {legal}")
         return self.folder / name

@@ -19,8 +19,8 @@ from hostile_files import KINDS, RATE_HZ, Kind, sound
 
 from pipeline.config.config import DataConfig
 from pipeline.data import catalogue, ingest, landmarks, leaks, tfrecords
-from pipeline.data.datasets.files import AUDIO
 from pipeline.data.datasets.track import SPLITS
+from serving.client.decoding.names import AUDIO
 
 GOOD_TRACKS = 100
 TARGETS = ("vocals", "accompaniment")

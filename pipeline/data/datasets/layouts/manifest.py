@@ -11,13 +11,13 @@ relative to the list. Without the column `split` splits are drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from models import storage
-from pipeline.data.datasets import files, splits, tables
+from pipeline.data.datasets import splits, tables
 from pipeline.data.datasets.recognition import MANIFESTS, Glance, WrongLayoutError
 from pipeline.data.datasets.track import BadTrackError, Source, TrackRef, unique
+from serving.client.decoding.names import audio_named
 
 OPTIONS: dict[str, Any] = splits.OPTIONS
 _TRACK, _SPLIT, _MIXTURE = "track", "split", "mixture"
@@ -84,4 +84,4 @@ def _sources(file: Any, key: str, value: Any) -> tuple[Source, ...]:
 def _is_audio(value: Any) -> bool:
     """Whether it is the name of an audio file, or a list of such names."""
     names = value if isinstance(value, list) else [value]
-    return all(isinstance(name, str) and PurePosixPath(name).suffix.lower() in files.AUDIO for name in names)
+    return all(isinstance(name, str) and audio_named(name) for name in names)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config.config import DataConfig
 from pipeline.data import corpus, datasets
-from pipeline.data.datasets import files, recognised
+from pipeline.data.datasets import recognised
 from pipeline.data.datasets.recognition import Glance, WrongLayoutError
 from tests.pipeline.data.layouts import corpora
 
@@ -167,20 +167,3 @@ def test_real_corpora(name: str, datasets: Path) -> None:
     if not (datasets / name).is_dir():
         pytest.skip(f"research data not here: {name}")
     assert list(recognised(str(datasets / name))) == [REAL[name]]
-
-
-def test_nothing_of_litter_is_a_name_that_tracks_have() -> None:
-    litter = [
-        ".DS_Store",
-        "._a.wav",
-        "__MACOSX",
-        "Thumbs.db",
-        "desktop.INI",
-        "a.wav.part",
-        "b.crdownload",
-        "c.tmp",
-        "~$a.xlsx",
-    ]
-    assert [name for name in litter if not files.is_litter(name)] == []
-    tracks = ["...And You - Song", "~", "Mr. Part", "template", "A.tmp.wav", "part", "Thumbs", "A - B"]
-    assert [name for name in tracks if files.is_litter(name)] == []

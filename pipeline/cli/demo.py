@@ -15,7 +15,7 @@ from rich.table import Table
 from pipeline.cli import tables
 from pipeline.common.progress import separating
 from pipeline.config.config import Config
-from pipeline.data import ingest, tfrecords
+from pipeline.data import corpus, ingest, tfrecords
 from pipeline.data.datasets.track import Track
 from pipeline.evaluation import baselines
 from pipeline.evaluation.bss_eval.score import score
@@ -69,7 +69,7 @@ def held_out_song(config: Config) -> Track:
     changed = {"seed": HELD_OUT_SEED, "tracks": {"test": 1}, "allow_empty_splits": ["train", "dev"]}
     data = dataclasses.replace(config.data, options={**config.data.options, **changed})
     with tempfile.TemporaryDirectory() as directory:
-        shard = next(shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "test")
+        shard = next(shard for shard in ingest.plan(corpus.discover(data)) if shard.split == "test")
         Path(shard.path(directory)).parent.mkdir(parents=True)
         ingest.write_shard(shard, data, directory)
         return next(tfrecords.read_tracks([shard.path(directory)], config.model.targets))

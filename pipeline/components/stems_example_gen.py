@@ -127,7 +127,7 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
           BadTracksError: more bad tracks than allowed, or a split without any.
-          ValueError: see `ingest.discover`, files that changed while they were read, what the gate cannot decide, or leaks
+          ValueError: see `corpus.discover`, files that changed while they were read, what the gate cannot decide, or leaks
             that it would refuse every model for, where `gate.leaks.at_ingest` asks for that.
           OSError: the output cannot be written.
         """
@@ -142,7 +142,7 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         data, recognised = corpus.resolved(data)
         if recognised:
             line(f"format {data.format}: {recognised}")
-        shards = ingest.plan(ingest.discover(data, found))
+        shards = ingest.plan(corpus.discover(data, found))
         outcomes = self._run(shards, data, artifact.uri)
         entries = [entry for outcome in outcomes for entry in outcome]
         # A track whose files changed while it was read is a bad track; any other change is of data still being written.
@@ -159,7 +159,7 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
             line(words, "yellow")
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
-        ingest.refuse_bad_tracks(data, result, os.path.join(report_dir, ingest.REPORT))
+        corpus.refuse_bad_tracks(data, result, os.path.join(report_dir, corpus.REPORT))
         leaked = ingest.write_catalogue(entries, artifact.uri)
         for words in ruling.listed(ruling.large(leaked, LeakRules())):
             line(f"leak: {words}", "yellow")
@@ -261,7 +261,7 @@ def _last(exec_properties: Mapping[str, Any]) -> int | None:
 
 def _write_json(value: Any, directory: str) -> None:
     """Writes the report to a directory; complete or not at all."""
-    write_text(storage.path(directory) / ingest.REPORT, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    write_text(storage.path(directory) / corpus.REPORT, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 # --- component -------------------------------------------------------------------------------------------------------

@@ -21,10 +21,6 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.data import catalogue, corpus, landmarks, leaks, quarantine, reuse, schema, tfrecords
-from pipeline.data.corpus import REPORT as REPORT
-from pipeline.data.corpus import BadTracksError as BadTracksError
-from pipeline.data.corpus import discover as discover
-from pipeline.data.corpus import refuse_bad_tracks as refuse_bad_tracks
 from pipeline.data.datasets import loading
 from pipeline.data.datasets.conversion import converted
 from pipeline.data.datasets.files import ScratchError, at_hand
@@ -154,7 +150,7 @@ def unused(result: Mapping[str, Any]) -> list[str]:
     reasons = Counter(entry["reason"] for entry in skipped).most_common()
     words = [f"skipped: {count} x {reason}" for reason, count in reasons[:_REASONS_TOLD]]
     if more := len(skipped) - sum(count for _, count in reasons[:_REASONS_TOLD]):
-        words.append(f"skipped: {more} for other reasons, see {REPORT}")
+        words.append(f"skipped: {more} for other reasons, see {corpus.REPORT}")
     if litter["count"]:
         words.append(f"litter ignored: {litter['count']} ({', '.join(litter['first'][:_REASONS_TOLD])}, …)")
     return words
@@ -169,7 +165,7 @@ def counted(result: Mapping[str, Any]) -> list[str]:
     """What a report shows of bad tracks and of notes, by their kinds, in words."""
     of_kinds = {"bad tracks": result["counts"]["bad_tracks"], "noted": result["counts"]["notes"]}
     return [
-        f"{what}: {', '.join(f'{count} x {kind}' for kind, count in kinds.items())} (see {REPORT})"
+        f"{what}: {', '.join(f'{count} x {kind}' for kind, count in kinds.items())} (see {corpus.REPORT})"
         for what, kinds in of_kinds.items()
         if kinds
     ]

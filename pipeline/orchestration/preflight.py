@@ -13,7 +13,7 @@ from models.separator import Separator
 from pipeline.common.progress import console
 from pipeline.config.cluster import TRAINER
 from pipeline.config.config import Config, saved_config
-from pipeline.data import catalogue, corpus, effects, ingest, leaks
+from pipeline.data import catalogue, corpus, effects, leaks
 from pipeline.data.datasets import pairing
 from pipeline.data.datasets.track import TrackRef
 from pipeline.data.leaks import ruling
@@ -34,7 +34,7 @@ def check_run(config: Config, workdir: Workdir | None = None) -> None:
     With `workdir`, the store of its runs must open, the teacher is looked for, and what the gate cannot decide is said.
     """
     beam_runners.check_arguments(config.beam.pipeline_args)
-    refs = ingest.discover(config.data)
+    refs = corpus.discover(config.data)
     corpus.refuse_listed(config.data, refs)
     check_recipe(config)
     if workdir:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from pipeline.config.augment import AUGMENTATIONS, BY_PEDALBOARD
 from pipeline.config.config import load
 from pipeline.config.train import Recipe
-from pipeline.data import batches, ingest, tfrecords
+from pipeline.data import batches, corpus, ingest, tfrecords
 from pipeline.data.excerpts import Tracks
 from pipeline.training import loop
 
@@ -36,7 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     root = str(tmp_path_factory.mktemp("records"))
     options = {"tracks": {"train": 24, "dev": 1, "test": 1}, "seconds": 20}
     data = dataclasses.replace(load("demo").data, sample_rate_hz=16000, options=options)
-    for shard in ingest.plan(ingest.discover(data)):
+    for shard in ingest.plan(corpus.discover(data)):
         Path(shard.path(root)).parent.mkdir(exist_ok=True)
         ingest.write_shard(shard, data, root)
     return {split: tfrecords.shards(f"{root}/Split-{split}") for split in ("train", "dev")}

@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.config import DataConfig
-from pipeline.data import ingest
+from pipeline.data import corpus, ingest
 from pipeline.data.datasets import audio
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_ingest_against_decoding_and_resampling_and_two_workers_against_one(song
             list(threads.map(lambda shard: ingest.write_shard(shard, data, str(out), "code"), shards))
         shutil.rmtree(out)
 
-    shards = ingest.plan(ingest.discover(data))
+    shards = ingest.plan(corpus.discover(data))
     wall(lambda: ingested(1))  # the first pays for what is loaded
     of_bare, of_one, of_two = wall(bare), wall(lambda: ingested(1)), wall(lambda: ingested(2))
     print(

@@ -43,12 +43,12 @@ def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> C
 def small_records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Split -> TFRecords of four rendered songs of 3 s for training, and one for dev, at 8 kHz."""
     from pipeline.config.config import load
-    from pipeline.data import ingest, tfrecords
+    from pipeline.data import corpus, ingest, tfrecords
 
     root = str(tmp_path_factory.mktemp("records"))
     options = {"tracks": {"train": 4, "dev": 1, "test": 1}, "seconds": 3}
     data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options)
-    for shard in ingest.plan(ingest.discover(data)):
+    for shard in ingest.plan(corpus.discover(data)):
         Path(shard.path(root)).parent.mkdir(exist_ok=True)
         ingest.write_shard(shard, data, root)
     return {split: tfrecords.shards(f"{root}/Split-{split}") for split in ("train", "dev")}

@@ -62,7 +62,7 @@ def validate(path: Path, workdir: Path, **given: object) -> None:
 
 def test_a_clipped_track_is_a_bad_track_and_an_anomaly_nowhere(tmp_path):
     from pipeline.components.anomaly_gate import refuse_anomalies
-    from pipeline.data.ingest import BadTracksError
+    from pipeline.data.corpus import BadTracksError
 
     stems = corpus(tmp_path / "stems", ceiling=0.15)
     with pytest.raises(

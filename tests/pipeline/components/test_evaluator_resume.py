@@ -20,7 +20,7 @@ from models.spec import ModelSpec
 from pipeline.components import judging
 from pipeline.components.judging import JudgingTask
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
-from pipeline.data import catalogue, ingest
+from pipeline.data import catalogue, corpus, ingest
 from pipeline.evaluation import results
 from pipeline.evaluation.evaluation import conclude
 
@@ -56,7 +56,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("resume")
     data = CONFIG.data
     (root / "examples" / "Split-test").mkdir(parents=True)
-    shards = [shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "test"]
+    shards = [shard for shard in ingest.plan(corpus.discover(data)) if shard.split == "test"]
     entries = [ingest.write_shard(shard, data, str(root / "examples")) for shard in shards]
     ingest.write_catalogue([entry for shard in entries for entry in shard], str(root / "examples"))
     for method in ("model", "baseline"):

@@ -19,6 +19,7 @@ from hostile_files import KINDS, RATE_HZ, Kind, sound
 
 from pipeline.config.config import DataConfig
 from pipeline.data import catalogue, ingest, landmarks, leaks, tfrecords
+from pipeline.data.corpus import REPORT, discover
 from pipeline.data.datasets.track import SPLITS
 from serving.client.decoding.names import AUDIO
 
@@ -159,7 +160,7 @@ def test_every_good_track_arrives_and_every_bad_one_is_listed(tmp_path):
     data, out, told = section(tmp_path / "stems"), tmp_path / "out", []
     for split in SPLITS:
         (out / f"Split-{split}").mkdir(parents=True)
-    shards = ingest.plan(ingest.discover(data))
+    shards = ingest.plan(discover(data))
     entries = [entry for shard in shards for entry in ingest.write_shard(shard, data, str(out), tell=told.append)]
     ingest.write_catalogue(entries, str(out))
     check(entries, out, reasons)
@@ -191,6 +192,6 @@ def test_a_run_that_is_killed_leaves_nothing_that_the_next_one_meets(tmp_path, s
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     [artifact] = [path.parent for path in (tmp_path / "work").rglob(catalogue.FILE)]
-    found = json.loads((artifact / ingest.REPORT).read_text())
+    found = json.loads((artifact / REPORT).read_text())
     check([*found["tracks"], *found["bad_tracks"]], artifact, reasons)
     assert not list(artifact.rglob("*.partial"))  # in the directory of the killed run, which nothing reads, one is left

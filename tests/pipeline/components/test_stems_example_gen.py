@@ -18,7 +18,7 @@ import soundfile
 
 from pipeline.config.config import DataConfig, load, to_json
 from pipeline.data import catalogue, ingest, landmarks, leaks, spans, tfrecords
-from pipeline.data.corpus import published
+from pipeline.data.corpus import REPORT, BadTracksError, discover, published, refuse_bad_tracks
 from pipeline.data.datasets.track import SPLITS
 
 TARGETS = ("vocals", "accompaniment")
@@ -76,7 +76,7 @@ def spoil(root: Path) -> dict[str, str]:
 def ingested(data: DataConfig, directory: Path) -> dict:
     for split in SPLITS:
         (directory / f"Split-{split}").mkdir(parents=True)
-    outcomes = [ingest.write_shard(shard, data, str(directory)) for shard in ingest.plan(ingest.discover(data))]
+    outcomes = [ingest.write_shard(shard, data, str(directory)) for shard in ingest.plan(discover(data))]
     entries = [entry for outcome in outcomes for entry in outcome]
     ingest.write_catalogue(entries, str(directory))
     return ingest.report(data, entries)
@@ -102,7 +102,7 @@ def test_bad_tracks_are_listed_and_nothing_else_is_lost(tmp_path):
     assert found.keys() == reasons.keys()
     for name, words in reasons.items():
         assert words in found[name]
-    ingest.refuse_bad_tracks(data, result, "report.json")
+    refuse_bad_tracks(data, result, "report.json")
     assert names(tmp_path / "out") == {split: [f"{split} 0", f"{split} 1"] for split in SPLITS}
     good = ingested(section(format="folder", path=str(corpus(tmp_path / "good"))), tmp_path / "expected")
     assert result["tracks"] == good["tracks"]
@@ -118,8 +118,8 @@ def test_one_bad_track_too_many_fails_in_one_sentence(tmp_path):
     spoil(corpus(tmp_path / "stems"))
     data = section(format="folder", path=str(tmp_path / "stems"), max_bad_tracks=7)
     result = ingested(data, tmp_path / "out")
-    with pytest.raises(ingest.BadTracksError) as caught:
-        ingest.refuse_bad_tracks(data, result, "some/report.json")
+    with pytest.raises(BadTracksError) as caught:
+        refuse_bad_tracks(data, result, "some/report.json")
     message = str(caught.value)
     assert message.startswith("8 of 14 tracks cannot be used, but data.max_bad_tracks allows 7 (nan: ")
     assert message.endswith("; and 5 more); all are listed in some/report.json.")
@@ -129,12 +129,10 @@ def test_one_bad_track_too_many_fails_in_one_sentence(tmp_path):
 def test_an_empty_split_must_be_intended(tmp_path):
     shutil.rmtree(corpus(tmp_path / "stems") / "dev")
     data = section(format="folder", path=str(tmp_path / "stems"))
-    with pytest.raises(
-        ingest.BadTracksError, match=r"dev split of .* has no track; .* add 'dev' to data\.options\.allow"
-    ):
-        ingest.discover(data)
+    with pytest.raises(BadTracksError, match=r"dev split of .* has no track; .* add 'dev' to data\.options\.allow"):
+        discover(data)
     allowed = replace(data, options={"allow_empty_splits": ["dev"]})
-    ingest.refuse_bad_tracks(allowed, ingested(allowed, tmp_path / "out"), "report.json")
+    refuse_bad_tracks(allowed, ingested(allowed, tmp_path / "out"), "report.json")
     assert names(tmp_path / "out") == {"train": ["train 0", "train 1"], "dev": [], "test": ["test 0", "test 1"]}
 
 
@@ -143,13 +141,13 @@ def test_a_split_that_only_bad_tracks_are_in_fails(tmp_path):
     (tmp_path / "stems" / "dev" / "dev 0" / "bass.wav").write_text("no audio")
     data = section(format="folder", path=str(tmp_path / "stems"), max_bad_tracks=1)
     result = ingested(data, tmp_path / "out")
-    with pytest.raises(ingest.BadTracksError, match=r"dev split of .* has no usable track"):
-        ingest.refuse_bad_tracks(data, result, "report.json")
+    with pytest.raises(BadTracksError, match=r"dev split of .* has no usable track"):
+        refuse_bad_tracks(data, result, "report.json")
 
 
 def test_shards_hold_all_tracks_once_and_are_few():
     data = section(format="synthetic", options={"tracks": {"train": 1000, "dev": 3, "test": 70}})
-    refs = ingest.discover(data)
+    refs = discover(data)
     shards = ingest.plan(refs)
     assert [ref for shard in shards for ref in shard.refs] == refs
     assert {split: sum(shard.split == split for shard in shards) for split in SPLITS} == {
@@ -205,7 +203,7 @@ def test_segments_resampling_and_gain_of_a_track(tmp_path):
 
 def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
     data = section(format="synthetic", options={"seconds": 1.0})
-    shard = ingest.plan(ingest.discover(data))[0]
+    shard = ingest.plan(discover(data))[0]
     with pytest.raises(OSError, match="Cannot write"):
         ingest.write_shard(shard, data, str(tmp_path / "absent"))
     assert list(tmp_path.iterdir()) == []
@@ -289,7 +287,7 @@ def test_the_component_is_deterministic_and_cached_by_every_file(tmp_path):
     first = run(data, tmp_path / "one")
     assert names(first) == {split: [f"{split} 0", f"{split} 1"] for split in SPLITS}
     assert digests(first) == digests(run(data, tmp_path / "two", workers=2))
-    files = {ingest.REPORT, catalogue.FILE, leaks.FILE, landmarks.DIRECTORY}
+    files = {REPORT, catalogue.FILE, leaks.FILE, landmarks.DIRECTORY}
     assert {path.name for path in first.iterdir()} == {*(f"Split-{split}" for split in SPLITS), *files}
 
     assert run(data, tmp_path / "one") == first  # from the cache
@@ -319,7 +317,7 @@ def test_a_corpus_in_a_bucket_makes_the_same_records_and_is_cached_by_every_obje
         for artifact in (tmp_path / "here", first)
     )
     assert listed == again
-    there = json.loads((first / ingest.REPORT).read_text())
+    there = json.loads((first / REPORT).read_text())
     assert (here["data"].pop("path"), there["data"].pop("path")) == (str(stems), data.path)
     assert json.loads(json.dumps(here)) == there
 
@@ -357,9 +355,9 @@ def test_a_span_in_a_bucket_that_is_still_being_written_is_refused(bucket, tmp_p
 def test_the_component_fails_with_a_report_and_without_debris(tmp_path):
     spoil(corpus(tmp_path / "stems"))
     workdir = tmp_path / "work"
-    with pytest.raises(ingest.BadTracksError, match="8 of 14 tracks") as caught:
+    with pytest.raises(BadTracksError, match="8 of 14 tracks") as caught:
         run(section(format="folder", path=str(tmp_path / "stems")), workdir)
-    report = workdir / "reports" / ingest.REPORT
+    report = workdir / "reports" / REPORT
     assert str(report) in str(caught.value)
     assert len(json.loads(report.read_text())["bad_tracks"]) == 8
     assert artifacts(workdir) == []
@@ -409,19 +407,19 @@ def test_a_span_that_cannot_be_trained_on_is_refused_in_words(tmp_path):
     marked = replace(data, options={"success_marker": "_SUCCESS"})
     (tmp_path / "stems" / "week-1" / "_SUCCESS").touch()
     with pytest.raises(ValueError, match=r"Span 2 in .*week-2 has no file _SUCCESS .* not complete yet"):
-        ingest.discover(marked)
+        discover(marked)
     (tmp_path / "stems" / "week-2" / "_SUCCESS").touch()
-    assert [ref.metadata["span"] for ref in ingest.discover(marked) if ref.split == "test"] == ["1", "2"]
+    assert [ref.metadata["span"] for ref in discover(marked) if ref.split == "test"] == ["1", "2"]
 
     (tmp_path / "stems" / "week-3").mkdir()
     with pytest.raises(ValueError, match=r"week-3 holds no track"):
-        ingest.discover(data)
+        discover(data)
     write_song(tmp_path / "stems" / "week-3" / "test" / "train of 2")
     words = r"Track 'train of 2' is in span 2 \(train\) and in span 3 \(test\): .* a new \{VERSION\}"
     with pytest.raises(ValueError, match=words):
-        ingest.discover(data)
+        discover(data)
     with pytest.raises(ValueError, match=r"nowhere-\{SPAN\} leads to no directory"):
-        ingest.discover(replace(data, path=str(tmp_path / "nowhere-{SPAN}")))
+        discover(replace(data, path=str(tmp_path / "nowhere-{SPAN}")))
 
 
 def test_a_span_that_is_still_being_written_is_refused(tmp_path):

@@ -25,6 +25,7 @@ import soundfile
 
 from pipeline.config.config import DataConfig
 from pipeline.data import datasets, ingest, spans
+from pipeline.data.corpus import discover
 from pipeline.data.datasets import files
 from pipeline.data.datasets.layouts import folder, mir1k, musdb18
 from pipeline.data.datasets.loading import load
@@ -195,17 +196,17 @@ READS = """
 import hashlib, json, sys
 from models import storage
 from pipeline.config.config import DataConfig
-from pipeline.data import ingest
+from pipeline.data import corpus
 from pipeline.data.datasets import files
 from pipeline.data.datasets.loading import load
 read = []
-for ref in ingest.discover(DataConfig(format="folder", path="gs://stems/my stems/week-{SPAN}")):
+for ref in corpus.discover(DataConfig(format="folder", path="gs://stems/my stems/week-{SPAN}")):
     with files.at_hand(ref) as near:
         track = load(near)
     read.append([ref.name, ref.split, dict(track.metadata), hashlib.sha256(track.mixture.tobytes()).hexdigest()])
 sizes = {str(file): state.size for file, state in storage.walk("gs://stems/my stems")}
 try:
-    said = ingest.discover(DataConfig(format="folder", path="gs://absent/stems"))
+    said = corpus.discover(DataConfig(format="folder", path="gs://absent/stems"))
 except OSError as error:
     said = str(error)
 print(json.dumps([read, sizes, said]))
@@ -280,7 +281,7 @@ def test_a_machine_without_a_place_for_copies_is_told_and_no_track_is_to_blame(
 ) -> None:
     path = bucket.upload(corpus(tmp_path / "stems"), "stems")
     data = section(path)
-    shard = ingest.plan(ingest.discover(data))[0]
+    shard = ingest.plan(discover(data))[0]
     (tmp_path / "Split-train").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     with pytest.raises(files.ScratchError, match=r"to .*/absent: No such file or directory; TMPDIR chooses another"):
@@ -290,7 +291,7 @@ def test_a_machine_without_a_place_for_copies_is_told_and_no_track_is_to_blame(
 def test_an_object_that_is_gone_before_it_is_read_is_a_bad_track(bucket, tmp_path: Path) -> None:
     path = bucket.upload(corpus(tmp_path / "stems"), "stems")
     data = section(path, max_bad_tracks=1)
-    shards = ingest.plan(ingest.discover(data))
+    shards = ingest.plan(discover(data))
     bucket.client.delete_object(Bucket=bucket.name, Key="stems/train/train 1/drums.wav")
     (tmp_path / "Split-train").mkdir()
     entries = [entry for shard in shards[:2] for entry in ingest.write_shard(shard, data, str(tmp_path))]

@@ -16,7 +16,7 @@ import tensorflow as tf
 from models.spec import ModelSpec
 from pipeline.config.config import load
 from pipeline.config.train import TrainSpec
-from pipeline.data import batches, excerpts, ingest, tfrecords
+from pipeline.data import batches, corpus, excerpts, ingest, tfrecords
 from pipeline.data.datasets.track import Track
 from pipeline.data.excerpts import Copy, Excerpts, Tracks
 
@@ -157,7 +157,7 @@ def test_a_training_reads_the_same_from_records_of_any_encoding(tmp_path: Path) 
     for encoding in typing.get_args(tfrecords.Encoding):
         changes = {"sample_rate_hz": 8000, "segment_seconds": 0.7, "options": options, "encoding": encoding}
         data = dataclasses.replace(load("demo").data, **changes)
-        shard = next(shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "train")
+        shard = next(shard for shard in ingest.plan(corpus.discover(data)) if shard.split == "train")
         Path(shard.path(str(tmp_path / encoding))).parent.mkdir(parents=True)
         ingest.write_shard(shard, data, str(tmp_path / encoding))
         read.append(Tracks([shard.path(str(tmp_path / encoding))], MODEL, TRAIN).originals[0])
@@ -169,7 +169,7 @@ def test_a_training_reads_the_same_from_records_of_any_encoding(tmp_path: Path) 
 def test_a_mono_model_sees_the_mean_of_stereo_stems(tmp_path: Path) -> None:
     options = {"tracks": {"train": 1, "dev": 1, "test": 1}, "seconds": 2}
     data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, channels=2, segment_seconds=1, options=options)
-    shard = next(shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "train")
+    shard = next(shard for shard in ingest.plan(corpus.discover(data)) if shard.split == "train")
     Path(shard.path(str(tmp_path))).parent.mkdir(parents=True)
     ingest.write_shard(shard, data, str(tmp_path))
     files = [shard.path(str(tmp_path))]

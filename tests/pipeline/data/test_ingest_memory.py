@@ -15,7 +15,7 @@ INGEST = """
 import resource, sys
 from pathlib import Path
 from pipeline.config.config import DataConfig
-from pipeline.data import ingest
+from pipeline.data import corpus, ingest
 
 rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 options = {"allow_empty_splits": ["dev", "test"]}
@@ -24,7 +24,7 @@ Path(out, "Split-train").mkdir(parents=True)
 for path in sys.argv[1].split(":"):  # a short track first: what is loaded by then is not of the long one
     data = DataConfig(format="folder", path=path, options=options)
     before = rss()
-    [entry] = ingest.write_shard(ingest.plan(ingest.discover(data))[0], data, out)
+    [entry] = ingest.write_shard(ingest.plan(corpus.discover(data))[0], data, out)
     assert "reason" not in entry, entry
     seconds = entry["seconds"]
 print(seconds, before, rss())

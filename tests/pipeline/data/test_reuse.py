@@ -13,8 +13,7 @@ import soundfile
 
 from pipeline.config.config import DataConfig
 from pipeline.config.quarantine import QuarantineConfig
-from pipeline.data import catalogue, ingest, landmarks, reuse
-from pipeline.data.corpus import REPORT
+from pipeline.data import catalogue, corpus, ingest, landmarks, reuse
 from pipeline.data.datasets.track import SPLITS, TrackRef
 
 RATE_HZ = 16000
@@ -39,15 +38,15 @@ def ingested(path: Path, artifact: Path, code: str = "code", **given: object) ->
     data = DataConfig(format="folder", path=str(path), segment_seconds=0.4, max_bad_tracks=9, **given)
     for split in SPLITS:
         (artifact / f"Split-{split}").mkdir(parents=True)
-    shards = ingest.plan(ingest.discover(data))
+    shards = ingest.plan(corpus.discover(data))
     entries = [entry for shard in shards for entry in ingest.write_shard(shard, data, str(artifact), code)]
     ingest.write_catalogue(entries, str(artifact))
-    (artifact / REPORT).write_text(json.dumps(ingest.report(data, entries)))
+    (artifact / corpus.REPORT).write_text(json.dumps(ingest.report(data, entries)))
     return ingest.reused(entries)
 
 
 def told(artifact: Path) -> dict:
-    return json.loads((artifact / REPORT).read_text())
+    return json.loads((artifact / corpus.REPORT).read_text())
 
 
 def contents(artifact: Path) -> dict[str, bytes]:

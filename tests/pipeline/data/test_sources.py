@@ -9,7 +9,7 @@ import pytest
 
 from models.checked import ConfigError
 from pipeline.config.config import DataConfig
-from pipeline.data import corpus, ingest
+from pipeline.data import corpus
 from pipeline.data.datasets import sources
 from pipeline.data.datasets.loading import load
 from pipeline.data.datasets.track import group
@@ -102,7 +102,7 @@ def test_a_mapping_that_cannot_be(given: object, words: str) -> None:
 def test_rendered_songs_have_sources_too() -> None:
     options = {"tracks": {"train": 1, "dev": 1, "test": 1}, "seconds": 1}
     data = DataConfig(targets=("vocals", "rhythm", "other"), sources={"rhythm": ["drums", "bass"]}, options=options)
-    ref = ingest.discover(data)[0]
+    ref = corpus.discover(data)[0]
     plain = corpus.rendered(ref, DataConfig(options=options))
     track = corpus.rendered(ref, data)
     assert plain

@@ -13,6 +13,7 @@ import soundfile
 
 from pipeline.config.config import DataConfig
 from pipeline.data import ingest
+from pipeline.data.corpus import BadTracksError, discover, refuse_bad_tracks
 from pipeline.data.survey.survey import survey
 
 RATE_HZ, SECONDS = 8000, 0.5
@@ -110,7 +111,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ingested(section: DataConfig, root: Path) -> dict:
     """The report of an ingest."""
     entries = []
-    for shard in ingest.plan(ingest.discover(section)):
+    for shard in ingest.plan(discover(section)):
         Path(shard.path(str(root))).parent.mkdir(parents=True, exist_ok=True)
         entries += ingest.write_shard(shard, section, str(root))
     return ingest.report(section, entries)
@@ -129,8 +130,8 @@ def test_what_would_be_skipped_is_what_ingest_skips(corpus: Path, tmp_path: Path
 def test_the_verdict_is_that_of_ingest(corpus: Path, tmp_path: Path) -> None:
     section = data(corpus, max_bad_tracks=len(FAULTS) - 1)
     found = survey(section)
-    with pytest.raises(ingest.BadTracksError) as refused:
-        ingest.refuse_bad_tracks(section, {"tracks": found["tracks"], "bad_tracks": found["bad_tracks"]}, "this check")
+    with pytest.raises(BadTracksError) as refused:
+        refuse_bad_tracks(section, {"tracks": found["tracks"], "bad_tracks": found["bad_tracks"]}, "this check")
     assert (found["usable"], found["verdict"]) == (False, str(refused.value))
     enough = survey(replace(section, max_bad_tracks=len(FAULTS)))
     assert enough["usable"]

@@ -82,7 +82,7 @@ def one_step(name: str, directory: str) -> dict[str, Any]:
     """What one step of every stage of the recipe gives and takes, on songs rendered at its rate."""
     from models.separator import Separator
     from pipeline.common.progress import TrainingProgress
-    from pipeline.data import ingest, tfrecords
+    from pipeline.data import corpus, ingest, tfrecords
     from pipeline.training import loop, stages
 
     published = config.load(name)
@@ -96,7 +96,7 @@ def one_step(name: str, directory: str) -> dict[str, Any]:
         + [f"train.{key}={json.dumps(value)}" for key, value in smaller.items()],
     )
     data, records = loaded.data, f"{directory}/records"
-    for shard in ingest.plan(ingest.discover(data)):
+    for shard in ingest.plan(corpus.discover(data)):
         Path(shard.path(records)).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, records)
     teacher = Separator(config.load(loaded.train.teacher).model) if loaded.train.teacher else None

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from pipeline.config.config import DataConfig
-from pipeline.data import ingest
+from pipeline.data import corpus, ingest
 
 RATE_HZ, SECONDS = 8000, 2
 SAMPLES = RATE_HZ * SECONDS
@@ -45,10 +45,10 @@ def workdir(tmp_path: Path, metadata: Any) -> Path:
     )
     artifact = tmp_path / "examples" / "2"
     entries = []
-    for shard in ingest.plan(ingest.discover(data)):
+    for shard in ingest.plan(corpus.discover(data)):
         Path(shard.path(str(artifact))).parent.mkdir(parents=True, exist_ok=True)
         entries += ingest.write_shard(shard, data, str(artifact))
-    (artifact / ingest.REPORT).write_text(json.dumps(ingest.report(data, entries)))
+    (artifact / corpus.REPORT).write_text(json.dumps(ingest.report(data, entries)))
     ingest.write_catalogue(entries, str(artifact))
     metadata.run("2026-11-01T03:00:00.000001", "demo", {"StemsExampleGen": {"Examples": tmp_path / "examples" / "1"}})
     metadata.run("2026-11-08T03:00:00.000001", "demo", {"StemsExampleGen": {"Examples": artifact}})

@@ -14,7 +14,7 @@ import pytest
 
 from models.checked import ConfigError
 from pipeline.config.config import load
-from pipeline.data import ingest
+from pipeline.data import corpus, ingest
 from pipeline.orchestration import preflight
 from pipeline.training import devices
 
@@ -30,14 +30,14 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 from models.spec import ModelSpec
 from pipeline.config.train import Recipe, TrainSpec
-from pipeline.data import ingest, tfrecords
+from pipeline.data import corpus, ingest, tfrecords
 from pipeline.training import devices, loop
 from pipeline.config.config import load
 
 root = sys.argv[1]
 options = {"tracks": {"train": 2, "dev": 1, "test": 1}, "seconds": 2}
 data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options)
-for shard in ingest.plan(ingest.discover(data)):
+for shard in ingest.plan(corpus.discover(data)):
     Path(shard.path(root)).parent.mkdir(exist_ok=True)
     ingest.write_shard(shard, data, root)
 files = {split: tfrecords.shards(f"{root}/Split-{split}") for split in ("train", "dev")}
@@ -108,7 +108,7 @@ def test_two_workers_give_the_losses_of_one_with_twice_the_batch_of_each(free_po
     """The batch of the recipe is that of all workers: 8 are 4 for each of two, and 8 for one alone."""
     options = {"tracks": {"train": 2, "dev": 1, "test": 1}, "seconds": 2}
     data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, segment_seconds=2, options=options)
-    for shard in ingest.plan(ingest.discover(data)):
+    for shard in ingest.plan(corpus.discover(data)):
         Path(shard.path(str(tmp_path))).parent.mkdir(exist_ok=True)
         ingest.write_shard(shard, data, str(tmp_path))
     finished(start(tmp_path, "one", 8))

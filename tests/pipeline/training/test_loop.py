@@ -17,7 +17,7 @@ from pipeline.components import trainer
 from pipeline.config.augment import AUGMENTATIONS
 from pipeline.config.config import load
 from pipeline.config.train import Recipe, TrainSpec
-from pipeline.data import batches, ingest, tfrecords
+from pipeline.data import batches, corpus, ingest, tfrecords
 from pipeline.data.excerpts import Tracks
 from pipeline.training import loop
 
@@ -170,7 +170,7 @@ def starts(track, excerpt: np.ndarray) -> np.ndarray:
 def test_a_mono_model_sees_the_mean_of_stereo_stems(tmp_path: Path) -> None:
     options = {"tracks": {"train": 1, "dev": 1, "test": 1}, "seconds": 2}
     data = dataclasses.replace(load("demo").data, sample_rate_hz=8000, channels=2, segment_seconds=2, options=options)
-    shard = next(shard for shard in ingest.plan(ingest.discover(data)) if shard.split == "dev")
+    shard = next(shard for shard in ingest.plan(corpus.discover(data)) if shard.split == "dev")
     Path(shard.path(str(tmp_path))).parent.mkdir(parents=True)
     ingest.write_shard(shard, data, str(tmp_path))
     [track] = tfrecords.read_tracks([shard.path(str(tmp_path))], MODEL.targets)

@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from models import storage
 from models.directory import ModelDirectory
 from pipeline.config.config import Config, load
-from pipeline.data import ingest
+from pipeline.data import corpus, ingest
 from pipeline.orchestration.cluster import emulate, executor, teachers
 
 SMALL = [
@@ -82,7 +82,7 @@ def test_what_could_not_be_copied_is_not_there(tmp_path: Path) -> None:
 def records(config: Config, root: Path) -> None:
     """Writes the Examples of a configuration's rendered songs."""
     data = config.data
-    for shard in ingest.plan(ingest.discover(data)):
+    for shard in ingest.plan(corpus.discover(data)):
         Path(shard.path(str(root))).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, str(root))
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfx.types import artifact_utils
 
 from pipeline.config.config import Config, load
-from pipeline.data import ingest
+from pipeline.data import corpus, ingest
 from pipeline.orchestration.cluster import emulate
 from pipeline.orchestration.cluster.workers import launcher
 
@@ -74,7 +74,7 @@ def train(tmp_path: Path, run_node, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.setattr(launcher, "_POLL_SECONDS", 0.2)
     records = tmp_path / "bucket" / "examples"
     data = load("demo", SMALL).data
-    for shard in ingest.plan(ingest.discover(data)):
+    for shard in ingest.plan(corpus.discover(data)):
         Path(shard.path(str(records))).parent.mkdir(parents=True, exist_ok=True)
         ingest.write_shard(shard, data, str(records))
     splits = {"examples": {"split_names": artifact_utils.encode_split_names(["train", "dev"])}}

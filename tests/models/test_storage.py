@@ -29,6 +29,7 @@ def test_what_is_written_to_a_bucket_is_there(bucket) -> None:
     assert os.fspath(file.parent) == f"{bucket.url}/a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "code"), [("pass", 0), ("raise SystemExit(3)", 3), ("raise ValueError", 1)])
 def test_a_process_that_used_s3_ends_with_its_own_exit_code(bucket, end: str, code: int) -> None:
     """It is 134 where nothing is done about tensorflow/io#2039."""

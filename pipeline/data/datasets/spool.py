@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.data.datasets.files import ScratchError
 from pipeline.data.datasets.loading import MIXTURE, Signals
 
-IN_MEMORY_BYTES = 2**26  # four minutes of three signals of 16 kHz; the rest lies on the disk, where TMPDIR says
+IN_MEMORY_BYTES = 2**24  # ninety seconds of three signals of 16 kHz; a longer track lies on the disk, where TMPDIR says
 _READ_SAMPLES = 2**17
 
 

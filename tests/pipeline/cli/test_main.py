@@ -205,6 +205,7 @@ def test_separate_says_what_it_cannot_do_before_a_model_is_loaded(stemline, song
     assert not (song.parent / "separated").exists()
 
 
+@pytest.mark.slow  # it waits for a server
 def test_separate_where_no_server_is(stemline, song: Path, caplog) -> None:
     outcome = stemline("separate", song, "--server", "localhost:1")
     check(outcome, ("localhost:1", "no model server"))

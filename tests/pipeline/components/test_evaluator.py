@@ -308,6 +308,7 @@ def test_a_served_version_of_another_pipeline_is_the_baseline(run, tmp_path: Pat
     assert judged.scores["baseline/vocals/v3/GSDR"] > judged.scores["vocals/v3/GSDR"] + 1
 
 
+@pytest.mark.slow
 def test_what_sinks_week_after_week_is_stopped_by_the_anchor(run, tmp_path: Path) -> None:
     """Leaks of 15 % more in each model are 1.2 dB less SDR: within a margin of 1.3 dB, and two of them beyond 1.6 dB."""
     thresholds = [

@@ -86,6 +86,7 @@ def start(root: Path, directory: Path, out: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", command], env={**os.environ, "PYTHONPATH": paths})
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_judges_only_the_rest_and_ends_the_same(
     root: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

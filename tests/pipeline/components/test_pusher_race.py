@@ -112,6 +112,7 @@ def outcome(model: Path) -> dict[str, object]:
     return json.loads((model / "outcome.json").read_text())
 
 
+@pytest.mark.slow
 def test_one_of_two_wins_and_the_other_says_why_not(raced: tuple[Path, list[Path]]) -> None:
     serving, (winner, loser) = raced
     [version] = listed(serving)
@@ -127,6 +128,7 @@ def test_one_of_two_wins_and_the_other_says_why_not(raced: tuple[Path, list[Path
     )
 
 
+@pytest.mark.slow
 def test_one_of_two_wins_in_a_bucket_as_well(bucket, tmp_path: Path) -> None:
     serving = f"{bucket.url}/stemline"
     winner, loser = race(tmp_path, serving)
@@ -154,6 +156,7 @@ def test_the_loser_wins_when_it_was_judged_against_the_winner(raced: tuple[Path,
     assert len(listed(serving)) == 2
 
 
+@pytest.mark.slow
 def test_a_push_that_was_killed_leaves_nothing_that_is_served_and_stops_nobody(tmp_path: Path) -> None:
     model, serving = blessed_model(tmp_path / "model"), tmp_path / "serving"
     (tmp_path / "go").touch()

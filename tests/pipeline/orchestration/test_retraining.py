@@ -64,7 +64,10 @@ def run_fn(config: Config, small_records: dict[str, list[str]], root: Path, vers
 # --- warm start ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("more", [["train.ema=0.9", "train.precision=bfloat16"], ["train.patience=5"]])
+@pytest.mark.parametrize(
+    "more",
+    [pytest.param(["train.ema=0.9", "train.precision=bfloat16"], marks=pytest.mark.slow), ["train.patience=5"]],
+)
 def test_a_warm_start_begins_where_the_served_model_stands(small_records, tmp_path: Path, more: list[str]) -> None:
     more = [*more, "train.evaluate_every_steps=12"]  # at the end alone, so that the last weights are the best, too
     config = load("demo", [*SMALL, *more])
@@ -77,6 +80,7 @@ def test_a_warm_start_begins_where_the_served_model_stands(small_records, tmp_pa
     assert second["warm_start"]["dev_loss"] == pytest.approx(fresh, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_spec_is_no_start(small_records, tmp_path: Path) -> None:
     run_fn(load("demo", SMALL), small_records, tmp_path, 1)
     wider = load("demo", [*SMALL, "model.sizes={units: 17}", "model.input_power=1.0"])
@@ -96,6 +100,7 @@ def test_without_the_switch_nothing_is_looked_for(tmp_path: Path) -> None:
         load("demo", ["train.warm_start=maybe"])
 
 
+@pytest.mark.slow
 def test_a_warm_start_leaves_the_stages_out(small_records, tmp_path: Path) -> None:
     stage = "train.stages=[{name: before, network: drnn, share: 0.5, sizes: {units: 16}}]"
     config = load("demo", [*SMALL, stage])
@@ -109,6 +114,7 @@ def test_a_warm_start_leaves_the_stages_out(small_records, tmp_path: Path) -> No
     assert result.own.steps == 6
 
 
+@pytest.mark.slow
 def test_another_version_alone_trains_nothing(small_records, tmp_path: Path) -> None:
     """The same data and settings again, as a scheduler asks for them: the finished training is taken, with its start."""
     run_fn(load("demo", SMALL), small_records, tmp_path, 1)

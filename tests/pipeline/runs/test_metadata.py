@@ -109,6 +109,7 @@ def test_a_server_that_cannot_be_is_refused(override: str, words: str) -> None:
     assert words in str(refused.value)
 
 
+@pytest.mark.slow
 def test_no_password_and_no_server_are_one_sentence_each(free_ports, stemline, monkeypatch, tmp_path: Path) -> None:
     [port] = free_ports(1)
     nowhere = Server(port).overrides("one")

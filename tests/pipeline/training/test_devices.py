@@ -60,6 +60,7 @@ print("equal", len(one))
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_losses_of_one(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -101,6 +101,7 @@ def test_stages_that_share_nothing_with_the_network_are_refused(small_records, t
         run(recipe, small_records, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_joint_training_continues_in_its_stage(small_records, tmp_path: Path) -> None:
     def interrupt(progress: TrainingProgress) -> None:
         if (progress.stage, progress.step) == ("blstm", 4):

@@ -104,7 +104,7 @@ def live(
     return life
 
 
-CASES = [("v3/SDR", 124), ("v4/SDR", 50)]
+CASES = [pytest.param("v3/SDR", 124, marks=pytest.mark.slow), ("v4/SDR", 50)]
 
 
 @pytest.mark.parametrize(("metric", "tracks"), CASES)

@@ -73,6 +73,7 @@ def test_a_configuration_that_is_none_is_one_sentence(tmp_path: Path, monkeypatc
     assert "train.batch" in told
 
 
+@pytest.mark.slow
 def test_a_refused_model_is_the_last_line_of_its_task(tmp_path: Path) -> None:
     """In a process of its own, as the launcher starts it, on what the metadata store makes of artifacts."""
     given = executor_input("PushGate")

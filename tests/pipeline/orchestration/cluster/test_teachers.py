@@ -106,6 +106,7 @@ def guide(tmp_path: Path) -> Config:
     return emulate.placed(load("demo", GUIDE), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_training_takes_the_model_that_another_recipe_left(guide: Config, train, tmp_path: Path) -> None:
     student = emulate.placed(load("demo", STUDENT), tmp_path)
     records(guide, tmp_path / "examples")

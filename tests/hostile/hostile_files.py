@@ -107,6 +107,55 @@ def chunk(name: bytes, body: bytes, size: int | None = None, pad: bool = True) -
     return name + struct.pack("<I", claimed) + body + b"\0" * (pad and len(body) % 2)
 
 
+def extensible(bits: int, valid: int, align: int = 8, channels: int = CHANNELS) -> bytes:
+    """WAVEFORMATEXTENSIBLE (Microsoft, mmreg.h) of PCM."""
+    begin = struct.pack("<HHIIHH", 0xFFFE, channels, RATE_HZ, RATE_HZ * align, align, bits)
+    return begin + struct.pack("<HHI", 22, valid, 3) + b"\1\0" + bytes.fromhex("000000001000800000aa00389b71")
+
+
+def aifc(compression: bytes, bits: int, body: bytes) -> bytes:
+    comm = struct.pack(">HIH", CHANNELS, SAMPLES, bits) + bytes.fromhex("400eac44000000000000") + compression + bytes(2)
+    chunks = b"COMM" + struct.pack(">I", len(comm)) + comm
+    chunks += b"SSND" + struct.pack(">III", len(body) + 8, 0, 0) + body
+    return b"FORM" + struct.pack(">I", 4 + len(chunks)) + b"AIFC" + chunks
+
+
+def upper_bytes(size: int) -> bytes:
+    """Samples of so many bytes, in the upper 16 bits of which the sound is."""
+    return (sound() * 2**31).astype("<i4").view(np.uint8).reshape(-1, 4)[:, 4 - size :].tobytes()
+
+
+def m4a_by_itunes(before: int, behind: int, samples: int) -> bytes:
+    """AAC without an edit list, whose delay and length are in the tag `iTunSMPB`, as iTunes wrote it."""
+    data = by_ffmpeg(".m4a").replace(b"edts", b"free")
+    whole = struct.pack(">II", RATE_HZ, 31 * 1024)  # ffmpeg counts what is sound of the last frame
+    data = data.replace(struct.pack(">II", RATE_HZ, 1024 + SAMPLES), whole)
+
+    def box(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + len(body), name) + body
+
+    said = f" 00000000 {before:08X} {behind:08X} {samples:016X}" + " 00000000" * 8
+    name = box(b"mean", bytes(4) + b"com.apple.iTunes") + box(b"name", bytes(4) + b"iTunSMPB")
+    tag = box(b"----", name + box(b"data", struct.pack(">II", 1, 0) + said.encode()))
+    for name in (b"moov", b"udta", b"meta", b"ilst"):  # which all end with the file
+        at = data.rindex(name) - 4
+        data = data[:at] + (int.from_bytes(data[at : at + 4], "big") + len(tag)).to_bytes(4, "big") + data[at + 4 :]
+    return data + tag
+
+
+def later_in_ogg(data: bytes, granule: int) -> bytes:
+    """Ogg whose positions begin at `granule`, as when it was recorded from the middle of a broadcast."""
+    pages = []
+    while data:
+        count = data[26]
+        size = 27 + count + sum(data[27 : 27 + count])
+        page, data, at = data[:size], data[size:], int.from_bytes(data[6:14], "little", signed=True)
+        page = page[:6] + (at + granule if at > 0 else at).to_bytes(8, "little", signed=True) + page[14:]
+        page = page[:22] + bytes(4) + page[26:]
+        pages.append(page[:22] + crc(32, 0x04C11DB7, page).to_bytes(4, "little") + page[26:])
+    return b"".join(pages)
+
+
 def riff(*chunks: bytes, size: int | None = None) -> bytes:
     body = b"WAVE" + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body) if size is None else size) + body
@@ -367,6 +416,16 @@ def wav_without_samples(path: Path) -> None:
     path.write_bytes(riff(chunk(b"fmt ", fmt())))
 
 
+@bad(".wav", "has 2 data chunks; legal is one")
+def wav_of_two_pieces(path: Path) -> None:
+    path.write_bytes(riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm()), chunk(b"data", pcm())))
+
+
+@bad(".wav", "holds another WAV file from byte 120112 on; legal is one")
+def wav_behind_wav(path: Path) -> None:
+    path.write_bytes(2 * riff(chunk(b"fmt ", fmt()), chunk(b"data", pcm())))
+
+
 @bad(".wav", "it has no fmt chunk")
 def wav_without_format(path: Path) -> None:
     path.write_bytes(riff(chunk(b"data", pcm())))
@@ -472,6 +531,16 @@ for name, chunks in {
         chunk(b"id3 ", id3()),
         chunk(b"LIST", b"INFOICMT\3\0\0\0abc"),
     ),
+    "wav_with_its_format_last": lambda: (chunk(b"data", pcm()), chunk(b"fmt ", fmt())),
+    "wav_of_a_sampler": lambda: (  # notes in odd chunks behind the samples
+        chunk(b"fmt ", fmt()),
+        chunk(b"data", pcm()),
+        chunk(b"cue ", struct.pack("<I", 1) + bytes(24)),
+        chunk(b"smpl", bytes(36)),
+        chunk(b"afsp", bytes(33)),
+    ),
+    "wav_of_24_bits_in_32": lambda: (chunk(b"fmt ", extensible(32, 24)), chunk(b"data", upper_bytes(4))),
+    "wav_of_24_bits_in_4_bytes": lambda: (chunk(b"fmt ", extensible(24, 24)), chunk(b"data", upper_bytes(4))),
     "wav_with_id3_behind": lambda: (chunk(b"fmt ", fmt()), chunk(b"data", pcm()), b"TAG" + bytes(125)),
     "wav_with_zeros_behind": lambda: (chunk(b"fmt ", fmt()), chunk(b"data", pcm()), bytes(5000)),
 }.items():
@@ -526,6 +595,14 @@ def aiff_without_sizes(path: Path) -> None:
     at, sound_at = data.index(b"COMM") + 10, data.index(b"SSND") + 4
     data = data[:4] + bytes(4) + data[8:at] + bytes(4) + data[at + 4 :]
     path.write_bytes(data[:sound_at] + bytes(4) + data[sound_at + 4 :])
+
+
+for compression, size in {"sowt": 3, "23ni": 3}.items():
+    good(".aifc", name=f"aifc_{compression}_of_{size}_bytes")(
+        lambda path, compression=compression, size=size: path.write_bytes(
+            aifc(compression.encode(), 8 * size, upper_bytes(size))
+        )
+    )
 
 
 @good(".caf")
@@ -610,6 +687,30 @@ for name, container, suffix in (("flac", "FLAC", ".wav"), ("wav", "WAV", ".mp3")
 @good(".m4a", ffmpeg=True)
 def alac(path: Path) -> None:
     path.write_bytes(by_ffmpeg(".m4a", "-c:a", "alac"))
+
+
+@good(".m4a", samples=31 * 1024, ffmpeg=True)
+def m4a_with_the_tag_of_another_file(path: Path) -> None:
+    path.write_bytes(m4a_by_itunes(1024, 1000, SAMPLES))
+
+
+@good(".m4a", samples=30 * 1024, ffmpeg=True)
+def m4a_that_claims_a_day(path: Path) -> None:
+    data = by_ffmpeg(".m4a").replace(struct.pack(">III", 1, 680, 1024), struct.pack(">III", 1, 2**31 - 1, 1024))
+    path.write_bytes(data.replace(struct.pack(">II", RATE_HZ, 1024 + SAMPLES), struct.pack(">II", RATE_HZ, 2**32 - 2)))
+
+
+@good(".m4a", samples=44 * 441, ffmpeg=True)
+def m4a_cut_by_an_editor(path: Path) -> None:
+    """Without another encoding: its edit list takes 440 ms of it."""
+    path.write_bytes(by_ffmpeg(".m4a").replace(struct.pack(">III", 1, 680, 1024), struct.pack(">III", 1, 440, 1024)))
+
+
+@good(".m4a", samples=30 * 1024, ffmpeg=True)
+def m4a_whose_index_counts_too_few(path: Path) -> None:
+    """Half of its samples, by its media and by its edit list: nothing is lost of what is there."""
+    data = by_ffmpeg(".m4a").replace(struct.pack(">III", 1, 680, 1024), struct.pack(">III", 1, 340, 1024))
+    path.write_bytes(data.replace(struct.pack(">II", RATE_HZ, 1024 + SAMPLES), struct.pack(">II", RATE_HZ, 16018)))
 
 
 @good(".wv", ffmpeg=True)

@@ -19,7 +19,8 @@ BY_LIBSNDFILE = (*PLAIN, MS_ADPCM, IMA_ADPCM)  # not GSM 6.10 (0x31): it counts 
 AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # encoding -> bytes of a sample
 AIFF_BYTES = {
     **dict.fromkeys((b"alaw", b"ALAW", b"ulaw", b"ULAW", b"raw "), 1),
-    **dict.fromkeys((b"fl32", b"FL32"), 4),
+    **dict.fromkeys((b"in24", b"23ni"), 3),
+    **dict.fromkeys((b"fl32", b"FL32", b"in32"), 4),
     **dict.fromkeys((b"fl64", b"FL64"), 8),
 }
 W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the GUIDs whose first four bytes are a RIFF name
@@ -51,17 +52,22 @@ def wav(file: BinaryIO, size: int) -> Part | None:
     order = ">" if head.startswith(b"RIFX") else "<"
     chunks = list(_w64_chunks(file, size) if w64 else _riff_chunks(file, 12, size, order))
     fmt, data = _one(chunks, b"fmt "), _one(chunks, b"data")
+    if other := next((chunk for chunk in chunks if chunk.name in (b"RIFF", b"RIFX")), None):
+        raise Problem(f"holds another WAV file from byte {other.start - 8} on; legal is one")
     described = at(file, fmt.start, min(fmt.size, MOST_HEADER))
     if len(described) < 16:
         raise Problem(f"has a format chunk of {len(described)} bytes; legal are 16 or more")
     tag, channels, rate_hz, _, align, bits = struct.unpack_from(order + "HHIIHH", described)
     check_format(rate_hz, channels)
-    if tag == EXTENSIBLE and len(described) >= 26:
+    extensible = tag == EXTENSIBLE and len(described) >= 26
+    if extensible:
         [tag] = struct.unpack_from(order + "H", described, 24)
     if tag not in BY_LIBSNDFILE or not align:
         return None
     if tag in PLAIN and align != channels * ((bits + 7) // 8):  # 24 bits in 4 bytes, which libsndfile takes for 3
-        return None
+        if (tag, align) != (PCM, 4 * channels) or not extensible:  # perhaps the floats of Cool Edit
+            return None
+        described = described[:14] + struct.pack(order + "H", 32) + described[16:]  # of which the upper ones are valid
     claimed = _ds64(file, chunks) if head[:4] in (b"RF64", b"BW64") and data.size == 2**32 - 1 else data.size
     riff_size = size if w64 else struct.unpack_from(order + "I", head, 4)[0]
     streamed = not claimed and riff_size + 8 != size
@@ -142,11 +148,12 @@ def caf(file: BinaryIO, size: int) -> Part | None:
 
 
 def _one(chunks: list[Chunk], name: bytes) -> Chunk:
-    """The first of a name."""
-    for chunk in chunks:
-        if chunk.name == name:
-            return chunk
-    raise Problem(f"breaks off before its samples: it has no {name.decode().strip()} chunk")
+    found = [chunk for chunk in chunks if chunk.name == name]
+    if not found:
+        raise Problem(f"breaks off before its samples: it has no {name.decode().strip()} chunk")
+    if len(found) > 1:
+        raise Problem(f"has {len(found)} {name.decode().strip()} chunks; legal is one")
+    return found[0]
 
 
 def _length(start: int, claimed: int, size: int, frame: int, streamed: bool) -> int:

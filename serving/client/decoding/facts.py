@@ -59,7 +59,8 @@ def facts(path: str | Path, whole: bool = True) -> tuple[Facts, ...]:
         regular(path)
         with path.open("rb") as file:
             begin = _begin(file)
-            claim = None if begin in (*CHUNKED, b"OggS") else mpeg.claimed(file)
+            known = begin in (*CHUNKED, b"OggS") or boxes.is_mp4(at(file, 0, 8))
+            claim = None if known else mpeg.claimed(file)
             one_ogg = begin == b"OggS" and ogg.is_one_by_its_ends(file)
             if whole:
                 boxes.check(file)

@@ -33,6 +33,8 @@ LARGEST_ALLOCATION = 2**30
 MOST_MEMORY = 2**33
 MOST_LOG = 2**24
 MOST_WORDS = 2**16
+LONGEST_FRAME = 4096
+"""Samples of what MP4 holds: ALAC's."""
 DAMAGE = re.compile(
     r"corrupt|partial file|prematurely|incomplete|truncat|error (while decoding|submitting|while filtering)|"
     r"invalid data|input/output error|low score|misdetection",
@@ -48,7 +50,11 @@ def opened(path: Path, stream: int) -> Iterator[Decoding]:
     Raises:
       Problem: ffmpeg is not there, or it cannot decode the stream to its end.
     """
-    with path.open("rb") as file, tempfile.TemporaryFile() as log, _running(file, stream, log) as process:
+    with (
+        path.open("rb") as file,
+        tempfile.TemporaryFile() as log,
+        _running(file, stream, log) as (process, presentation),
+    ):
         header = _read(process, HEADER.size)
         if len(header) < HEADER.size:
             process.wait()
@@ -56,12 +62,16 @@ def opened(path: Path, stream: int) -> Iterator[Decoding]:
         _, begin, _, _, rate_hz, channels = HEADER.unpack(header)
         _read(process, begin - HEADER.size)
 
-        def blocks() -> Iterator[np.ndarray]:
-            done = 0
+        def decoded() -> Iterator[np.ndarray]:
             while data := _read(process, BLOCK_SAMPLES * 4 * channels):
                 block = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], ">f4").astype(np.float32)
-                done += len(block) // channels
                 yield block.reshape(-1, channels)
+
+        def blocks() -> Iterator[np.ndarray]:
+            done = 0
+            for block in _presented(decoded(), presentation, rate_hz) if presentation else decoded():
+                done += len(block)
+                yield block
             failed = process.wait()
             said = _said(log)
             damage = [line for line in said if DAMAGE.search(line)]
@@ -74,23 +84,47 @@ def opened(path: Path, stream: int) -> Iterator[Decoding]:
         yield Decoding(rate_hz, channels, None, blocks)
 
 
+def _presented(blocks: Iterator[np.ndarray], kept: boxes.Presentation, rate_hz: int) -> Iterator[np.ndarray]:
+    """What of a track is heard. Where its index alone says where it ends, nothing is dropped but a part of a frame."""
+    start = round(kept.start * rate_hz / kept.ticks_hz)
+    stop = sys.maxsize if kept.stop is None else round(kept.stop * rate_hz / kept.ticks_hz)
+    position, behind = 0, []
+    for block in blocks:
+        begin, end = max(0, start - position), max(0, stop - position)
+        position += len(block)
+        if len(inside := block[begin:end]):
+            yield inside
+        if end < len(block) and not kept.cut:
+            behind.append(block[max(begin, end) :])
+            if position - stop >= LONGEST_FRAME:
+                yield from behind
+                behind.clear()
+
+
 @contextlib.contextmanager
-def _running(file: BinaryIO, stream: int, log: IO[bytes]) -> Iterator[subprocess.Popen]:
-    """It is not told the name, which would be a hint to it, and could be one that it takes for something else."""
+def _running(
+    file: BinaryIO, stream: int, log: IO[bytes]
+) -> Iterator[tuple[subprocess.Popen, boxes.Presentation | None]]:
+    """And of what it decodes what is heard; None: all.
+
+    It is not told the name, which would be a hint to it, and could be one that it takes for something else.
+    """
     program = shutil.which("ffmpeg")
     if program is None:
         raise Problem(f"is no audio that libsndfile reads; ffmpeg, which reads more, is not installed ({INSTALL})")
     boxes.check(file)
+    presentation = boxes.presentation(file, stream)
     file.seek(0)
     command = [program, "-nostdin", "-hide_banner", "-v", "warning", "-max_alloc", str(LARGEST_ALLOCATION)]
     command += ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
     command += ["-reinit_filter", "0"]  # else it resamples where the rate changes in the middle
+    command += ["-ignore_editlist", "1", "-flags2", "+skip_manual"] if presentation else []
     command += ["-threads", "1", "-i", INPUT, "-map", f"0:a:{stream}"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "-protocol_whitelist", "pipe", "pipe:1"]
     process = subprocess.Popen(command, bufsize=0, stdin=file, stdout=subprocess.PIPE, stderr=log)
     try:
         _bound(process)
-        yield process
+        yield process, presentation
     finally:
         process.kill()
         process.communicate()

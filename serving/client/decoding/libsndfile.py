@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from serving.client.decoding import chunks, flac, mpeg, ogg
+from serving.client.decoding import boxes, chunks, flac, mpeg, ogg
 from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Part, Problem, View, at
 
 AS_THEY_ARE = frozenset(
@@ -60,7 +60,8 @@ def _blocks(source: soundfile.SoundFile, done: int, samples: int) -> Iterator[np
         if not len(block):
             raise Problem(f"breaks off after {done + position} of {samples} samples")
         position += len(block)
-        yield block
+        ordered = source.format == "OGG" and source.channels in ogg.ORDER
+        yield block[:, ogg.ORDER[source.channels]] if ordered else block
 
 
 def _sources(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> list[soundfile.SoundFile]:
@@ -114,6 +115,8 @@ def parts_of(file: BinaryIO) -> Sequence[Part] | None:
         return ogg.parts(file)
     elif head[:4] == b"fLaC" or head[:3] == b"ID3":
         found = flac.part(file) or mpeg.part(file)
+    elif boxes.is_mp4(head):  # whose MP3 is not to be taken out of it: the edit list would be lost
+        return None
     else:
         found = mpeg.part(file)
         return [found] if found else []

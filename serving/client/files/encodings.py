@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from serving.client.decoding import ogg
+
 # Format -> bits of a sample -> libsndfile's word; without a choice the first. 32 bits are float, 0 is a lossy format.
 _SUBTYPES: dict[str, dict[int, str]] = {
     "wav": {32: "FLOAT", 24: "PCM_24", 16: "PCM_16"},
@@ -65,7 +67,10 @@ class Encoding:
         return self._bits != 32
 
     def samples(self, block: np.ndarray) -> np.ndarray:
-        """Float samples as they are written: rounded, since libsndfile rounds down, which adds half a bit to all."""
+        """Float samples as they are written: rounded, since libsndfile rounds down, which adds half a bit to all; in Ogg in
+        the order of its channels, which libsndfile leaves to us."""
+        if self.format == "ogg" and block.shape[1] in ogg.ORDER:
+            return block[:, np.argsort(ogg.ORDER[block.shape[1]])]
         if self._bits not in (16, 24):
             return block
         full = 2 ** (self._bits - 1)

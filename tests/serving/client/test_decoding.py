@@ -133,12 +133,17 @@ def test_a_stream_is_chosen_and_without_choice_the_first(tmp_path: Path) -> None
 
 
 def test_streams_of_musdb18_are_those_of_the_musdb_package(musdb18: Path) -> None:
-    """The package rounds them to 16 bits and clips what the decoder takes over full scale (musdb 0.4.3, `ffmpeg_format`)."""
+    """The package rounds them to 16 bits and clips what the decoder takes over full scale (musdb 0.4.3, `ffmpeg_format`).
+
+    It ends with a whole frame of AAC, as ffmpeg 5.1 does; ours where the edit list says (of 2018's file 141 samples before).
+    """
     musdb = pytest.importorskip("musdb")
     for path in sorted(musdb18.glob("*/*.stem.mp4")):
         theirs = musdb.MultiTrack(path=str(path), name=path.name, stem_id=0, is_wav=False).stems
         ours = np.stack([decoding.read(path, stream=number)[0] for number in range(5)])
-        np.testing.assert_array_equal(np.clip(np.rint(ours * 2**15), -(2**15), 2**15 - 1) / 2**15, theirs)
+        samples = ours.shape[1]
+        assert theirs.shape[1] - 1023 <= samples <= theirs.shape[1]
+        np.testing.assert_array_equal(np.clip(np.rint(ours * 2**15), -(2**15), 2**15 - 1) / 2**15, theirs[:, :samples])
 
 
 @needs_ffmpeg

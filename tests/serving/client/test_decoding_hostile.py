@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,13 +94,24 @@ def chain_of_nothing_in_ogg() -> bytes:
     return (page[:22] + crc(32, 0x04C11DB7, page).to_bytes(4, "little") + page[26:]) * (2**21 // len(page))
 
 
+def tracks_of_nothing_in_mp4() -> bytes:
+    tracks = struct.pack(">I4sI4s", 16, b"trak", 8, b"mdia") * 100_000
+    return struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 8 + len(tracks), b"moov") + tracks
+
+
 def silence_behind_a_wav() -> bytes:
     return riff(chunk(b"fmt ", fmt()), chunk(b"data", bytes(4000)), bytes(2**25))
 
 
 @pytest.mark.parametrize(
     "make",
-    [fake_frames_of_flac, tags_between_frames_of_mp3, chain_of_nothing_in_ogg, silence_behind_a_wav],
+    [
+        fake_frames_of_flac,
+        tracks_of_nothing_in_mp4,
+        tags_between_frames_of_mp3,
+        chain_of_nothing_in_ogg,
+        silence_behind_a_wav,
+    ],
     ids=lambda make: make.__name__,
 )
 def test_work_does_not_grow_faster_than_the_file(make: Callable[[], bytes], tmp_path: Path) -> None:

@@ -700,6 +700,12 @@ def m4a_that_claims_a_day(path: Path) -> None:
     path.write_bytes(data.replace(struct.pack(">II", RATE_HZ, 1024 + SAMPLES), struct.pack(">II", RATE_HZ, 2**32 - 2)))
 
 
+@good(".m4a", samples=31 * 1024, ffmpeg=True)
+def m4a_without_a_clock(path: Path) -> None:
+    clock = struct.pack(">II", RATE_HZ, 1024 + SAMPLES)
+    path.write_bytes(by_ffmpeg(".m4a").replace(clock, bytes(4) + clock[4:]))
+
+
 @good(".m4a", samples=44 * 441, ffmpeg=True)
 def m4a_cut_by_an_editor(path: Path) -> None:
     """Without another encoding: its edit list takes 440 ms of it."""

@@ -78,7 +78,9 @@ def presentation(file: BinaryIO, stream: int) -> Presentation | None:
     edits = _edits(_body(file, sounds[stream], b"edts", b"elst"))
     if _find(file, film, b"mvex"):  # in fragments: nothing here knows how many will follow
         stop, edits = 0, [(0, *edit[1:]) for edit in edits if edit[1] >= 0]
-    if not ticks_hz or not film_hz or len(edits) > 1:
+    if not ticks_hz or not film_hz:  # ffmpeg would drop nearly all of it
+        return Presentation(0, None, False, 1)
+    if len(edits) > 1:
         return None
     if not edits:
         start, end = (_of_itunes(file, film, stop) if len(tracks) == 1 else None) or (0, stop)

@@ -343,7 +343,7 @@ def test_real_musdb18(request):
     track = load(refs[0])
     assert sorted(track.stems) == ["bass", "drums", "other", "vocals"]
     assert track.sample_rate_hz == 44100
-    assert track.mixture.shape == (300032, 2)
+    assert track.mixture.shape == (299891, 2)  # by its edit list; ffmpeg 5.1 leaves 141 samples more
     residual = track.mixture - sum(track.stems.values())
     assert 10 * np.log10(np.mean(residual**2) / np.mean(track.mixture**2)) < -30
 

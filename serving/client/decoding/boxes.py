@@ -65,7 +65,7 @@ def presentation(file: BinaryIO, stream: int) -> Presentation | None:
     """Of a track of sound, counted from 0, as its edit list says (8.6.6), else iTunes' tag, else its length (`mdhd`, 8.4.2).
 
     An edit ends at a tick of the film's clock, often a millisecond: the end of the media goes before it where it differs by
-    less. None if it is no MP4, or has edits that are left to ffmpeg: several, or one of silence or of another speed.
+    less. None if it is no MP4, or has edits that are left to ffmpeg: several, or one of another speed.
     """
     size = file.seek(0, 2)
     film = _find(file, Box(b"", 0, 0, size), b"moov") if is_mp4(at(file, 0, 8)) else None
@@ -77,7 +77,7 @@ def presentation(file: BinaryIO, stream: int) -> Presentation | None:
     film_hz, _ = _clock(_body(file, film, b"mvhd"))
     edits = _edits(_body(file, sounds[stream], b"edts", b"elst"))
     if _find(file, film, b"mvex"):  # in fragments: nothing here knows how many will follow
-        stop, edits = 0, [(0, *edit[1:]) for edit in edits if edit[1] >= 0]
+        stop, edits = 0, [(0, *edit[1:]) for edit in edits]
     if not ticks_hz or not film_hz:  # ffmpeg would drop nearly all of it
         return Presentation(0, None, False, 1)
     if len(edits) > 1:
@@ -86,7 +86,7 @@ def presentation(file: BinaryIO, stream: int) -> Presentation | None:
         start, end = (_of_itunes(file, film, stop) if len(tracks) == 1 else None) or (0, stop)
         return Presentation(start, end or None, end < stop, ticks_hz)
     [(length, start, rate)] = edits
-    if start < 0 or rate != 1 << 16:
+    if rate != 1 << 16:
         return None
     inexact = film_hz % ticks_hz != 0
     cut = bool(length) and (stop - start) * film_hz > (length + inexact) * ticks_hz
@@ -132,11 +132,11 @@ def _clock(header: bytes) -> tuple[int, int]:
 
 
 def _edits(body: bytes) -> list[tuple[int, int, int]]:
-    """Length, start (-1: silence) and rate of each; silence of no length says nothing."""
+    """Length, start and rate of each that is no silence, which is none of the sound, as for ffmpeg."""
     entry = struct.Struct(">QqI" if body[:1] == b"\1" else ">IiI")
     count = min(int.from_bytes(body[4:8], "big"), max(0, len(body) - 8) // entry.size)
     edits = [entry.unpack_from(body, 8 + number * entry.size) for number in range(count)]
-    return [edit for edit in edits if edit[0] or edit[1] >= 0]
+    return [edit for edit in edits if edit[1] >= 0]
 
 
 def _of_itunes(file: BinaryIO, film: Box, media: int) -> tuple[int, int] | None:

@@ -126,6 +126,7 @@ FORMATS = {
     "aac in m4a, index first": ff(".m4a", "-movflags", "+faststart", samples=SAMPLES),
     "aac in mov": ff(".mov", "-c:a", "aac", samples=SAMPLES),
     "aac in m4a of 48 kHz": ff(".m4a", "-ar", "48000", lag=None, rate_hz=48000, samples=32672),
+    "aac in m4a that begins later": ff(".m4a", "-output_ts_offset", "0.5", lag=1024, samples=1024 + SAMPLES),
     "aac in m4a of iTunes": Format(lambda: m4a_by_itunes(1024, 703, SAMPLES), ".m4a", samples=SAMPLES),
     "aac in fragments": ff(".mp4", "-movflags", "+frag_keyframe+empty_moov", lag=1024),
     "aac in fragments with an edit list": ff(".mp4", "-movflags", "+frag_keyframe+delay_moov", samples=30 * 1024),

@@ -154,7 +154,7 @@ def _measured(part: Mapping[str, np.ndarray], sample_rate_hz: int, mixture_power
     for name, signal in part.items():
         short = name.removeprefix("stem/")
         levels[f"rms_db/{short}"] = _db(_power(signal))
-        levels[f"peak_db/{short}"] = _db((np.abs(signal.astype(np.float64)).max() / FULL_SCALE) ** 2)
+        levels[f"peak_db/{short}"] = _db((max(int(signal.max()), -int(signal.min())) / FULL_SCALE) ** 2)
     residual = _residual(part)
     residual_db = _db(_power(residual)) - max(_db(mixture_power), FLOOR_DB)
     return {

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 from scipy import fft
 
+from pipeline.data.datasets import audio
 from pipeline.data.datasets.loading import MIXTURE, Signals, Stream, check_length
 from pipeline.data.datasets.track import BadTrackError
 
@@ -77,7 +78,8 @@ class Measures:
     def _add(self, block: Signals) -> None:
         samples = len(block[MIXTURE])
         self.samples += samples
-        rows = np.ones((self.sums.size + 1, samples), np.float32)  # the products with ones are the sums
+        rows = np.empty((self.sums.size + 1, samples), np.float32)
+        rows[-1] = 1  # the products with ones are the sums
         for number, name in enumerate(self.names):
             rows[number * self.channels : (number + 1) * self.channels] = block[name].T
         pieces = [rows[:, start : start + _PIECE_SAMPLES] for start in range(0, max(1, samples), _PIECE_SAMPLES)]
@@ -99,8 +101,9 @@ class Measures:
 
 def _energy_below(signal: np.ndarray, frequency: float) -> tuple[float, float]:
     """The energy of a block below a frequency in cycles per sample, and all of its energy."""
-    energy = np.abs(np.asarray(fft.rfft(signal.mean(axis=1)))) ** 2
-    return float(energy[: int(frequency * len(signal)) + 1].sum()), float(energy.sum())
+    spectrum = np.asarray(fft.rfft(audio.to_channels(signal, 1)[:, 0]))
+    low = spectrum[: int(frequency * len(signal)) + 1]
+    return float(np.vdot(low, low).real), float(np.vdot(spectrum, spectrum).real)
 
 
 class Ceiling:

@@ -143,6 +143,23 @@ def m4a_by_itunes(before: int, behind: int, samples: int) -> bytes:
     return data + tag
 
 
+def caf_of_aac() -> bytes:
+    """AAC as Apple's recorders write it: a table has the sizes of packets, and how many samples are no sound."""
+    adts, packets = by_ffmpeg(".aac"), []
+    while adts:
+        size = int.from_bytes(adts[3:6], "big") >> 5 & 0x1FFF
+        packets.append(adts[7:size])
+        adts = adts[size:]
+    m4a = by_ffmpeg(".m4a")
+    at = m4a.index(b"esds")
+    cookie = m4a[at + 8 : at - 4 + int.from_bytes(m4a[at - 4 : at], "big")]
+    table = struct.pack(">qqii", len(packets), SAMPLES, 1024, len(packets) * 1024 - 1024 - SAMPLES)
+    table += b"".join(bytes((len(each) >> 7 | 128, len(each) & 127)) for each in packets)
+    described = struct.pack(">d4sIIIII", RATE_HZ, b"aac ", 0, 0, 1024, CHANNELS, 0)
+    chunks = {b"desc": described, b"kuki": cookie, b"pakt": table, b"data": bytes(4) + b"".join(packets)}
+    return b"caff\0\1\0\0" + b"".join(name + struct.pack(">q", len(body)) + body for name, body in chunks.items())
+
+
 def later_in_ogg(data: bytes, granule: int) -> bytes:
     """Ogg whose positions begin at `granule`, as when it was recorded from the middle of a broadcast."""
     pages = []

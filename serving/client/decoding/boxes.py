@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from serving.client.decoding.files import Problem, at
+from serving.client.decoding.files import Presentation, Problem, at
 
 FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 NEEDED = (b"moov", b"mdat", b"moof")
@@ -26,19 +26,6 @@ class Box(NamedTuple):
     start: int
     body: int
     stop: int
-
-
-class Presentation(NamedTuple):
-    """Which samples of a track are heard, in ticks of the track's clock: from `start` to `stop`.
-
-    cut: whether an editor ended it there, before the last frame; otherwise `stop` is what the index says of the sound's
-    length, which may be wrong by more than a frame.
-    """
-
-    start: int
-    stop: int | None
-    cut: bool
-    ticks_hz: int
 
 
 def is_mp4(head: bytes) -> bool:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from serving.client.decoding.files import Part, Problem, at, check_format
+from serving.client.decoding.files import Part, Presentation, Problem, at, check_format
 
 PCM, MS_ADPCM, FLOAT, ALAW, ULAW, IMA_ADPCM, EXTENSIBLE = 1, 2, 3, 6, 7, 0x11, 0xFFFE  # mmreg.h
 PLAIN = (PCM, FLOAT, ALAW, ULAW)
@@ -145,6 +145,21 @@ def caf(file: BinaryIO, size: int) -> Part | None:
         b"caff" + struct.pack(">HH4sq", 1, 0, b"desc", 32) + described + struct.pack(">4sqI", b"data", length + 4, 0)
     )
     return Part(header, ((start, start + length),), length // frame)
+
+
+def presentation(file: BinaryIO) -> Presentation | None:
+    """Of CAF in packets, such as AAC, what its packet table says was put before the sound and behind; None if nothing."""
+    size = file.seek(0, 2)
+    found = {chunk.name: chunk for chunk in _caf_chunks(file, size)} if at(file, 0, 4) == b"caff" else {}
+    if b"desc" not in found or b"pakt" not in found:
+        return None
+    rate, table = at(file, found[b"desc"].start, 8), at(file, found[b"pakt"].start, 24)
+    if len(rate) < 8 or len(table) < 24:
+        return None
+    [rate_hz], (samples, before, behind) = struct.unpack(">d", rate), struct.unpack(">8xqii", table)
+    if not 1 <= rate_hz < 2**32 or min(samples, before, behind) < 0 or not before + behind:
+        return None
+    return Presentation(before, before + samples, False, int(rate_hz))
 
 
 def _one(chunks: list[Chunk], name: bytes) -> Chunk:

@@ -16,8 +16,8 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from serving.client.decoding import boxes
-from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Problem
+from serving.client.decoding import boxes, chunks
+from serving.client.decoding.files import BLOCK_SAMPLES, Decoding, Presentation, Problem
 
 HEADER = struct.Struct(">4sIIIII")
 """Of AU, which ffmpeg can write to a pipe: magic, where the samples begin, their bytes, encoding, rate and channels."""
@@ -84,7 +84,7 @@ def opened(path: Path, stream: int) -> Iterator[Decoding]:
         yield Decoding(rate_hz, channels, None, blocks)
 
 
-def _presented(blocks: Iterator[np.ndarray], kept: boxes.Presentation, rate_hz: int) -> Iterator[np.ndarray]:
+def _presented(blocks: Iterator[np.ndarray], kept: Presentation, rate_hz: int) -> Iterator[np.ndarray]:
     """What of a track is heard. Where its index alone says where it ends, nothing is dropped but a part of a frame."""
     start = round(kept.start * rate_hz / kept.ticks_hz)
     stop = sys.maxsize if kept.stop is None else round(kept.stop * rate_hz / kept.ticks_hz)
@@ -102,9 +102,7 @@ def _presented(blocks: Iterator[np.ndarray], kept: boxes.Presentation, rate_hz: 
 
 
 @contextlib.contextmanager
-def _running(
-    file: BinaryIO, stream: int, log: IO[bytes]
-) -> Iterator[tuple[subprocess.Popen, boxes.Presentation | None]]:
+def _running(file: BinaryIO, stream: int, log: IO[bytes]) -> Iterator[tuple[subprocess.Popen, Presentation | None]]:
     """And of what it decodes what is heard; None: all.
 
     It is not told the name, which would be a hint to it, and could be one that it takes for something else.
@@ -113,12 +111,14 @@ def _running(
     if program is None:
         raise Problem(f"is no audio that libsndfile reads; ffmpeg, which reads more, is not installed ({INSTALL})")
     boxes.check(file)
-    presentation = boxes.presentation(file, stream)
+    by_boxes = boxes.presentation(file, stream)
+    presentation = by_boxes or chunks.presentation(file)
     file.seek(0)
     command = [program, "-nostdin", "-hide_banner", "-v", "warning", "-max_alloc", str(LARGEST_ALLOCATION)]
     command += ["-protocol_whitelist", "file", "-format_whitelist", DEMUXERS]
     command += ["-reinit_filter", "0"]  # else it resamples where the rate changes in the middle
-    command += ["-ignore_editlist", "1", "-flags2", "+skip_manual"] if presentation else []
+    command += ["-ignore_editlist", "1"] if by_boxes else []
+    command += ["-flags2", "+skip_manual"] if presentation else []
     command += ["-threads", "1", "-i", INPUT, "-map", f"0:a:{stream}"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "-protocol_whitelist", "pipe", "pipe:1"]
     process = subprocess.Popen(command, bufsize=0, stdin=file, stdout=subprocess.PIPE, stderr=log)

@@ -61,6 +61,19 @@ class Part(NamedTuple):
     needed: bool = False
 
 
+class Presentation(NamedTuple):
+    """Which samples of a track are heard, in ticks of the track's clock: from `start` to `stop`.
+
+    cut: whether an editor ended it there, before the last frame; otherwise `stop` is what the index says of the sound's
+    length, which may be wrong by more than a frame. None: to the end.
+    """
+
+    start: int
+    stop: int | None
+    cut: bool
+    ticks_hz: int
+
+
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
     """Puts the name of the file before what is wrong with it; OSError stays what it is where the machine is to blame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hostile_files import SAMPLES, by_ffmpeg, by_libsndfile
 
 from pipeline.data import datasets
 from pipeline.data.datasets import audio, splits
@@ -176,6 +178,18 @@ def test_folder_reads_stems_of_several_formats_and_sums_them(tmp_path):
     assert list(track.stems) == ["bass", "drums", "vocals"]
     assert track.mixture.shape == (8000, 2)
     assert np.allclose(track.mixture, sum(track.stems.values()))
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not here")
+def test_folder_takes_stems_of_aac_beside_wav(tmp_path):
+    """What AAC adds before the sound and behind it, up to a frame, makes them neither later nor longer."""
+    (tmp_path / "song").mkdir()
+    (tmp_path / "song/vocals.m4a").write_bytes(by_ffmpeg(".m4a", "-b:a", "256k"))
+    (tmp_path / "song/drums.wav").write_bytes(by_libsndfile("WAV"))
+    track = load(folder.discover(str(tmp_path), FRACTIONS)[0])
+    vocals, drums = track.stems["vocals"], track.stems["drums"]
+    assert vocals.shape == drums.shape == (SAMPLES, 2)
+    assert np.corrcoef(vocals.ravel(), drums.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("name", ["mixture.wav", "Mix.flac"])

@@ -19,8 +19,7 @@ BY_LIBSNDFILE = (*PLAIN, MS_ADPCM, IMA_ADPCM)  # not GSM 6.10 (0x31): it counts 
 AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # encoding -> bytes of a sample
 AIFF_BYTES = {
     **dict.fromkeys((b"alaw", b"ALAW", b"ulaw", b"ULAW", b"raw "), 1),
-    **dict.fromkeys((b"in24", b"23ni"), 3),
-    **dict.fromkeys((b"fl32", b"FL32", b"in32"), 4),
+    **dict.fromkeys((b"fl32", b"FL32"), 4),
     **dict.fromkeys((b"fl64", b"FL64"), 8),
 }
 W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the GUIDs whose first four bytes are a RIFF name
@@ -89,7 +88,7 @@ def aiff(file: BinaryIO, size: int) -> Part | None:
     channels, samples, bits = struct.unpack_from(">HIH", described)
     check_format(_extended(bytes(described[8:18])), channels)
     compression = bytes(described[18:22]) or b"NONE"
-    plain = {b"NONE": (bits + 7) // 8, b"twos": (bits + 7) // 8, b"sowt": (bits + 7) // 8} | AIFF_BYTES
+    plain = dict.fromkeys((b"NONE", b"twos", b"sowt", b"in24", b"23ni", b"in32"), (bits + 7) // 8) | AIFF_BYTES
     if compression not in plain or not bits:
         return None
     frame = channels * plain[compression]

@@ -29,6 +29,9 @@ from pipeline.config.quarantine import QuarantineConfig
 from pipeline.config.train import Recipe, TrainSpec
 
 RECIPES = Path(__file__).parent / "recipes"
+MOST_FRACTION = 0.9  # of the tracks, in the dev or test split
+Fraction = Annotated[float, Field(ge=0, lt=MOST_FRACTION)]
+_FRACTIONS = ("dev_fraction", "test_fraction")
 _TRAINED_WITH = ("data", "model", "train")
 
 # `<system>` is the recipe of a system at its published settings, `<system>_mir1k` the one that trains in minutes.
@@ -55,8 +58,8 @@ class DataConfig:
     channels: Count = 1
     targets: tuple[str, ...] = ("vocals", "accompaniment")
     segment_seconds: Positive = 10.0
-    dev_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
-    test_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.1
+    dev_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
     group_by: tuple[Name, ...] = ("artist", "singer", "album", "song")
     sources: Mapping[str, Annotated[tuple[Name, ...], Field(min_length=1)]] = field(default_factory=dict)
     encoding: Literal["int16", "float32", "flac"] = "int16"
@@ -69,16 +72,25 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.format == "auto" and self.path is None:
             object.__setattr__(self, "format", "synthetic")
-        if self.dev_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                f"dev_fraction is {self.dev_fraction:g} and data.test_fraction {self.test_fraction:g}: legal is a sum below 1"
-            )
+        _check_fractions(self)
         _check_sources(self.sources, self.targets)
         for name, most in (("channels", 8), ("sample_rate_hz", 655_350)):
             if self.encoding == "flac" and getattr(self, name) > most:
                 raise ValueError(f"encoding is flac and data.{name} {getattr(self, name)}: legal is at most {most}")
         if self.spans > 1 and self.path and "{" not in self.path:
             raise ValueError(f"spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
+
+
+def _check_fractions(data: DataConfig) -> None:
+    """Also where they are options of the reader, which go before."""
+    keys = {name: f"data.options.{name}" if name in data.options else f"data.{name}" for name in _FRACTIONS}
+    values = {key: data.options.get(name, getattr(data, name)) for name, key in keys.items()}
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_FRACTION:
+            raise ValueError(f"{key} is {value!r}; legal: a number of at least 0 and below {MOST_FRACTION:g}")
+    if sum(values.values()) >= 1:
+        told = " and ".join(f"{key} {value:g}" for key, value in values.items())
+        raise ValueError(f"{told.replace(' ', ' is ', 1)}: legal is a sum below 1")
 
 
 def _check_sources(sources: Mapping[str, tuple[str, ...]], targets: tuple[str, ...]) -> None:
@@ -214,6 +226,8 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
     path relative to its own. Its values then go over those of the other: the sections merge field by field, while the value
     of a field (a list, `sizes`, any `*options`) replaces the other's as a whole. `name` is not inherited.
 
+    An override of `data.targets` alone is one of `model.targets`, too, which must be equal.
+
     Raises:
       ConfigError: unknown recipe, a circle of `extends`, unknown key (the nearest legal one is named), or a value of the
         wrong type.
@@ -221,6 +235,10 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
     path = _recipe_path(recipe)
     mapping = _read(path)
     mapping.setdefault("name", path.stem)
+    overrides = [*overrides]
+    given = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    if "data.targets" in given and not {"model", "model.targets"} & given.keys():
+        overrides.append(f"model.targets={given['data.targets']}")
     for override in overrides:
         _override(mapping, override)
     return from_mapping(mapping)

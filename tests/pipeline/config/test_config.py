@@ -21,6 +21,14 @@ def test_every_recipe_survives_the_round_trip_through_json(name: str) -> None:
     assert loaded.gate.thresholds
 
 
+def test_targets_of_the_data_are_those_of_the_model_unless_it_has_its_own() -> None:
+    four = "[vocals, drums, bass, other]"
+    given = config.load("demo", [f"data.targets={four}", "gate.thresholds=[]"])
+    assert given.model.targets == given.data.targets == ("vocals", "drums", "bass", "other")
+    with pytest.raises(config.ConfigError, match=r"model\.targets is .*: they must be equal"):
+        config.load("demo", [f"data.targets={four}", "model.targets=[vocals]", "gate.thresholds=[]"])
+
+
 def test_overrides_reach_their_section_and_keep_types() -> None:
     changed = config.load(
         "demo", ["train.steps=7", "model.sizes.units=8", "gate.thresholds.0.at_least_db=1", "data.path=/a b"]
@@ -47,6 +55,18 @@ def test_overrides_reach_their_section_and_keep_types() -> None:
         (
             "data={dev_fraction: 0.6, test_fraction: 0.4}",
             ("data.dev_fraction is 0.6 and data.test_fraction 0.4", "below 1"),
+        ),
+        (
+            "data={dev_fraction: 0.6, options: {test_fraction: 0.4}}",
+            ("data.dev_fraction is 0.6 and data.options.test_fraction 0.4", "below 1"),
+        ),
+        (
+            "data.options={dev_fraction: 0.95}",
+            ("data.options.dev_fraction is 0.95", "a number of at least 0 and below 0.9"),
+        ),
+        (
+            "data.options={test_fraction: half}",
+            ("data.options.test_fraction is 'half'", "a number of at least 0 and below 0.9"),
         ),
         ("gate.thresholds.0.target=voice", ("voice", "vocals, accompaniment")),
         ("gate.thresholds.0.over=nothing", ("over", "nothing")),

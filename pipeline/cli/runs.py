@@ -100,6 +100,7 @@ def page(
         place = _of_runs(ctx, workdir)
         lives, source = life.of_workdir(place, recipe), f"What ran in {place.root}"
     else:
+        storage.refuse_absent(artifacts)
         lives, source = life.of_artifacts(storage.absolute(artifacts), recipe), f"Evaluations in {artifacts}"
     if not lives:
         of = f" of {recipe}" if recipe else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +26,7 @@ from pipeline.common.process import quiet, sentence
 if TYPE_CHECKING:
     from pipeline.components.graph import Stage
     from pipeline.config.config import Config
+    from pipeline.runs.workdir import Workdir
     from serving.client import Client
 
 # TFX's own imports must see the Keras that the models are built with; no process that is started here may run what lies in
@@ -52,7 +55,7 @@ Data = Annotated[
 ]
 Format = Annotated[str | None, typer.Option("--format", "-f", help="Its layout (docs/data.md); auto recognises it.")]
 Set = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: train.steps=2000.")]
-BadTracks = Annotated[int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")]
+BadTracks = Annotated[int | None, typer.Option("--max-bad-tracks", min=0, help="Bad tracks that a run does without.")]
 ModelName = Annotated[str, typer.Option("--model-name", help="Name of the model on the server.")]
 Server = Annotated[str | None, typer.Option("--server", help="host:port of a model server; else in this process.")]
 Ca = Annotated[Path | None, typer.Option("--ca", help="PEM of who signed the server's certificate; turns TLS on.")]
@@ -167,11 +170,14 @@ OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model ser
 @app.command()
 def demo(workdir: Work = WORKDIR, set: Set = None) -> None:
     """Everything once, small, on songs that we render ourselves: ends with scores and separated audio over gRPC."""
-    from pipeline.cli import demo
     from pipeline.config.config import load
     from pipeline.runs.workdir import Workdir
 
-    raise typer.Exit(demo.main(load("demo", set or ()), Workdir(workdir)))
+    config, place = load("demo", set or ()), Workdir(workdir)
+    with _continued(place):
+        from pipeline.cli import demo
+
+        raise typer.Exit(demo.main(config, place))
 
 
 def _stage(name: str, until: Stage, words: str) -> None:
@@ -397,19 +403,20 @@ def leaderboard(
     max_bad_tracks: BadTracks = None,
 ) -> None:
     """Every system on the same data with the same budget and judge: one table, one plot. Exit code 4 when one failed."""
-    from pipeline.leaderboard import run
-
-    def config(recipe: str) -> Config:
-        overrides = [f"train.cpu_minutes={cpu_minutes}", *run.OVERRIDES, *(set or ())]
-        return configured(recipe, data, format, overrides, max_bad_tracks)
-
-    configs = run.in_order([config(recipe) for recipe in run.recipes(_listed(systems))], config)
-    from pipeline.cli import tables
     from pipeline.runs.workdir import Workdir
 
     place = Workdir(workdir)
-    target = output or place.root / run.NAME
-    board = run.run(configs, place, target, _said(data, format, cpu_minutes, systems, set))
+    with _continued(place):
+        from pipeline.cli import tables
+        from pipeline.leaderboard import run
+
+        def config(recipe: str) -> Config:
+            overrides = [f"train.cpu_minutes={cpu_minutes}", *run.OVERRIDES, *(set or ())]
+            return configured(recipe, data, format, overrides, max_bad_tracks)
+
+        configs = run.in_order([config(recipe) for recipe in run.recipes(_listed(systems))], config)
+        target = output or place.root / run.NAME
+        board = run.run(configs, place, target, _said(data, format, cpu_minutes, systems, set))
     tables.print_board(board, target)
     if board.failed:
         raise typer.Exit(FAILED)
@@ -472,8 +479,6 @@ def _separation(
     ca, certificate, key = pems
     if server is not None and (model, recipe) != (None, None):
         raise ValueError("--model and --recipe are of a model in this process; legal only without --server")
-    if "" in (model, recipe):
-        raise ValueError("--model or --recipe is empty: legal is a SavedModel's path, or the name of a recipe")
     if model is not None and recipe is not None:
         raise ValueError("--model and --recipe both say which model; legal is one of them")
     if server is not None:
@@ -490,6 +495,8 @@ def _separation(
     from pipeline.runs.workdir import Workdir
     from serving.local import local_client
 
+    if model is not None:
+        storage.refuse_absent(model)
     directory = Workdir(workdir).latest_version(recipe) if model is None else storage.path(model)
     if not {"saved_model.pb", "saved_model.pbtxt"} & {*storage.listed(directory)}:
         raise ValueError(f"{directory} is no SavedModel; legal is a directory with saved_model.pb")
@@ -498,18 +505,32 @@ def _separation(
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
-    from pipeline.cli import tables
-    from pipeline.orchestration import preflight
+    from pipeline.data import corpus
     from pipeline.runs.workdir import Workdir
 
-    # Before TFX, whose import takes seconds.
-    preflight.check_run(config, Workdir(workdir) if until != "ingest" else None)
-    from pipeline.orchestration.local_runner import run_local
+    place, refs = Workdir(workdir), corpus.usable(config.data)
+    with _continued(place):
+        from pipeline.cli import tables
+        from pipeline.orchestration import preflight
 
-    result = run_local(config, Workdir(workdir), until)
+        preflight.check_run(config, refs, place if until != "ingest" else None)
+        from pipeline.orchestration.local_runner import run_local
+
+        result = run_local(config, place, until)
     tables.print_run(result)
     if until in ("evaluate", "push") and not result.accepted:
         raise typer.Exit(REFUSED)
+
+
+@contextlib.contextmanager
+def _continued(workdir: Workdir) -> Iterator[None]:
+    """Says first that TensorFlow and TFX are loaded, which takes seconds, and at Ctrl-C what goes on after the finished steps."""
+    from pipeline.common.progress import sigint_ends
+
+    typer.echo("loading TensorFlow and TFX", err=True)
+    command = shlex.join(["stemline", *sys.argv[1:]])
+    with sigint_ends(f"stopped: finished steps are kept in {workdir.root}, and this goes on after them: {command}"):
+        yield
 
 
 if __name__ == "__main__":

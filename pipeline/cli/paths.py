@@ -14,15 +14,18 @@ WORKDIR = Path("runs")
 
 
 class LocalPaths(TyperCommand):
-    """Refuses what Path would make another place of: `s3://bucket` the directory `s3:` here, an empty one the current directory."""
+    """Refuses what is empty, and what Path would make another place of: `s3://bucket` the directory `s3:` here."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Raises ValueError where a path is empty, as an unset variable is."""
+        """Raises ValueError where something is given and empty, as an unset variable is."""
         given, _, _ = self.make_parser(ctx).parse_args(args=[*args])
         left = super().parse_args(ctx, args)
-        for name, value in ctx.params.items():
-            if Path() in _each(value) and "" in _each(given.get(name)):
-                raise ValueError(f"{name.replace('_', '-')} is empty: legal is a path, and . for the current directory")
+        for param in self.params:
+            if "" in _each(given.get(param.name)):
+                legal = "a value" if param.required else "to leave it out"
+                if Path() in _each(ctx.params[param.name]):
+                    legal = "a path, and . for the current directory"
+                raise ValueError(f"{param.name.replace('_', '-')} is empty: legal is {legal}")
         return left
 
     def invoke(self, ctx: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,10 +19,17 @@ if TYPE_CHECKING:
 def configured(
     recipe: str, data: str | None, format: str | None, overrides: list[str] | None, bad: int | None
 ) -> Config:
-    """As `asked`, with the layout that --data is recognised as, which is told. Raises ConfigError, and as `corpus.resolved`."""
+    """As `asked`, with the layout that --data is recognised as, which is told.
+
+    Raises ConfigError, and as `corpus.resolved` and `storage.refuse_absent`.
+    """
+    from models import storage
     from pipeline.data import corpus
 
     config = asked(recipe, data, format, overrides, bad)
+    if config.data.path is not None:
+        _tell(f"looking at {storage.absolute(config.data.path)}")
+        storage.refuse_absent(config.data.path)
     section, reason = corpus.resolved(config.data)
     if not reason:
         return config
@@ -45,6 +53,19 @@ def asked(recipe: str, data: str | None, format: str | None, overrides: list[str
     if format is not None and format != own.format:
         given.append("data.options={}")  # those of the recipe are of its own format
     return load(recipe, [*given, *(overrides or ())])
+
+
+def recorded(recipe: str, ran: Iterable[str]) -> str:
+    """The name that runs of a recipe have, which ships, is a YAML file, or is among those that `ran`. Raises ConfigError."""
+    from models.checked import ConfigError, nearest
+    from pipeline.config.config import load, recipe_names
+
+    if recipe.endswith((".yaml", ".yml")):
+        return load(recipe).name
+    legal = sorted({*ran, *recipe_names()})
+    if recipe not in legal:
+        raise ConfigError(f"unknown recipe {recipe!r}; {nearest(recipe, legal)}")
+    return recipe
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -109,7 +110,13 @@ def run(request: Request, model: Model) -> bool:
         if request.stream:
             check_streams(client)
         jobs = _planned(request, files, request.selection.names(client.targets), folder)
-        outcomes = list(_separated(request, client, jobs, places, bad))
+        try:
+            outcomes = list(_separated(request, client, jobs, places, bad))
+        except KeyboardInterrupt:
+            if not request.piped:
+                whole = f"stopped: what was written to {shown(folder)} is whole"
+                typer.echo(f"{whole}, and the same command with --skip-existing makes the others", err=True)
+            raise
         _tell(request, outcomes, files.ignored, folder)
         if request.piped and outcomes[0].status == "done":
             [path] = outcomes[0].outputs.values()
@@ -231,6 +238,7 @@ def _tell(request: Request, outcomes: Sequence[Outcome], ignored: Mapping[str, S
     if len(outcomes) > 1 or ignored:
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         beside = f" ({inputs.counted(ignored)} ignored)" if ignored else ""
-        typer.echo(f"{len(outcomes)} files: {told}{beside}; stems in {shown(folder)}", err=True)
+        lasted = timedelta(seconds=round(sum(outcome.seconds for outcome in outcomes)))
+        typer.echo(f"{len(outcomes)} files in {lasted}: {told}{beside}; stems in {shown(folder)}", err=True)
     if counts["done"] and not tagging.available():
         typer.echo("tags and cover art were not kept: ffmpeg is not installed", err=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +27,27 @@ LOOKING_SECONDS = 5
 def line(words: str, style: str | None = None) -> None:
     """One line of a step on the console, however long, with nothing read into it."""
     console.print(f"  {shown(words)}", style=style, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def sigint_ends(words: str) -> Iterator[None]:
+    """Within the block Ctrl-C ends this process at once, after one line, as a kill does, but with exit code 130.
+
+    Beam would take an exception for a failure of the step at work, and show it as one.
+    """
+
+    def stop(number: int, _: object) -> None:
+        console.print(shown(words), style="yellow", markup=False, soft_wrap=True)
+        console.show_cursor()  # a bar has hidden it
+        os._exit(128 + number)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # of a shell's background jobs
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)

@@ -97,19 +97,21 @@ def discover(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[TrackRe
     return refs
 
 
-def refuse_empty_splits(data: DataConfig, refs: Sequence[TrackRef]) -> None:
-    """Raises BadTracksError if a split has no track, and may not be empty."""
-    _require_all_splits(data, {ref.split for ref in refs if not ref.skipped}, "has no track", _why_few(data, refs))
-
-
-def refuse_listed(data: DataConfig, refs: Sequence[TrackRef]) -> None:
-    """Raises BadTracksError as `refuse_bad_tracks` does, for what shows of the tracks before any is read."""
+def usable(data: DataConfig) -> list[TrackRef]:
+    """As `discover`. Raises BadTracksError, too, for more bad tracks than are allowed, as far as they show before any is read."""
+    refs = discover(data)
     wanted = [{"track": ref.name, "split": ref.split, "reason": ref.reason} for ref in refs if not ref.skipped]
     known = {
         "bad_tracks": [entry for entry in wanted if entry["reason"]],
         "tracks": [entry for entry in wanted if not entry["reason"]],
     }
     refuse_bad_tracks(data, known, f"what `stemline data check {data.path}` prints")
+    return refs
+
+
+def refuse_empty_splits(data: DataConfig, refs: Sequence[TrackRef]) -> None:
+    """Raises BadTracksError if a split has no track, and may not be empty."""
+    _require_all_splits(data, {ref.split for ref in refs if not ref.skipped}, "has no track", _why_few(data, refs))
 
 
 def refuse_bad_tracks(data: DataConfig, result: Mapping[str, Any], where: str) -> None:
@@ -143,9 +145,11 @@ def options(data: DataConfig, defaults: Mapping[str, Any] | None = None) -> dict
 
 def _tracks_of(span: spans.Span, data: DataConfig) -> list[TrackRef]:
     """The tracks of a span, which their metadata names."""
-    of_span = {"fill_splits": span.number is None}
+    reader, of_span = datasets.reader(data.format), {"fill_splits": span.number is None}
+    if span.path is None and not hasattr(reader, "load"):
+        raise ValueError(f"data.format is {data.format}, a layout of files: --data says where they are")
     try:
-        refs = datasets.reader(data.format).discover(span.path, options(data, of_span))
+        refs = reader.discover(span.path, options(data, of_span))
     except WrongLayoutError as error:
         raise WrongLayoutError(f"{error}{_looks_like(span.path, data.format)}") from error
     if span.number is None:

@@ -20,6 +20,7 @@ from models.spec import ModelSpec
 from pipeline.common import files, process
 from pipeline.common.progress import console
 from pipeline.config.config import BENCHMARK_SUFFIX, Config, EvaluateConfig, from_json, recipe_names, to_json
+from pipeline.data import corpus
 from pipeline.leaderboard import page
 from pipeline.leaderboard.board import BOARD_FILE, Board, BoardEntry
 from pipeline.runs.workdir import Workdir
@@ -129,7 +130,7 @@ def _pipeline(config: str, root: str, until: Stage, ingested: str | None) -> Run
     from pipeline.orchestration import preflight
 
     resolved, workdir = from_json(config), Workdir(Path(root))
-    preflight.check_run(resolved, workdir)
+    preflight.check_run(resolved, corpus.usable(resolved.data), workdir)
     from pipeline.orchestration.local_runner import run_local
 
     return run_local(resolved, workdir, until, ingested)

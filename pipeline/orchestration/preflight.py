@@ -28,14 +28,13 @@ SMALL_FRAME_LENGTH, SMALL_HOP = 4, 1
 INGEST, JUDGE, PUSHER = "StemsExampleGen", "BssEvaluator", "Pusher"  # as their nodes are called
 
 
-def check_run(config: Config, workdir: Workdir | None = None) -> None:
-    """Raises ValueError or OSError for data, networks, losses, augmentations or Beam runners that would be refused later.
+def check_run(config: Config, refs: Sequence[TrackRef], workdir: Workdir | None = None) -> None:
+    """Raises ValueError or OSError for networks, losses, augmentations or Beam runners that would be refused later.
 
-    With `workdir`, the store of its runs must open, the teacher is looked for, and what the gate cannot decide is said.
+    refs: the tracks, as `pipeline.data.corpus.usable` gives them. With `workdir`, the store of its runs must open, the teacher
+    is looked for, and what the gate cannot decide is said.
     """
     beam_runners.check_arguments(config.beam.pipeline_args)
-    refs = corpus.discover(config.data)
-    corpus.refuse_listed(config.data, refs)
     check_recipe(config)
     if workdir:
         check_mixing(config, refs)

@@ -30,6 +30,8 @@ class Selection:
     residual: bool = True
 
     def __post_init__(self) -> None:
+        if "" in (*self.stems, self.two_stems):
+            raise ValueError("the name of a stem is empty; legal are names, with a comma between two of them")
         if self.stems and self.two_stems is not None:
             raise ValueError("stems and two stems both say what to write; legal is one of them")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.paths import WORKDIR, Work
-from pipeline.cli.recipes import asked
+from pipeline.cli.recipes import asked, recorded
 from pipeline.common.process import shown
 
 WOULD_FAIL = 3
@@ -40,7 +40,7 @@ def check(
         list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: data.dev_fraction=0.2.")
     ] = None,
     max_bad_tracks: Annotated[
-        int | None, typer.Option("--max-bad-tracks", min=0, help="Unusable tracks that a run may skip.")
+        int | None, typer.Option("--max-bad-tracks", min=0, help="Bad tracks that a run does without.")
     ] = None,
     as_json: AsJson = False,
     page: Annotated[Path | None, typer.Option("--page", help="Write a page with plots there, too.")] = None,
@@ -50,14 +50,14 @@ def check(
     Exit code 3 when ingest would refuse it.
     """
     typer.echo(f"looking at {shown(path)}", err=True)
-    if not path:
-        raise ValueError("PATH is empty: legal is a directory, a manifest, s3://BUCKET/… or gs://BUCKET/…")
     if page and page.is_dir():
         raise ValueError(f"--page is {page}, a directory; legal is the name of a file")
+    from models import storage
     from pipeline.common.progress import looking
     from pipeline.data.survey.survey import survey
 
     config = asked(recipe, path, format, set, max_bad_tracks)
+    storage.refuse_absent(path)
     with looking() as show:
         found = survey(config.data, show)
     if page:
@@ -82,13 +82,15 @@ def describe(
     workdir: Work = WORKDIR,
     as_json: AsJson = False,
 ) -> None:
-    """What was ingested last: tracks, hours, levels, silence, leaks, what was skipped and why."""
+    """What was ingested last: tracks, hours, levels, silence, leaks, which tracks were bad and why."""
     from pipeline.data.survey import ingested
     from pipeline.runs import history
     from pipeline.runs.workdir import Workdir
 
     place = Workdir(workdir)
-    run = next((run for run in history.runs(place, recipe) if "Examples" in run.outputs), None)
+    runs = history.runs(place)
+    name = recorded(recipe, (run.pipeline for run in runs)) if recipe else None
+    run = next((run for run in runs if name in (None, run.pipeline) and "Examples" in run.outputs), None)
     if run is None:
         of = f" by the recipe {recipe}" if recipe else ""
         raise ValueError(f"nothing was ingested{of} in {place.root} yet: `stemline ingest` does it")

@@ -28,7 +28,7 @@ def render(found: Mapping[str, Any]) -> str:
     environment = templates.environment()
     environment.loader = jinja2.FileSystemLoader([Path(__file__).parent, Path(templates.__file__).parent])
     environment.filters |= {"counted": tables.counted, "size": tables.size}
-    remarks = [*found["remarks"], *tables.left_out(found)]
+    remarks = [*found["remarks"], *tables.beside(found)]
     plots = {caption: markupsafe.Markup(svg) for caption, svg in _plots(found).items()}
     keys = list(dict.fromkeys(key for split in found["splits"].values() for key in split["groups"]))
     return environment.get_template("corpus.html").render(found=found, remarks=remarks, plots=plots, keys=keys)

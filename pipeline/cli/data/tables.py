@@ -29,10 +29,10 @@ def print_survey(found: Mapping[str, Any]) -> None:
     console.print(_stems(found["stems"]))
     for remark in found["remarks"]:
         say(remark, "yellow")
-    for words in left_out(found):
+    for words in beside(found):
         say(words)
     for track in found["bad_tracks"][:MOST_LISTED]:
-        say(f"would be skipped: {track['track']} ({track['split']}): {track['reason']}", "yellow")
+        say(f"bad track: {track['track']} ({track['split']}): {track['reason']}", "yellow")
     if (more := len(found["bad_tracks"]) - MOST_LISTED) > 0:
         say(f"and {more} more, which --json and --page list", "yellow")
     say(found["verdict"], None if found["usable"] else "red")
@@ -59,13 +59,13 @@ def print_ingested(found: Mapping[str, Any]) -> None:
     for leak in found["leaks"]:
         say(f"leak: {leak}", "yellow")
     for track in found["bad_tracks"]:
-        say(f"skipped: {track['track']} ({track['split']}): {track['reason']}", "yellow")
+        say(f"bad track: {track['track']} ({track['split']}): {track['reason']}", "yellow")
 
 
-def left_out(found: Mapping[str, Any]) -> list[str]:
+def beside(found: Mapping[str, Any]) -> list[str]:
     """What is no part of what was asked for, in a line each: tracks, litter, and files that no track has."""
     reasons = Counter(track["reason"] for track in found["skipped"])
-    words = [f"left out: {count} x {reason}" for reason, count in reasons.items()]
+    words = [f"skipped: {count} x {reason}" for reason, count in reasons.items()]
     if found["litter"]:
         more = ", …" if len(found["litter"]) > MOST_NAMED else ""
         words.append(f"litter: {len(found['litter'])} ({', '.join(found['litter'][:MOST_NAMED])}{more})")
@@ -99,13 +99,13 @@ def _cell(name: str) -> Text:
 def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Table:
     keys = list(dict.fromkeys(key for split in splits.values() for key in split["groups"]))
     table = Table("split", box=box.SIMPLE, pad_edge=False)
-    skipped = ["skipped"] if "bad" in splits["train"] else []
-    for name in ("tracks", *skipped, "hours", *keys):
+    bad = ["bad"] if "bad" in splits["train"] else []
+    for name in ("tracks", *bad, "hours", *keys):
         table.add_column(_cell(name), justify="right", overflow="fold")
     for name, split in splits.items():
         groups = (str(split["groups"].get(key, "–")) for key in keys)
-        bad = [str(split["bad"])] if skipped else []
-        table.add_row(name, str(split["tracks"]), *bad, f"{split['hours']:.2f}", *groups)
+        counts = (str(split[key]) for key in ("tracks", *bad))
+        table.add_row(name, *counts, f"{split['hours']:.2f}", *groups)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Why ingest would skip a track, as far as the headers of its files tell: in the words of ingest, and in its order."""
+"""Why a track would be bad to ingest, as far as the headers of its files tell: in the words of ingest, and in its order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shape(ref: TrackRef, headers: Mapping[str, Header], data: DataConfig) -> Sha
     """The shape of a track that ingest would take.
 
     Raises:
-      ValueError: it would skip the track; the message is the reason.
+      ValueError: the track is bad; the message is the reason.
     """
     if ref.reason:
         raise BadTrackError(ref.reason)

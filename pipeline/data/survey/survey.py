@@ -99,8 +99,8 @@ def _verdict(
     except corpus.BadTracksError as error:
         return str(error), False
     counts = ", ".join(f"{sum(track['split'] == split for track in good)} {split}" for split in SPLITS)
-    skipped = f" and skip {len(bad)}" if bad else ""
-    return f"ingest would take {len(good)} of {len(good) + len(bad)} tracks ({counts}){skipped}", True
+    without = f"; bad: {len(bad)}" if bad else ""
+    return f"ingest would take {len(good)} of {len(good) + len(bad)} tracks ({counts}){without}", True
 
 
 def _split(tracks: Sequence[Mapping]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -42,20 +43,20 @@ def check(stemline, *args):
     return stemline("data", "check", *args, "--format", "folder")
 
 
-def test_a_table_of_what_ingest_would_take_and_skip(stemline, corpus: Path) -> None:
+def test_a_table_of_what_ingest_would_take_and_what_is_bad(stemline, corpus: Path) -> None:
     outcome = check(stemline, corpus, "--max-bad-tracks", 1)
     assert outcome.code == 0, outcome
     assert outcome.err.splitlines()[0] == f"looking at {corpus}"
-    assert f"would be skipped: {HOSTILE} (train): vocals.wav is empty (0 bytes)" in outcome.out
+    assert f"bad track: {HOSTILE} (train): vocals.wav is empty (0 bytes)" in outcome.out
     assert re.search(r"train +1 +1 +0\.00 *\n +dev +1 +0 +0\.00 *\n +test +1 +0 +0\.00", outcome.out)
     assert re.search(r"drums +accompaniment +4 *\n +vocals +vocals +4 *\n", outcome.out)
-    assert outcome.out.splitlines()[-1] == "ingest would take 3 of 4 tracks (1 train, 1 dev, 1 test) and skip 1"
+    assert outcome.out.splitlines()[-1] == "ingest would take 3 of 4 tracks (1 train, 1 dev, 1 test); bad: 1"
 
 
 def test_names_are_no_commands_of_the_terminal(stemline, corpus: Path) -> None:
     (song(corpus / "train" / "two\nlines \x1b[31m") / "vocals.wav").unlink()
     outcome = check(stemline, corpus, "--max-bad-tracks", 2)
-    assert r"would be skipped: two\nlines \x1b[31m (train): it has no stem for vocals" in outcome.out
+    assert r"bad track: two\nlines \x1b[31m (train): it has no stem for vocals" in outcome.out
     assert "\x1b" not in outcome.out
 
 
@@ -67,7 +68,7 @@ def test_nor_are_those_of_stems_and_of_what_tells_the_layout(stemline, tmp_path:
     outcome = stemline("data", "check", tmp_path)
     assert r"train/a\n\x1b[31mtrain/ holds drums\n\x1b[31m[red].wav, vocals.wav" in outcome.out
     assert re.search(r"\n *drums\\n\\x1b\[31m\[red\] +accompaniment +3", outcome.out)
-    assert "left out: 1 x it lies outside of a track" in outcome.out
+    assert "skipped: 1 x it lies outside of a track" in outcome.out
     ingest = stemline("ingest", "--data", tmp_path, "--workdir", tmp_path / "work", "--set", "data.most_seconds=0.1")
     assert r"format folder: train/a\n\x1b[31mtrain/ holds" in ingest.err
     assert "\x1b" not in outcome.out + ingest.err
@@ -92,7 +93,7 @@ def test_exit_code_3_where_ingest_would_refuse(stemline, corpus: Path) -> None:
     empty = check(stemline, corpus, "--max-bad-tracks", 1)
     assert empty.code == 3
     ingest = stemline("ingest", "--data", corpus, "--format", "folder", "--max-bad-tracks", 1)
-    assert ingest.err.strip() == f"stemline: {empty.out.splitlines()[-1]}"
+    assert ingest.err.splitlines() == [f"looking at {corpus}", f"stemline: {empty.out.splitlines()[-1]}"]
 
 
 def test_json_is_all_that_standard_output_holds(stemline, corpus: Path) -> None:
@@ -140,14 +141,39 @@ def test_a_page_that_cannot_be_written_is_told_before_any_work(stemline, corpus:
     assert "a directory; legal is the name of a file" in outcome.err
 
 
-def test_needs_nothing_that_takes_seconds_to_import(corpus: Path) -> None:
+def imported(*args: object) -> tuple[list[str], str]:
+    """What takes seconds to import and was, by a command that ends in a process of its own; and its standard error."""
     code = (
-        "import sys; from pipeline.cli import main; sys.argv = ['stemline', 'data', 'check', sys.argv[1], '-f', 'folder']\n"
+        "import sys; from pipeline.cli import main; sys.argv[0] = 'stemline'\n"
         "try: main.main()\n"
         "except SystemExit: print([name for name in ('tensorflow', 'tfx', 'scipy', 'matplotlib') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(corpus)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    command = [sys.executable, "-c", code, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_needs_nothing_that_takes_seconds_to_import(corpus: Path) -> None:
+    assert imported("data", "check", corpus, "-f", "folder")[0] == []
+
+
+@pytest.mark.parametrize("command", ["ingest", "train", "run", "evaluate"])
+def test_what_shows_of_a_corpus_is_refused_before_such_imports(corpus: Path, tmp_path: Path, command: str) -> None:
+    (tmp_path / "empty").mkdir()
+    shutil.rmtree(corpus / "dev")
+    missing = imported(command, "--recipe", "drnn_mir1k")
+    assert missing == ([], "stemline: data.format is mir1k, a layout of files: --data says where they are\n")
+    for data, words in (
+        (tmp_path / "empty", f"{tmp_path}/empty holds nothing"),
+        (tmp_path / "nowhere", f"{tmp_path}/nowhere is not there"),
+        (corpus, f"The dev split of {corpus} has no track"),
+    ):
+        loaded, told = imported(command, "--data", data)
+        assert ({*loaded} & {"tensorflow", "tfx"}, told.splitlines()[0]) == (set(), f"looking at {data}")
+        assert words in told.splitlines()[-1]
+    loaded, told = imported(command, "--data", corpus, "--format", "mirk1")
+    assert loaded == []
+    assert "unknown data format 'mirk1'; did you mean 'mir1k'?" in told
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.main import app
-from pipeline.config.config import load
+from pipeline.config.config import Config, load
 from pipeline.data import catalogue, corpus, leaks
 from pipeline.data.catalogue import IngestedTrack
 from pipeline.data.leaks import Leak
@@ -27,6 +27,10 @@ from pipeline.runs.workdir import Workdir
 
 SPREAD_DB = 0.8
 SINGERS = "abcdefgh"
+
+
+def check(config: Config, workdir: Workdir) -> None:
+    preflight.check_run(config, corpus.usable(config.data), workdir)
 
 
 def run(workdir: Path, start: str, tracks: list[TrackScores]) -> None:
@@ -118,11 +122,11 @@ def test_leaks_of_what_was_ingested_before_are_told_before_the_next_training(
     found = [Leak("song 3", "test", "song 3 again", "train", ("mixture",), None, 1.0)]
     leaks.write(found, str(tmp_path / start / "examples"))
     (tmp_path / start / "examples" / corpus.REPORT).write_text(json.dumps({"data": {"format": "synthetic"}}))
-    preflight.check_run(load("demo"), Workdir(tmp_path))
+    check(load("demo"), Workdir(tmp_path))
     said = capsys.readouterr().err
     assert "by the last ingest: test track 'song 3' has the mixture of training track 'song 3 again'" in said
     assert "every model will be refused" in said
-    preflight.check_run(load("demo", ["gate.leaks.test=tell"]), Workdir(tmp_path))
+    check(load("demo", ["gate.leaks.test=tell"]), Workdir(tmp_path))
     assert "song 3" not in capsys.readouterr().err
 
 
@@ -166,16 +170,14 @@ def test_a_run_is_told_before_it_trains_what_its_gate_cannot_decide(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ten = load("demo", ["gate.thresholds.2.at_least_db=-0.05"])
-    preflight.check_run(ten, Workdir(tmp_path))
+    check(ten, Workdir(tmp_path))
     assert "gate" not in capsys.readouterr().err, "nothing is known yet"
     run(tmp_path, "2026-11-20T12:00:00.000001", judged(40))
-    preflight.check_run(ten, Workdir(tmp_path))
+    check(ten, Workdir(tmp_path))
     said = capsys.readouterr().err
     assert (
         "on 10 tracks an equally good model passes the required -0.05 dB of vocals v3/SDR over the last blessed" in said
     )
     assert "tracks or a margin of -0." in said
     with pytest.raises(ValueError, match="on 10 tracks an equally good model passes"):
-        preflight.check_run(
-            load("demo", ["gate.thresholds.2.at_least_db=-0.05", "gate.when_undecidable=refuse"]), Workdir(tmp_path)
-        )
+        check(load("demo", ["gate.thresholds.2.at_least_db=-0.05", "gate.when_undecidable=refuse"]), Workdir(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -56,6 +57,8 @@ def check(outcome, words: tuple[str, ...]) -> None:
         (["--set", "train.augment=[gian]"], ("gian", "gain")),
         (["--set", "train.augment_options={speed: {}}"], ("speed", "train.augment")),
         (["--set", "data.options.secnds=3"], ("secnds", "seconds")),
+        (["--data", ""], ("data is empty: legal is to leave it out",)),
+        (["--set", ""], ("set is empty",)),
     ],
 )
 def test_bad_configuration_is_refused_before_anything_is_written(stemline, tmp_path: Path, args, words) -> None:
@@ -110,6 +113,14 @@ def test_a_bad_track_stops_the_run_with_its_reason(stemline, corpus: Path, tmp_p
     assert [path for path in workdir.rglob("*") if path.name.endswith((".gz", ".partial"))] == []
 
 
+def test_sources_that_are_no_songs_are_told_by_the_layout_that_was_recognised(stemline, tmp_path: Path) -> None:
+    for split, name in itertools.product(("train", "valid", "test"), ("vocals", "drums")):
+        (tmp_path / "sources" / split / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "sources" / split / name / "1.wav", noise(RATE_HZ), RATE_HZ)
+    outcome = stemline("run", "--data", tmp_path / "sources", "--set", "train.augment=[]")
+    check(outcome, ("the sources of format sourcefolder belong to no common tracks: add remix",))
+
+
 @pytest.fixture
 def song(tmp_path: Path) -> Path:
     soundfile.write(tmp_path / "song.wav", noise(100), RATE_HZ)
@@ -138,13 +149,16 @@ def song(tmp_path: Path) -> Path:
         (["...wav"], ("a stem of ...wav would become ../<stem>.wav, outside of separated",)),
         (["song.wav", "--template", "../{track}/{stem}"], ("would become ../song/<stem>, outside of separated",)),
         (["song.wav", "--template", "/tmp/{stem}"], ("outside of separated",)),
-        (["song.wav", "--template", ""], ("template is '', which gives a stem of song.wav no name",)),
+        (["song.wav", "--template", ""], ("template is empty",)),
         (["song.wav", "--template", "{stem}.mp3"], ("would become <stem>.mp3, but is written as wav",)),
         (["song.wav", "", "-o", "out"], ("audio is empty: legal is a path",)),
         (["song.wav", "-o", ""], ("output is empty: legal is a path",)),
         (["song.wav", "--output="], ("output is empty: legal is a path",)),
-        (["song.wav", "--model", ""], ("--model or --recipe is empty",)),
-        (["song.wav", "--recipe", ""], ("--model or --recipe is empty",)),
+        *(
+            (["song.wav", option, ""], (f"{option.strip('-')} is empty: legal is to leave it out",))
+            for option in ("--model", "--recipe", "--stems", "--two-stems", "--format", "--server", "--model-name")
+        ),
+        (["song.wav", "--stems", "vocals,,bass"], ("the name of a stem is empty",)),
         (["song.wav", "--workdir", ""], ("workdir is empty: legal is a path",)),
         (["song.wav", "--template", "{name}/{stem}"], ("{name}", "legal: {track}, {trackext}, {stem}, {ext}")),
         (["song.wav", "--template", "{stem.real}"], ("{stem.real}", "legal: {track}")),

@@ -3,8 +3,10 @@ bad one is listed with its reason, in one run, and whenever it is killed and sta
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,8 +141,6 @@ def section(root: Path) -> DataConfig:
 
 
 def check(entries: list[dict], artifact: Path, reasons: dict[str, str]) -> None:
-    import re
-
     good = {f"good {index:03d}" for index in range(GOOD_TRACKS)} | {f"file {k.id}" for k in KINDS if not k.reason}
     assert {entry["track"] for entry in entries if "reason" not in entry} == good
     bad = {entry["track"]: entry["reason"] for entry in entries if "reason" in entry}
@@ -174,23 +174,38 @@ def test_every_good_track_arrives_and_every_bad_one_is_listed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.0, 2.0, 6.0], ids=["at-the-first-shard", "soon", "late"])
-def test_a_run_that_is_killed_leaves_nothing_that_the_next_one_meets(tmp_path, seconds):
+@pytest.mark.parametrize(
+    ("seconds", "number"),
+    [(0.0, signal.SIGKILL), (2.0, signal.SIGKILL), (6.0, signal.SIGKILL), (4.0, signal.SIGINT)],
+    ids=["at-the-first-shard", "soon", "late", "by-ctrl-c"],
+)
+def test_a_run_that_is_killed_leaves_nothing_that_the_next_one_meets(tmp_path, seconds, number):
+    """Stopped by Ctrl-C, it says how to go on."""
     reasons = corpus(tmp_path / "stems")
     settings = ["data.max_bad_tracks=999", "data.most_seconds=600", "data.segment_seconds=1"]
     command = [sys.executable, "-m", "pipeline.cli.main", "ingest", "--recipe", "demo", "--format", "folder"]
     command += ["--data", str(tmp_path / "stems"), "--workdir", str(tmp_path / "work")]
     command += [part for setting in (*settings, "data.options={}") for part in ("--set", setting)]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    with (tmp_path / "said").open("w") as said:
+        running = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True, preexec_fn=heard
+        )
     shards = (tmp_path / "work").rglob("data_tfrecord-*")
     while running.poll() is None and next(iter(shards), None) is None:
         time.sleep(0.05)
         shards = (tmp_path / "work").rglob("data_tfrecord-*")
     time.sleep(seconds)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    os.killpg(running.pid, number)
+    assert running.wait() == (130 if number == signal.SIGINT else -number)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    if number == signal.SIGINT:
+        [last] = (tmp_path / "said").read_text().splitlines()[-1:]
+        assert last.startswith(
+            f"stopped: finished steps are kept in {tmp_path / 'work'}, and this goes on after them: stemline ingest "
+        )
+        assert "ImportSchemaGen: unchanged, from the cache" in done.stderr
     [artifact] = [path.parent for path in (tmp_path / "work").rglob(catalogue.FILE)]
     found = json.loads((artifact / REPORT).read_text())
     check([*found["tracks"], *found["bad_tracks"]], artifact, reasons)

@@ -152,7 +152,7 @@ def test_a_missing_teacher_is_one_sentence_with_the_command_that_makes_it(tmp_pa
 )
 def test_loss_and_teacher_belong_together(overrides: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        preflight.check_run(load("demo", [*STUDENT, *overrides]))
+        preflight.check_run(load("demo", [*STUDENT, *overrides]), [])
 
 
 def test_a_teacher_that_cannot_teach_is_refused_before_anything_runs(ledger: Ledger, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_runs(ledger: Led
     ]:
         written.write_text(to_json(load("demo", [*GUIDE, *overrides])))
         with pytest.raises(ValueError, match=words) if words else contextlib.nullcontext():
-            preflight.check_run(student, Workdir(tmp_path))
+            preflight.check_run(student, [], Workdir(tmp_path))
 
 
 def test_the_fingerprint_follows_the_teachers_weights() -> None:

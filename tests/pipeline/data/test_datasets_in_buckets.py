@@ -393,11 +393,11 @@ def test_a_server_that_refuses_and_one_that_is_not_there_are_one_sentence_each(
         ends = [(process.communicate()[1], process.returncode) for process in running]
     assert time.monotonic() - begun < 60
     assert ends[0] == (
-        f"stemline: {bucket.url}/stems cannot be used at {refusing}: AccessDenied: Access Denied\n",
+        f"looking at {bucket.url}/stems\nstemline: {bucket.url}/stems cannot be used at {refusing}: AccessDenied: Access Denied\n",
         2,
     )
     assert ends[1] == (
-        f"stemline: {bucket.url}/stems cannot be used at {nobody}: curlCode: 7, Couldn't connect to server\n",
+        f"looking at {bucket.url}/stems\nstemline: {bucket.url}/stems cannot be used at {nobody}: Connection refused\n",
         2,
     )
     assert list(tmp_path.iterdir()) == []

@@ -117,7 +117,7 @@ def ingested(section: DataConfig, root: Path) -> dict:
     return ingest.report(section, entries)
 
 
-def test_what_would_be_skipped_is_what_ingest_skips(corpus: Path, tmp_path: Path) -> None:
+def test_what_would_be_bad_is_what_is_bad_to_ingest(corpus: Path, tmp_path: Path) -> None:
     section = data(corpus)
     found, report = survey(section), ingested(section, tmp_path)
     of_ingest = [{key: each[key] for key in ("track", "split", "reason")} for each in report["bad_tracks"]]
@@ -136,7 +136,7 @@ def test_the_verdict_is_that_of_ingest(corpus: Path, tmp_path: Path) -> None:
     enough = survey(replace(section, max_bad_tracks=len(FAULTS)))
     assert enough["usable"]
     assert enough["verdict"] == (
-        f"ingest would take 3 of {3 + len(FAULTS)} tracks (1 train, 1 dev, 1 test) and skip {len(FAULTS)}"
+        f"ingest would take 3 of {3 + len(FAULTS)} tracks (1 train, 1 dev, 1 test); bad: {len(FAULTS)}"
     )
 
 

@@ -23,7 +23,7 @@ def sine(level: float, frequency_hz: float) -> np.ndarray:
 
 @pytest.fixture
 def workdir(tmp_path: Path, metadata: Any) -> Path:
-    """Two ingests: of the first the files are gone, the second took three songs of two spans and skipped one.
+    """Two ingests: of the first the files are gone, the second took three songs of two spans, a fourth was bad.
 
     Vocals of RMS -6 dB are silent in the second half; the drums are so loud that songs are turned down.
     """
@@ -56,7 +56,7 @@ def workdir(tmp_path: Path, metadata: Any) -> Path:
     return tmp_path
 
 
-def test_tells_tracks_levels_silence_and_what_was_skipped(workdir: Path, stemline) -> None:
+def test_tells_tracks_levels_silence_and_what_was_bad(workdir: Path, stemline) -> None:
     outcome = stemline("data", "describe", "-w", workdir, "-r", "demo", "--json")
     assert outcome.code == 0, outcome
     found = json.loads(outcome.out)
@@ -83,7 +83,7 @@ def test_a_table(workdir: Path, stemline) -> None:
     lines = outcome.out.splitlines()
     assert outcome.code == 0
     assert lines[0] == "ingested by run 2 of demo (2026-11-08 03:00)"
-    assert lines[-1] == "skipped: broken (train): drums.wav is empty (0 bytes)"
+    assert lines[-1] == "bad track: broken (train): drums.wav is empty (0 bytes)"
     assert any(line.startswith("span 2: 1 tracks, 0.00 h, last changed 20") for line in lines)
     assert any(line.startswith("silent: 0.0 %; turned down: 3 tracks, by at most 4.") for line in lines)
 
@@ -92,6 +92,8 @@ def test_nothing_to_describe_is_a_sentence(workdir: Path, stemline, tmp_path: Pa
     for args, words in (
         (("-w", tmp_path / "empty"), "nothing was ingested in"),
         (("-w", workdir, "-r", "unet"), "nothing was ingested by the recipe unet in"),
+        (("-w", workdir, "-r", "nope"), "unknown recipe 'nope'; did you mean 'unet'? legal: "),
+        (("-w", tmp_path / "empty", "-r", "dem"), "unknown recipe 'dem'; did you mean 'demo'? legal: "),
         (("-w", workdir), "have no tracks.json: ingest the data again"),
     ):
         outcome = stemline("data", "describe", *args, "--json")

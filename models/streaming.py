@@ -117,17 +117,9 @@ class StreamingSeparator:
 
     def _masks(self, features: tf.Tensor, state: Sequence[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Features [batch, frames, bins, channels] -> masks [batch, frames, bins, channels, targets], state after."""
-        network, frames = self.separator.network, tf.shape(features)[1]
         carried = [tf.cast(tensor, own.dtype) for tensor, own in zip(state, self._recurrent, strict=True)]
-        shape = [None, *features.shape[2:], len(self.spec.targets)]
-
-        def step(frame, carried, masks):
-            outputs, carried = network.step(features[:, frame], carried)
-            return frame + 1, carried, masks.write(frame, tf.cast(outputs["masks"], tf.float32))
-
-        start = (tf.constant(0), carried, tf.TensorArray(tf.float32, frames, element_shape=shape))
-        _, carried, masks = tf.while_loop(lambda frame, *_: frame < frames, step, start)
-        return tf.transpose(masks.stack(), [1, 0, 2, 3, 4]), [tf.cast(tensor, tf.float32) for tensor in carried]
+        masks, carried = self.separator.network.advance(features, carried)
+        return masks, [tf.cast(tensor, tf.float32) for tensor in carried]
 
     def _decode(self, estimates: tf.Tensor, unfinished: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """complex64 [batch, frames, bins, channels, targets] -> finished float32 [batch, samples, channels, targets], rest."""

@@ -46,6 +46,23 @@ class FrameNormalisation(keras.layers.Layer):
         return tf.cast(tf.nn.batch_normalization(x, mean, variance, offset, gain, 1e-3), inputs.dtype)
 
 
+class CausalConvolution(keras.layers.Layer):
+    """Convolution over frames and bins that sees no later frame: the kernel's other frames come before those of the answer.
+
+    [batch, kernel frames - 1 + frames, bins, channels] -> [batch, frames, bins / stride, filters], the stride over bins a
+    divisor of their number, which are padded as by "same". Whoever calls it gives the frames before, zeros at the start.
+    """
+
+    def __init__(self, filters: int, kernel: tuple[int, int], stride: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        padding = max(kernel[1] - stride, 0)
+        self.padding = [padding // 2, padding - padding // 2]
+        self.convolution = keras.layers.Conv2D(filters, kernel, (1, stride), name="convolution")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self.convolution(tf.pad(inputs, [[0, 0], [0, 0], self.padding, [0, 0]]))
+
+
 def pad_to_multiple(x: tf.Tensor, axes: Sequence[int], multiple: int) -> tf.Tensor:
     """Zeros at the end of the axes, up to the next multiple of their length; a known length stays known."""
 

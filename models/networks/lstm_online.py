@@ -10,11 +10,11 @@ from typing import ClassVar
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.frames import FrameNetwork
 from models.layers.network import check_at_least
-from models.layers.online import OnlineNetwork
 
 
-class OnlineLstm(OnlineNetwork):
+class OnlineLstm(FrameNetwork):
     """2,102,786 parameters at 513 bins, 1 channel, 2 targets and the published sizes.
 
     units: width of an LSTM layer. layers: how many.

@@ -13,11 +13,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.convolution import Level, check_levels, pad_to_multiple
+from models.layers.frames import FrameNetwork
 from models.layers.network import check_at_least
-from models.layers.online import OnlineNetwork
 
 
-class OnlineRecurrentUNet(OnlineNetwork):
+class OnlineRecurrentUNet(FrameNetwork):
     """7,938,354 parameters at 513 bins, 1 channel, 2 targets and these sizes.
 
     filters: channels of each level on the way down. kernel, stride: of every convolution, in bins.

@@ -13,7 +13,7 @@ import scipy.signal
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.online import CellRecurrence
+from models.layers.cells import CellRecurrence
 from models.layers.recurrence import ReluRecurrence
 from pipeline.data.datasets.layouts import synthetic
 from pipeline.evaluation.bss_eval.score import score

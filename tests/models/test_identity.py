@@ -66,6 +66,8 @@ def changed(before: dict[str, str]) -> set[str]:
         ("networks/drnn.py", {"drnn", "dnn", "srnn"}),
         ("layers/proximal.py", {"p_drnn"}),
         ("layers/recurrence.py", {"drnn", "dnn", "srnn", "srnn_deep", "p_drnn"}),
+        ("layers/cells.py", {"lstm_online", "or_unet", "crn", "crn_online"}),
+        ("layers/bands.py", {"crn", "crn_online"}),
         ("layers/segments.py", {"ffn", "fcn", "blstm", "fcn_blstm"}),
         ("losses.py", set()),
         ("exported.py", set(networks.names())),

@@ -11,7 +11,7 @@ from models.separator import Separator
 from models.spec import ModelSpec
 from models.streaming import StreamingSeparator
 
-ONLINE = ("lstm_online", "or_unet")
+ONLINE = ("crn_online", "lstm_online", "or_unet")
 RATE_HZ, FRAME_LENGTH, HOP = 8000, 64, 32
 TARGETS = ("vocals", "drums", "bass")
 EXACT = {"rtol": 0, "atol": 1e-5}
@@ -187,7 +187,7 @@ def test_what_cannot_stream_says_why_in_one_sentence(network, changes, words):
     assert (described["streams"], described["latency_samples"], described["latency_ms"]) == (False, None, None)
 
 
-@pytest.mark.parametrize(("network", "channels"), [("lstm_online", 1), ("or_unet", 2)])
+@pytest.mark.parametrize(("network", "channels"), [("crn_online", 2), ("lstm_online", 1), ("or_unet", 2)])
 def test_the_saved_model_streams_and_says_how(network, channels, tmp_path):
     separator = separator_of(network, channels=channels)
     spec = separator.spec

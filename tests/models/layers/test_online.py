@@ -6,10 +6,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models import networks
+from models.layers.cells import CellRecurrence
 from models.layers.convolution import pad_to_multiple
-from models.layers.online import CellRecurrence
 
-ONLINE = ("lstm_online", "or_unet")
+ONLINE = ("crn_online", "lstm_online", "or_unet")
 BATCH, FRAMES, BINS, CHANNELS, TARGETS = 2, 30, 33, 2, 3
 
 
@@ -17,10 +17,10 @@ def magnitudes(*shape, seed=0):
     return np.random.default_rng(seed).gamma(0.5, 2, shape).astype(np.float32)
 
 
-def small(name, bins=BINS, channels=CHANNELS, targets=TARGETS):
+def small(name, bins=BINS, channels=CHANNELS, targets=TARGETS, **sizes):
     """A small network with no weight left at zero or one, where a forgotten bias or gain would not show."""
     keras.utils.set_random_seed(0)
-    network = networks.build(name, bins, channels, targets, **networks.network_class(name).SMALL)
+    network = networks.build(name, bins, channels, targets, **{**networks.network_class(name).SMALL, **sizes})
     random = np.random.default_rng(1)
     network.set_weights([weight + random.normal(0, 0.1, weight.shape) for weight in network.get_weights()])
     return network
@@ -40,9 +40,9 @@ def frame_by_frame(network, features, state=None):
     state = network.initial_state(features.shape[0]) if state is None else state
     masks = []
     for frame in range(features.shape[1]):
-        outputs, state = network.step(tf.constant(features[:, frame]), state)
-        masks.append(outputs["masks"].numpy())
-    return np.stack(masks, axis=1), state
+        mask, state = network.advance(tf.constant(features[:, frame : frame + 1]), state)
+        masks.append(mask.numpy())
+    return np.concatenate(masks, axis=1), state
 
 
 def test_frame_by_frame_is_the_whole_sequence(network, features):
@@ -61,15 +61,15 @@ def test_a_recurrence_is_that_of_the_cell_in_keras(cell):
     np.testing.assert_allclose(ours(inputs), theirs(inputs), atol=1e-6)
 
 
-def test_one_step_traced_for_every_batch_answers_the_same(network, features):
-    spec = tf.TensorSpec([None, BINS, CHANNELS], tf.float32)
+def test_parts_traced_for_every_batch_and_length_answer_the_same(network, features):
+    spec = tf.TensorSpec([None, None, BINS, CHANNELS], tf.float32)
     states = [tf.TensorSpec([None, *state.shape[1:]], state.dtype) for state in network.initial_state(1)]
-    traced = tf.function(network.step, input_signature=[spec, states], autograph=False)
+    traced = tf.function(network.advance, input_signature=[spec, states], autograph=False)
     state = network.initial_state(tf.constant(BATCH))
     expected = network(features)["masks"]
-    for frame in range(4):
-        outputs, state = traced(tf.constant(features[:, frame]), state)
-        np.testing.assert_allclose(outputs["masks"], expected[:, frame], atol=1e-5)
+    for part in (slice(0, 1), slice(1, 4), slice(4, 5)):
+        masks, state = traced(tf.constant(features[:, part]), state)
+        np.testing.assert_allclose(masks, expected[:, part], atol=1e-5)
     assert traced.experimental_get_tracing_count() == 1
 
 
@@ -108,19 +108,31 @@ def test_items_of_a_batch_do_not_meet(network, features):
 def test_the_state_is_listed_and_its_number_is_checked(network, features):
     state = network.initial_state(BATCH)
     sizes = networks.network_class(network.name).SMALL
-    per_layer = {"lstm_online": 2, "or_unet": 1}[network.name]
-    assert [tuple(tensor.shape) for tensor in state] == [(BATCH, sizes["units"])] * per_layer * sizes["layers"]
+    units = (BATCH, sizes["units"])
+    shapes = {
+        "crn_online": [
+            (BATCH, 1, 24, CHANNELS),
+            (BATCH, 1, 6, 4),
+            units,
+            units,
+        ],  # 18 bands, padded to strides of 4 and 2
+        "lstm_online": [units] * 2 * sizes.get("layers", 1),
+        "or_unet": [units] * sizes.get("layers", 1),
+    }
+    assert [tuple(tensor.shape) for tensor in state] == shapes[network.name]
     assert not any(tensor.numpy().any() for tensor in state)
-    _, after = network.step(tf.constant(features[:, 0]), state)
+    _, after = network.advance(tf.constant(features[:, :3]), state)
     assert [tensor.shape for tensor in after] == [tensor.shape for tensor in state]
     assert all(tensor.numpy().any() for tensor in after)
     with pytest.raises(ValueError, match=f"state has {len(state) + 1} tensors; legal: the {len(state)} of"):
-        network.step(tf.constant(features[:, 0]), [*state, state[0]])
+        network.advance(tf.constant(features[:, :1]), [*state, state[0]])
 
 
 @pytest.mark.parametrize(
     ("name", "mono_513", "stereo_1025"),
     [
+        ("crn", 1_169_170, 1_235_108),
+        ("crn_online", 1_447_170, 1_972_804),
         ("lstm_online", 2_102_786, 4_466_692),
         ("or_unet", 7_938_354, 12_137_156),
         ("unet", 9_824_114, 9_826_116),
@@ -131,16 +143,17 @@ def test_parameters_at_the_default_sizes(name, mono_513, stereo_1025):
     assert networks.build(name, 1025, 2, 2).count_params() == stereo_1025
 
 
-@pytest.mark.parametrize("name", ["or_unet", "unet"])
+@pytest.mark.parametrize("name", ["crn", "crn_online", "or_unet", "unet"])
 @pytest.mark.parametrize(("bins", "frames"), [(1, 1), (8, 16), (9, 17), (33, 5)])
 def test_u_nets_take_any_number_of_bins_and_frames(name, bins, frames):
-    masks = small(name, bins)(magnitudes(1, frames, bins, CHANNELS))["masks"].numpy()
+    sizes = {"bands": None} if name.startswith("crn") else {}
+    masks = small(name, bins, **sizes)(magnitudes(1, frames, bins, CHANNELS))["masks"].numpy()
     assert masks.shape == (1, frames, bins, CHANNELS, TARGETS)
     assert (masks > 0).all()
     assert (masks < 1).all()
 
 
-@pytest.mark.parametrize("name", [*ONLINE, "unet"])
+@pytest.mark.parametrize("name", [*ONLINE, "crn", "unet"])
 def test_a_mask_sees_both_channels(name, features):
     """Stereo is seen at once: the right channel changes the masks of the left."""
     network = small(name)
@@ -159,8 +172,9 @@ def test_or_unet_bottleneck_sees_every_bin(features):
         assert (difference.max(axis=(0, 1, 3, 4)) > 1e-6).all()
 
 
-def test_unet_looks_at_both_sides_in_time(features):
-    network = small("unet")
+@pytest.mark.parametrize("name", ["crn", "unet"])
+def test_offline_networks_look_at_both_sides_in_time(name, features):
+    network = small(name)
     changed = features.copy()
     changed[:, 15] *= 50
     difference = np.abs(network(changed)["masks"] - network(features)["masks"]).max(axis=(0, 2, 3, 4))
@@ -213,10 +227,17 @@ def test_padding_is_at_the_end_and_zero(length, padded):
         ("or_unet", {"filters": (4, 0)}, r"filters is \(4, 0\)"),
         ("or_unet", {"kernel": 0}, "kernel is 0"),
         ("or_unet", {"layers": 0}, "layers is 0"),
+        ("crn", {"strides": (4,)}, r"filters is \[4, 8\] and strides is \[4\]"),
+        ("crn", {"kernel": (3,)}, r"kernel is \[3\]"),
+        ("crn", {"bands": (6,)}, r"bands is \[6\]"),
+        ("crn", {"bands": (6, 1)}, r"bands is \[6, 1\]"),
+        ("crn", {"band_units": 0}, "band_units is 0"),
+        ("crn_online", {"kernel": (1, 5)}, "frames of kernel is 1; legal: at least 2"),
         ("unet", {"stride": 1}, "stride is 1; legal: at least 2"),
         ("unet", {"filters": ()}, r"filters is \(\)"),
     ],
 )
 def test_illegal_sizes_are_named(name, sizes, part):
+    sizes = {"filters": (4, 8), "strides": (4, 2), "bands": None, **sizes} if name.startswith("crn") else sizes
     with pytest.raises(ValueError, match=f"{part}.*legal" if "legal" not in part else part):
         networks.build(name, 9, 1, 2, **sizes)

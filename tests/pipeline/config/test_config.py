@@ -250,7 +250,7 @@ def test_a_twin_differs_from_p_drnn_in_its_network_alone() -> None:
     assert twin.model == dataclasses.replace(ours.model, network="srnn_deep")
 
 
-@pytest.mark.parametrize("name", ["lstm_online", "or_unet", "or_unet_df"])
+@pytest.mark.parametrize("name", ["crn_online", "crn_online_mir1k", "lstm_online", "or_unet", "or_unet_df"])
 def test_an_online_system_does_not_look_ahead_for_its_level(name: str) -> None:
     assert not config.load(name).model.normalise_level
 

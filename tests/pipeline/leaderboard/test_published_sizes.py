@@ -38,6 +38,8 @@ PARAMETERS = {
     "unet": 9_826_116,
     "or_unet": 12_137_156,
     "or_unet_df": 12_137_156,
+    "crn": 2_112_420,
+    "crn_online": 1_578_500,
 }
 
 # Where the recipe's batch takes too long for a test: the gradients of the FCN's large filters, 20 s of CPU a segment each.

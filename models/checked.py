@@ -123,6 +123,8 @@ def _told(annotation: Any) -> str:
 def _annotation(kind: Any, loc: Sequence[int | str]) -> Any:
     """Of what lies at `loc` below a dataclass, through lists and mappings of others and what may be null."""
     for part in loc:
+        if typing.get_origin(kind) is Annotated:
+            kind = typing.get_args(kind)[0]
         if type(None) in typing.get_args(kind):
             kind = next(each for each in typing.get_args(kind) if each is not type(None))
         if dataclasses.is_dataclass(kind):

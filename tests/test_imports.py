@@ -24,7 +24,7 @@ HOUSES = ("pipeline", "models", "serving")
 
 FLOORS = (
     "pipeline.cli",
-    "pipeline.leaderboard",
+    "pipeline.studies",
     "pipeline.orchestration.cluster",
     "pipeline.orchestration.cluster.workers   pipeline.orchestration",
     "pipeline.components",

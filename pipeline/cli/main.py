@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import shlex
@@ -105,10 +106,8 @@ SkipExisting = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave files that are there, and make the others.", rich_help_panel=_WRITTEN),
 ]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="One JSON document to standard output, and nothing else.", rich_help_panel=_WRITTEN),
-]
+_AS_JSON = "One JSON document to standard output, and nothing else."
+AsJson = Annotated[bool, typer.Option("--json", help=_AS_JSON, rich_help_panel=_WRITTEN)]
 Streamed = Annotated[
     bool, typer.Option("--stream", help="Block by block without looking ahead, as an online model works live.")
 ]
@@ -160,6 +159,15 @@ RunFormat = Annotated[
 ]
 RunWork = Annotated[
     Path, typer.Option("--workdir", "-w", help="Metadata, artifacts and checkpoints.", rich_help_panel=_RUN)
+]
+
+# Options of `study` and `leaderboard`.
+CpuMinutes = Annotated[
+    float | None, typer.Option("--cpu-minutes", help="Budget of every training; else that of the study.")
+]
+Outcome = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="For page, tables and plots; else <workdir>/studies/<its name>."),
 ]
 RUN_OPTIONS = frozenset({"data", "format", "workdir"})
 SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks"})
@@ -388,38 +396,39 @@ def serve(
 
 
 @app.command()
-def leaderboard(
+def study(
+    file: Annotated[str, typer.Argument(help="A YAML file, or the name of a study that ships: leaderboard, example.")],
     data: Data = None,
     format: Format = None,
-    cpu_minutes: Annotated[float, typer.Option("--cpu-minutes", help="Budget of every system's training.")] = 10.0,
-    systems: Annotated[
-        str | None, typer.Option("--systems", help="Which, as a,b,c; also YAML files of your own. Else all.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="For table and plot; else <workdir>/leaderboard.")
-    ] = None,
+    cpu_minutes: CpuMinutes = None,
+    output: Outcome = None,
+    as_json: Annotated[bool, typer.Option("--json", help=_AS_JSON)] = False,
     set: Set = None,
     workdir: Work = WORKDIR,
     max_bad_tracks: BadTracks = None,
 ) -> None:
-    """Every system on the same data with the same budget and judge: one table, one plot. Exit code 4 when one failed."""
-    from pipeline.runs.workdir import Workdir
+    """Recipes x overrides x seeds with one budget and one judge: tables, plots and a page (docs/studies.md).
 
-    place = Workdir(workdir)
-    with _continued(place):
-        from pipeline.cli import tables
-        from pipeline.leaderboard import run
+    A stopped study goes on where it was. Exit code 4 when a training failed.
+    """
+    _study(file, None, data, format, cpu_minutes, output, set, workdir, max_bad_tracks, as_json)
 
-        def config(recipe: str) -> Config:
-            overrides = [f"train.cpu_minutes={cpu_minutes}", *run.OVERRIDES, *(set or ())]
-            return configured(recipe, data, format, overrides, max_bad_tracks)
 
-        configs = run.in_order([config(recipe) for recipe in run.recipes(_listed(systems))], config)
-        target = output or place.root / run.NAME
-        board = run.run(configs, place, target, _said(data, format, cpu_minutes, systems, set))
-    tables.print_board(board, target)
-    if board.failed:
-        raise typer.Exit(FAILED)
+@app.command()
+def leaderboard(
+    data: Data = None,
+    format: Format = None,
+    cpu_minutes: CpuMinutes = None,
+    systems: Annotated[
+        str | None, typer.Option("--systems", help="Which, as a,b,c; also YAML files of your own. Else all.")
+    ] = None,
+    output: Outcome = None,
+    set: Set = None,
+    workdir: Work = WORKDIR,
+    max_bad_tracks: BadTracks = None,
+) -> None:
+    """The study that ships by this name: every system on the same data. Exit code 4 when one failed."""
+    _study("leaderboard", systems, data, format, cpu_minutes, output, set, workdir, max_bad_tracks)
 
 
 @app.command()
@@ -458,13 +467,58 @@ def _listed(names: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",")) if names else ()
 
 
-def _said(data: str | None, format: str | None, cpu_minutes: float, systems: str | None, set: list[str] | None) -> str:
-    """The leaderboard's command as others would type it: names of folders and files, not where they lie."""
-    folder = Path(data).name if data else None
-    names = ",".join(Path(name.strip()).name for name in systems.split(",")) if systems else None
-    options = {"--data": folder, "--format": format, "--cpu-minutes": f"{cpu_minutes:g}", "--systems": names}
-    given = [word for option, value in options.items() if value is not None for word in (option, value)]
-    return shlex.join(["stemline", "leaderboard", *given, *(word for each in set or () for word in ("--set", each))])
+def _study(
+    file: str,
+    systems: str | None,
+    data: str | None,
+    format: str | None,
+    cpu_minutes: float | None,
+    output: Path | None,
+    overrides: list[str] | None,
+    workdir: Path,
+    bad: int | None,
+    as_json: bool = False,
+) -> None:
+    """Runs a study, tells of it, and exits with FAILED where a training did; file: as `pipeline.studies.study.read`."""
+    from models.checked import ConfigError
+    from pipeline.config.config import parsed
+    from pipeline.studies.study import plan, read, systems_of
+
+    told = read(file, systems_of(_listed(systems)))
+    values = {**told.set, **dict(map(parsed, overrides or ()))}
+    asked = dataclasses.replace(told, set=values, cpu_minutes=told.cpu_minutes if cpu_minutes is None else cpu_minutes)
+    try:
+        planned = plan(asked, lambda recipe, given: configured(recipe, data, format, given, bad))
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    from pipeline.data import corpus
+    from pipeline.runs.workdir import Workdir
+
+    place = Workdir(workdir)
+    corpus.usable(planned[0].config.data)
+    target = output or place.root / "studies" / asked.name
+    # As others would type it: names of folders and files, not where they lie.
+    options = {
+        "--data": data and Path(data).name,
+        "--format": format,
+        "--cpu-minutes": cpu_minutes and f"{cpu_minutes:g}",
+        "--max-bad-tracks": bad and str(bad),
+        "--systems": systems and ",".join(Path(name).name for name in _listed(systems)),
+    }
+    words = [word for option, value in options.items() if value for word in (option, value)]
+    words += [word for each in overrides or () for word in ("--set", each)]
+    words = ["study", Path(file).name, *words] if systems is None else ["leaderboard", *words]
+    with _continued(place):
+        from pipeline.cli import tables
+        from pipeline.studies import run
+
+        result = run.run(asked, planned, place, target, shlex.join(["stemline", *words]))
+    if as_json:
+        typer.echo((target / f"{asked.name}.json").read_text(), nl=False)
+    else:
+        tables.print_study(result, target)
+    if result.failed:
+        raise typer.Exit(FAILED)
 
 
 def _separation(

@@ -14,13 +14,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pipeline.config import config
-from pipeline.leaderboard import network_facts
-from pipeline.leaderboard.board import Board, short
 from pipeline.runs.workdir import Workdir
+from pipeline.studies import network_facts
 
 if TYPE_CHECKING:
     from pipeline.evaluation.standalone import Judged
     from pipeline.runs.history import Run
+    from pipeline.studies.result import Result
 
 console = Console(highlight=False)
 
@@ -111,18 +111,20 @@ def _change(difference_db: float | None) -> Text:
     return Text(told, "" if float(told) == 0 else "green" if difference_db > 0 else "red")
 
 
-def print_board(board: Board, directory: Path) -> None:
-    """A leaderboard in short, what failed, and where the long form lies."""
-    table = Table("system", "parameters", "online", "CPU min", "real-time factor", f"{board.target} GNSDR")
-    for entry in board.ranked:
-        speed = "–" if entry.real_time_factor is None else f"{entry.real_time_factor:.4f}"
-        online = "yes" if entry.online else "no"
-        score = f"{entry.score(board.target, 'GNSDR'):.2f}"
-        table.add_row(entry.system, f"{entry.parameters:,}", online, f"{entry.cpu_minutes:.1f}", speed, score)
+def print_study(result: Result, directory: Path) -> None:
+    """A study in short, what failed, and where the long form lies."""
+    from pipeline.studies import page
+
+    shown = page.table(result)
+    short = ("variant", "parameters", "CPU min", f"{result.target} ", "real-time")
+    narrow = [place for place, head in enumerate(shown.head) if head.startswith(short) or "−" in head]
+    table = Table(*(Column(Text(shown.head[place]), overflow="fold") for place in narrow))
+    for row in shown.rows:
+        table.add_row(*(Text(row[place].strip("*")) for place in narrow))
     console.print(table)
-    for entry in board.failed:
-        console.print(f"{entry.system} failed: {entry.problem}", style="red", markup=False, soft_wrap=True)
-    for path in sorted(directory.glob("leaderboard.*")):
+    for trial in result.failed:
+        console.print(f"{trial.variant} failed: {trial.problem}", style="red", markup=False, soft_wrap=True)
+    for path in sorted(directory.glob(f"{result.name}[.-]*")):
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
@@ -158,6 +160,8 @@ def print_judged(judged: Judged, written: Iterable[Path]) -> None:
 
 def print_models(workdir: Workdir) -> None:
     """Every system with its paper, sizes, latency, published score and ours; answers without TensorFlow."""
+    from pipeline.studies.result import short
+
     facts, ours = network_facts.known(), _ours(workdir)
     table = Table("system", "paper", title="Systems", show_lines=True, box=box.SIMPLE, pad_edge=False)
     table.add_column("parameters", justify="right", no_wrap=True)
@@ -180,7 +184,7 @@ def print_models(workdir: Workdir) -> None:
         f"recipes: {', '.join(config.recipe_names())}",
         f"parameters, online: of the recipe at the published settings, then of the one for MIR-1K ({config.BENCHMARK_SUFFIX})",
         "online: with its algorithmic latency; no: it needs the whole file",
-        f"ours: vocals, of the newest run in {workdir.root}, else of the leaderboard that ships with the project",
+        f"ours: vocals, of the recipe's newest run in {workdir.root}, else of the leaderboard that ships with the project",
     )
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
@@ -209,7 +213,9 @@ def _systems() -> dict[str, list[str]]:
 
 def _ours(workdir: Workdir) -> dict[str, str]:
     """System -> its score: of the newest run here that has one, else of the leaderboard that ships."""
-    scores = {entry.system: _headline(entry.scores) for entry in Board.shipped().ranked}
+    from pipeline.studies.result import Result
+
+    scores = {trial.variant: _headline(trial.scores) for trial in Result.shipped().finished}
     if not (workdir.metadata.exists() or workdir.metadata_note.exists()):
         return scores
     from pipeline.runs import history

@@ -132,7 +132,10 @@ def _write_record(directory: ModelDirectory, config: Config, result: loop.Result
     """Configuration and figures: what TF Serving ignores and people look for."""
     directory.config_file.write_text(to_json(config) + "\n")
     figures = {**_figures(result.own), "cpu_minutes": round(result.cpu_minutes, 3)}
-    figures["stages"] = [{"name": stage.name, "network": stage.network, **_figures(stage)} for stage in result.stages]
+    figures["stages"] = [
+        {"name": stage.name, "network": stage.network, **_figures(stage), "curve": stage.curve}
+        for stage in result.stages
+    ]
     if start:
         figures["warm_start"] = {
             "model": start.model,

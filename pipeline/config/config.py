@@ -45,6 +45,8 @@ class DataConfig:
     format: the layout below `path`; "auto" recognises it, and is "synthetic" without a path.
     spans: of a path with {SPAN}, how many of the newest spans are trained on.
     group_by: where splits are drawn, tracks that share one of these in their metadata are in one split.
+    choose_on: a key of the tracks' metadata and its value: the training and dev tracks that have it are the test split, and the
+    corpus's own test tracks are left out, so that choices (see pipeline.studies) are made without them.
     sources: target -> names or patterns of the sources that it is the sum of.
     encoding: of the stems in TFRecords; `float32` keeps what is below 16 bits, `flac` is smaller and slower to read.
     missing_stem: what a track without a stem for a target is: a bad track, one to skip, or silent there.
@@ -61,6 +63,7 @@ class DataConfig:
     dev_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
     group_by: tuple[Name, ...] = ("artist", "singer", "album", "song")
+    choose_on: Annotated[Mapping[Name, Name], Field(max_length=1)] = field(default_factory=dict)
     sources: Mapping[str, Annotated[tuple[Name, ...], Field(min_length=1)]] = field(default_factory=dict)
     encoding: Literal["int16", "float32", "flac"] = "int16"
     missing_stem: Literal["bad", "skip", "silence"] = "bad"
@@ -340,14 +343,19 @@ def _merged(cls: type, base: Mapping[str, Any], over: Mapping[str, Any]) -> dict
     return merged
 
 
-def _override(mapping: dict[str, Any], override: str) -> None:
+def parsed(override: str) -> tuple[str, Any]:
+    """Key and value of an override. Raises ConfigError for one that is none."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override!r} is not of the form key.path=value")
     try:
-        value = yaml.safe_load(text)
+        return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override!r}: the value is not YAML") from error
+
+
+def _override(mapping: dict[str, Any], override: str) -> None:
+    key, value = parsed(override)
     *parents, last = key.split(".")
     here: Any = mapping
     for parent in parents:

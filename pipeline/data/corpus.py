@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from models import storage
 from pipeline.data import datasets, spans
-from pipeline.data.datasets import sources
+from pipeline.data.datasets import sources, splits
 from pipeline.data.datasets.recognition import WrongLayoutError
 from pipeline.data.datasets.track import SPLITS, Track, TrackRef, printable
 
@@ -59,6 +59,7 @@ def as_they_lie(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[Trac
     """As `listed`, with the stems that the corpus has; `data` is resolved."""
     refs = [ref for span in found or spans.of(data) for ref in _tracks_of(span, data)]
     _refuse_repeats(refs)
+    refs = splits.chosen_on(refs, data.choose_on)
     return sorted(refs, key=lambda ref: (SPLITS.index(ref.split), ref.name))
 
 

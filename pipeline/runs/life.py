@@ -125,13 +125,13 @@ def figures_of(life: Sequence[Judged]) -> list[str]:
 def _read(directory: str, name: str, when: datetime, run: history.Run | None = None, anchor: str = "") -> Judged:
     names = storage.listed(directory)
     drift = _json(directory, _DRIFT) if _DRIFT in names else {}
-    tracks = _tracks(directory) if _SCORES in names else ()
+    judged = tracks(directory) if _SCORES in names else ()
     if _SUMMARY not in names and run:
         told = run.outputs["ModelEvaluation"].properties.get("tracks", 0)
         summary = {"name": run.pipeline, "tracks": told, "versions": {}, "scores": {"model": run.scores}}
     else:
         summary = _json(directory, _SUMMARY)
-    return Judged(name, when, summary, tracks, drift, run, anchor)
+    return Judged(name, when, summary, judged, drift, run, anchor)
 
 
 def _json(directory: str, name: str) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def _json(directory: str, name: str) -> dict[str, Any]:
             raise ValueError(f"{file} is no JSON: {error}") from error
 
 
-def _tracks(directory: str) -> tuple[TrackScores, ...]:
-    """The model's figures by track, as scores.csv has them; seconds in thousandths stand for samples."""
+def tracks(directory: str) -> tuple[TrackScores, ...]:
+    """Of an evaluation, the model's figures by track, as scores.csv has them; seconds in thousandths stand for samples."""
     with storage.told(directory):
         rows = [*csv.DictReader(storage.path(os.path.join(directory, _SCORES)).read_text().splitlines())]
     values: dict[tuple[str, str], dict[Figure, tuple[float, ...]]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 import sys
 import time
@@ -32,6 +33,7 @@ LBFGS = {"history": 50, "batches": 8}
 class StageResult:
     """The figures of one finished stage; `dev_loss` is that of the stage's own loss.
 
+    curve: (step, CPU minutes, dev loss) of every evaluation.
     start_loss: the dev loss before the first step of a training that began with given weights; None of any other.
     """
 
@@ -42,6 +44,7 @@ class StageResult:
     cpu_minutes: float
     stopped_early: bool
     start_loss: float | None = None
+    curve: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class _Loop:
         self.best_loss = tf.Variable(tf.constant(math.inf))
         self.dev_loss = tf.Variable(tf.constant(math.nan))
         self.start_loss = tf.Variable(tf.constant(math.nan))
+        self.curve = tf.Variable(tf.constant("[]"))  # JSON, so that a checkpoint holds as much of it as there is
         self.bad_evaluations = tf.Variable(tf.constant(0, tf.int64))
         counters = {name: value for name, value in vars(self).items() if isinstance(value, tf.Variable)}
         with self.strategy.scope():
@@ -199,6 +203,7 @@ class _Loop:
             float(self.cpu_seconds) / 60,
             self._out_of_patience(),
             float(self.start_loss) if self.warm else None,
+            tuple(map(tuple, json.loads(bytes(self.curve.numpy())))),
         )
         if self.spec.patience is not None and self.best.latest_checkpoint:
             tf.train.Checkpoint(separator=self.separator).restore(self.best.latest_checkpoint).expect_partial()
@@ -318,6 +323,8 @@ class _Loop:
             if improved:
                 self._save(self.best)
         self.dev_loss.assign(mean)
+        at = self.step, round(float(self.cpu_seconds) / 60, 3), float(f"{mean:.5g}")
+        self.curve.assign(json.dumps([*json.loads(bytes(self.curve.numpy())), at]))
         self.best_loss.assign(min(mean, float(self.best_loss)))
         self.bad_evaluations.assign(0 if improved else self.bad_evaluations + 1)
 

@@ -202,12 +202,13 @@ def test_the_wheel_has_every_file_of_the_packages(installed):
     for path in (
         "config/recipes/demo.yaml",
         "evaluation/report/report.html",
-        "leaderboard/leaderboard.md.jinja",
+        "studies/study.md.jinja",
+        "studies/shipped/leaderboard.yaml",
         "data/schema/schema.pbtxt",
     ):
         assert Path("pipeline", path) in got
     assert {Path(name, "py.typed") for name in names} <= got
-    assert {Path("pipeline/leaderboard/results/leaderboard.json"), Path("serving/config/batching.config")} <= got
+    assert {Path("pipeline/studies/results/leaderboard.json"), Path("serving/config/batching.config")} <= got
 
 
 @needs_uv

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from models.checked import nearest
 from pipeline.data.datasets.track import SPLITS, TrackRef
 
 OPTIONS: dict[str, Any] = {
@@ -76,6 +77,27 @@ def completed(refs: Sequence[TrackRef], options: Mapping[str, Any]) -> list[Trac
         raise ValueError(f"data.options.hold_out has {wrong[0]!r}; legal: dev, test")
     absent = [split for split in options["hold_out"] if split not in {ref.split for ref in refs if not ref.skipped}]
     return held_out(refs, options, absent) if absent else list(refs)
+
+
+def chosen_on(refs: Sequence[TrackRef], held_out: Mapping[str, str]) -> list[TrackRef]:
+    """The refs, with the training and dev tracks of `held_out`, such as {"singer": "amy"}, for the test split in place of its own.
+
+    Raises:
+      ValueError: no training track is of it.
+    """
+    found = list(refs)
+    for key, value in held_out.items():
+        told = {ref.metadata[key] for ref in refs if ref.split == "train" and key in ref.metadata}
+        if value not in told:
+            raise ValueError(f"data.choose_on.{key} is {value!r}; of training tracks, {nearest(value, sorted(told))}")
+        reason = f"it is a test track, and choices are made on {key} {value} (data.choose_on)"
+        found = [
+            replace(ref, skipped=True, reason=reason)
+            if ref.split == "test"
+            else replace(ref, split="test" if ref.metadata.get(key) == value else ref.split)
+            for ref in found
+        ]
+    return found
 
 
 def told_apart(refs: Sequence[TrackRef], named: str = r"(track)?[\W_]*\d+") -> list[TrackRef]:

@@ -84,3 +84,29 @@ def test_held_out_tracks_come_from_the_training_split() -> None:
 )
 def test_the_artist_of_a_name(name: str, artist: str | None) -> None:
     assert splits.artist(name).get("artist") == artist
+
+
+def test_choices_are_made_on_a_training_singer_and_no_test_track() -> None:
+    given = [
+        TrackRef(f"{singer} {split}", split, metadata={"singer": singer})
+        for singer, split in (
+            ("abjones", "train"),
+            ("amy", "train"),
+            ("amy", "dev"),
+            ("abjones", "dev"),
+            ("ariel", "test"),
+        )
+    ]
+    found = splits.chosen_on(given, {"singer": "amy"})
+    assert {ref.name: ref.split for ref in found if not ref.skipped} == {
+        "abjones train": "train",
+        "abjones dev": "dev",
+        "amy train": "test",
+        "amy dev": "test",
+    }
+    assert [ref.reason for ref in found if ref.skipped] == [
+        "it is a test track, and choices are made on singer amy (data.choose_on)"
+    ]
+    assert splits.chosen_on(given, {}) == given
+    with pytest.raises(ValueError, match=r"data\.choose_on\.singer is 'ami'; of training tracks, did you mean 'amy'"):
+        splits.chosen_on(given, {"singer": "ami"})

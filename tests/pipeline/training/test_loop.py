@@ -80,6 +80,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(small_records, tmp_p
     result = run(recipe, small_records, tmp_path, lambda progress: steps.append(progress.step))
     assert steps == list(range(7, 13))  # the checkpoint after step 6 was the last one
     assert (result.own.steps, result.own.dev_loss) == (12, whole.own.dev_loss)
+    assert [(step, loss) for step, _, loss in result.own.curve] == [(step, loss) for step, _, loss in whole.own.curve]
+    assert result.own.curve[-1][2] == pytest.approx(result.own.dev_loss, rel=1e-4)
     again = run(recipe, small_records, tmp_path, lambda progress: steps.append(progress.step))
     assert steps[-1] == 12
     assert len(steps) == 6

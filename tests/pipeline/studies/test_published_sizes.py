@@ -1,7 +1,7 @@
 """Every recipe at the published settings builds at its size and makes one training step, in a process of its own.
 
-The table of what that takes:  python -m pytest tests/pipeline/leaderboard/test_published_sizes.py -m slow -n 0 -s
-One system:                    python tests/pipeline/leaderboard/test_published_sizes.py drnn
+The table of what that takes:  python -m pytest tests/pipeline/studies/test_published_sizes.py -m slow -n 0 -s
+One system:                    python tests/pipeline/studies/test_published_sizes.py drnn
 
 For L-BFGS the step is an iteration over one batch; the pairs of its history, 16 bytes a parameter each, come one by one.
 """

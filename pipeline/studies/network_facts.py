@@ -1,6 +1,6 @@
 """What takes seconds to find out of a recipe's network: measured once, kept with the project, and checked by a test.
 
-After a new recipe or a change of one:  python -m pipeline.leaderboard.network_facts
+After a new recipe or a change of one:  python -m pipeline.studies.network_facts
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Facts(TypedDict):
 
 def known() -> dict[str, Facts]:
     """Recipe -> the facts that were kept."""
-    return json.loads(resources.files("pipeline.leaderboard.results").joinpath(TABLE).read_text())
+    return json.loads(resources.files("pipeline.studies.results").joinpath(TABLE).read_text())
 
 
 def measure(recipe: Config) -> Facts:
@@ -48,7 +48,7 @@ def measure(recipe: Config) -> Facts:
 def main() -> None:
     """Writes the table."""
     table = {name: measure(config.load(name)) for name in config.recipe_names()}
-    path = Path(str(resources.files("pipeline.leaderboard.results").joinpath(TABLE)))
+    path = Path(str(resources.files("pipeline.studies.results").joinpath(TABLE)))
     path.write_text(json.dumps(table, indent=1) + "\n")
 
 

@@ -1,1 +1,0 @@
-"""What was measured once and is shown since: `networks.json` of pipeline.leaderboard.network_facts, and `leaderboard.json`."""

@@ -1,0 +1,152 @@
+"""A study at work: what is done is not done again, a killed one goes on, a failing training stops nobody."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from study_results import result, trial
+
+from pipeline.config.config import load
+from pipeline.runs.workdir import Workdir
+from pipeline.studies import run, statistics
+from pipeline.studies.result import Result
+from pipeline.studies.study import plan, read
+
+STEMLINE = str(Path(sys.executable).with_name("stemline"))
+SMALL = """
+extends: demo
+paper: "Nobody, Somebody, Anybody: Small (Nowhere 2020)"
+model: {sizes: {units: 16}}
+train: {batch: 4, segment_frames: 40, evaluate_every_steps: 1000, checkpoint_minutes: 0.001}
+serve: {chunk_seconds: 2}
+"""
+STUDY = """
+recipes: [wrong.yaml, small.yaml, smaller.yaml]
+cpu_minutes: 0.3
+baselines: [rpca, irm, ibm]
+plots: [cost, boxes, curves]
+set:
+  data.options: {tracks: {train: 4, dev: 1, test: 2}, seconds: 4, seed: 0}
+  gate.thresholds: []
+  gate.better_than_mixture: false
+  gate.min_tracks: 1
+"""
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [planned, *_] = plan(read("example"), load)
+    key = run.fingerprint(planned.config, "uri", None)
+    (tmp_path / "artifacts/16 units/7").mkdir(parents=True)
+    done = trial("16 units", 6.0, fingerprint=key)
+    begun = result(name="example")
+    told = run._trial(planned, begun, result(trial("32 units", 7.0), done), Workdir(tmp_path), "uri", None)
+    assert told is not None
+    assert told == done
+    assert "finished before" in capsys.readouterr().err
+
+
+def test_whatever_figures_depend_on_makes_another_training() -> None:
+    config = plan(read("example"), load)[0].config
+    others = [
+        run.fingerprint(
+            dataclasses.replace(config, train=dataclasses.replace(config.train, cpu_minutes=9)), "uri", None
+        ),
+        run.fingerprint(dataclasses.replace(config, train=dataclasses.replace(config.train, seed=9)), "uri", None),
+        run.fingerprint(config, "other records", None),
+        run.fingerprint(config, "uri", trial("teacher", 6.0)),
+        run.fingerprint(config, "uri", trial("other teacher", 6.0)),
+    ]
+    assert len({run.fingerprint(config, "uri", None), *others}) == 6
+
+
+def test_a_pupil_of_a_failed_teacher_fails_before_it_runs(tmp_path: Path) -> None:
+    planned = plan(read("example"), load)[0]
+    failed = trial("teacher", None, problem="no memory")
+    told = run._trial(planned, result(), None, Workdir(tmp_path), "uri", failed)
+    assert told.problem == "its teacher teacher failed"
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_study(directory: Path) -> str:
+    """Two systems that can be trained, and one whose loss is soon infinite."""
+    (directory / "small.yaml").write_text(SMALL)
+    (directory / "smaller.yaml").write_text("extends: small\nmodel: {sizes: {units: 8}}\n")
+    (directory / "wrong.yaml").write_text("extends: small\ntrain: {learning_rate: 1.0e+30, warmup_steps: 0}\n")
+    (directory / "mine.yaml").write_text(STUDY)
+    return str(directory / "mine.yaml")
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_a_failing_training_stops_nobody(tmp_path: Path) -> None:
+    workdir, file = tmp_path / "runs", write_study(tmp_path)
+    command = [STEMLINE, "study", file, "--workdir", str(workdir)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "training mine-smaller-0" in line:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # the child sees that its parent is gone
+
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "the training loss became" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("Trainer …") == 2, "small was finished, wrong and smaller not"
+    output = workdir / "studies" / "mine"
+    plots = {f"mine-{name}.svg" for name in ("cost", "boxes", "curves")}
+    assert {path.name for path in output.iterdir()} == plots | {"mine.json", "mine.md", "mine.html"}
+    told = Result.read(output, "mine")
+    assert told is not None
+    assert [each.variant for each in told.failed] == ["wrong"]
+    assert {each.variant for each in told.finished} == {"small", "smaller"}
+    assert set(told.baselines) == {"mixture", "rpca", "irm", "ibm"}
+    for each in told.finished:
+        assert (workdir / each.model / "saved_model.pb").is_file()
+        assert each.cpu_minutes >= 0.3
+        assert each.curve
+        assert 0 < each.real_time_factor < 10
+    assert str(tmp_path) not in (output / "mine.md").read_text()
+
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    Path(file).write_text(STUDY.replace("wrong.yaml, ", ""))
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("finished before") == 2
+    assert "Trainer" not in again.stderr
+    assert "speed" not in again.stderr
+    assert json.loads(again.stdout)["trials"] == json.loads(before["mine.json"])["trials"][1:]
+    assert (output / "mine-cost.svg").read_bytes() == before["mine-cost.svg"]
+
+
+@pytest.mark.slow
+def test_the_example_compares_two_sizes_over_two_seeds(tmp_path: Path) -> None:
+    done = subprocess.run([STEMLINE, "study", "example", "--json"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = Result.read(tmp_path / "runs/studies/example", "example")
+    assert told is not None
+    assert json.loads(done.stdout)["trials"] == json.loads(told.to_json())["trials"]
+    first, other = sorted(statistics.variants(told), key=lambda each: each.name)
+    assert [each["name"] for each in json.loads(done.stdout)["variants"]] == [v.name for v in statistics.variants(told)]
+    assert [[trial.seed for trial in each.trials] for each in (first, other)] == [[0, 1], [0, 1]]
+    assert first.trials[0].scores != first.trials[1].scores, "another seed, another model"
+    assert (first.against, other.against.clips) == (None, 6)
+    assert other.trials[0].parameters > first.trials[0].parameters
+    ours = first.trials[0]
+    clips, seconds = ours.clips["v3/GNSDR"], told.seconds
+    assert sum(a * b for a, b in zip(clips, seconds, strict=True)) / sum(seconds) == pytest.approx(
+        ours.scores["vocals/v3/GNSDR"], abs=1e-3
+    )
+    assert {
+        line.split("|")[1].strip()
+        for line in (tmp_path / "runs/studies/example/example.md").read_text().splitlines()
+        if line.startswith("| **")
+    } == {"**16 units**", "**32 units**"}

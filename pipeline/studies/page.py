@@ -109,7 +109,7 @@ def _told(result: Result) -> dict[str, object]:
 
 
 def _pairs(result: Result) -> Iterator[Table]:
-    """Wilcoxon's test of every pair, in every figure, as Grais and Plumbley tell it."""
+    """Wilcoxon's test of every pair, in every figure."""
     if not 2 < len(statistics.variants(result)) <= _MOST_PAIRED:
         return
     by_metric = {metric: statistics.pairs(result, metric) for metric in result.metrics}

@@ -30,8 +30,8 @@ class Spread:
 class Difference:
     """A variant less another, in dB, over the clips, each of which is the mean over seeds.
 
-    low, high: the interval of 95 % of `pipeline.evaluation.gate.paired`, None where the clips are too few for one. p: of Wilcoxon's signed-rank test, two-sided (Grais and Plumbley
-    test so), which takes clips of one singer for independent; None where no clip differs.
+    low, high: the interval of 95 % of `pipeline.evaluation.gate.paired`, None where the clips are too few for one. p: of
+    Wilcoxon's signed-rank test, two-sided, which takes clips of one singer for independent; None where no clip differs.
     """
 
     average: float

@@ -73,7 +73,7 @@ def test_the_newest_pin_counts_and_the_best_one_comes_back(workdir: Workdir, tmp
         (["pin", "./nothing", "-r", "demo"], "./nothing cannot be pinned: there is no SavedModel in ./nothing"),
         (["pin", "./nothing"], "--recipe is needed: it says whose candidates are held against the model in ./nothing"),
         (["pin", "./nothing", "-r", "dem"], "there is no recipe 'dem'; did you mean 'demo'?"),
-        (["pin", ""], "there is no run ''"),
+        (["pin", ""], "is empty: legal is a value"),
         (["unpin"], "no model is pinned in "),
         (["unpin", "-r", "drnn"], "no model is pinned for drnn in "),
     ],

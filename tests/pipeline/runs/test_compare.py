@@ -165,7 +165,7 @@ def test_finds_runs_by_what_the_list_shows(workdir: Workdir, name: str, place: i
         ("lastest", "did you mean 'latest'"),
         ("2026-11-19", "did you mean '2026-11-18 09:00:00'"),
         ("2026-11-20 12", "2 runs start with"),
-        ("", "there is no run ''"),
+        ("", "is empty: legal is a value"),
     ],
 )
 def test_an_unknown_run_is_bad_input_that_names_the_nearest(stemline, workdir: Workdir, name: str, words: str) -> None:

@@ -26,7 +26,7 @@ from models.layers.network import Network, check_at_least
 
 
 class ConvolutionalRecurrentNetwork(Network):
-    """1,234,706 parameters at 1025 bins, 1 channel, 2 targets and these sizes.
+    """1,030,858 parameters at 1025 bins, 1 channel, 2 targets and these sizes.
 
     filters, strides: channels of each level on the way down, and what it divides the bands by. kernel: (frames, bands) of
     its convolution; on the way up one frame. width: what the recurrence over time sees of a frame. units: of one of its
@@ -50,14 +50,14 @@ class ConvolutionalRecurrentNetwork(Network):
         bins: int,
         channels: int,
         targets: int,
-        filters: Sequence[int] = (16, 32, 48, 64),
+        filters: Sequence[int] = (24, 32, 48, 64),
         strides: Sequence[int] = (4, 2, 2, 2),
         kernel: Sequence[int] = (3, 5),
         width: int = 256,
         units: int = 192,
         layers: int = 1,
         band_units: int | None = 32,
-        bands: Sequence[int] | None = (256, 128),
+        bands: Sequence[int] | None = (192, 64),
     ) -> None:
         check_sizes(filters, strides, kernel, bands)
         check_at_least(1, width=width, units=units, layers=layers, band_units=band_units)

@@ -131,7 +131,7 @@ def test_the_state_is_listed_and_its_number_is_checked(network, features):
 @pytest.mark.parametrize(
     ("name", "mono_513", "stereo_1025"),
     [
-        ("crn", 1_169_170, 1_235_108),
+        ("crn", 998_090, 1_031_460),
         ("crn_online", 1_447_170, 1_972_804),
         ("lstm_online", 2_102_786, 4_466_692),
         ("or_unet", 7_938_354, 12_137_156),

@@ -28,7 +28,10 @@ def test_ctrl_c_ends_with_a_sentence_and_nobody_takes_it_for_a_failure(before: s
 def test_after_the_block_ctrl_c_is_what_it_was() -> None:
     from pipeline.common.progress import sigint_ends
 
-    before = signal.getsignal(signal.SIGINT)
-    with sigint_ends("stopped"):
-        assert signal.getsignal(signal.SIGINT) != before
-    assert signal.getsignal(signal.SIGINT) == before
+    here = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
+    try:
+        with sigint_ends("stopped"):
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, here)

@@ -150,8 +150,9 @@ class _Listener:
         """Which of the frames before `end` hold peaks: those that are the largest around, and not of silence."""
         around = _largest_around(_largest_around(self._powers, _REACH_FRAMES).T, _REACH_BANDS).T
         new = slice(self._decided - self._begin, end - self._begin)
-        frames, bands = np.nonzero((self._powers[new] == around[new]) & (self._powers[new] > 0))
-        self._peaks.append((frames + self._decided, bands, self._powers[new][frames, bands]))
+        powers = self._powers[new]
+        places = np.flatnonzero((powers == around[new]) & (powers > 0))  # a third of the time of `nonzero`
+        self._peaks.append((places // _BANDS + self._decided, places % _BANDS, powers.ravel()[places]))
         self._decided = end
         begin = max(self._begin, end - _REACH_FRAMES)
         self._powers, self._begin = self._powers[begin - self._begin :], begin

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO
 
 import numpy as np
@@ -27,11 +27,12 @@ class Spool:
       samples: per channel. peak: the largest magnitude of any of them. digest: SHA-256 of the mixture.
     """
 
-    def __init__(self, file: IO[bytes], names: Sequence[str], channels: int) -> None:
-        self.names, self.channels = tuple(names), channels
+    def __init__(self, files: Mapping[str, IO[bytes]], channels: int) -> None:
+        """files: one for each signal, the mixture among them, so that a block of it is read in one piece."""
+        self.channels = channels
         self.samples, self.peak = 0, 0.0
         self._digest = hashlib.sha256()
-        self._file = file
+        self._files = files
 
     @property
     def digest(self) -> str:
@@ -40,12 +41,14 @@ class Spool:
     def write(self, blocks: Iterable[Signals]) -> None:
         """Raises ScratchError where there is no place for them."""
         for block in blocks:
-            signals = np.stack([block[name] for name in self.names], axis=1)
-            self.samples += len(signals)
-            self.peak = max(self.peak, float(signals.max(initial=0.0)), -float(signals.min(initial=0.0)))
-            self._digest.update(np.ascontiguousarray(block[MIXTURE]).data)
+            signals = {name: np.ascontiguousarray(block[name]) for name in self._files}
+            self.samples += len(signals[MIXTURE])
+            for signal in signals.values():
+                self.peak = max(self.peak, float(signal.max(initial=0.0)), -float(signal.min(initial=0.0)))
+            self._digest.update(signals[MIXTURE].data)
             try:
-                self._file.write(signals.data)
+                for name, file in self._files.items():
+                    file.write(signals[name].data)
             except OSError as error:
                 raise ScratchError(
                     f"a track cannot be kept in {tempfile.gettempdir()} while it is converted: {error.strerror or error}; "
@@ -54,14 +57,19 @@ class Spool:
 
     def blocks(self, samples: int = _READ_SAMPLES) -> Iterator[Signals]:
         """All signals from the beginning in blocks of this length, the last one shorter. One reader at a time."""
-        self._file.seek(0)
-        while data := self._file.read(samples * len(self.names) * self.channels * 4):
-            signals = np.frombuffer(data, np.float32).reshape(-1, len(self.names), self.channels)
-            yield {name: signals[:, index] for index, name in enumerate(self.names)}
+        for file in self._files.values():
+            file.seek(0)
+        for first in range(0, self.samples, samples):
+            size = min(samples, self.samples - first) * self.channels * 4
+            yield {
+                name: np.frombuffer(file.read(size), np.float32).reshape(-1, self.channels)
+                for name, file in self._files.items()
+            }
 
 
 @contextlib.contextmanager
 def spooling(names: Sequence[str], channels: int) -> Iterator[Spool]:
     """An empty spool, of which nothing is left afterwards."""
-    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
-        yield Spool(file, names, channels)
+    with contextlib.ExitStack() as stack:
+        most = IN_MEMORY_BYTES // len(names)
+        yield Spool({name: stack.enter_context(tempfile.SpooledTemporaryFile(most)) for name in names}, channels)

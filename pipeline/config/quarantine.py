@@ -29,7 +29,7 @@ class QuarantineConfig:
     """
 
     refuse: tuple[Kind, ...] = ("clipped", "silent", "level", "sum", "inverted", "delayed", "swapped")
-    clipping_ratio: Share = 0.02
+    clipping_ratio: Share = 0.05
     gain_db: Decibels = -20.0
     residual_db: Decibels = -3.0
     examined_db: Decibels = -20.0

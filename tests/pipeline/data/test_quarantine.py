@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from models.checked import ConfigError
 from pipeline.config.quarantine import QuarantineConfig
@@ -13,7 +15,7 @@ from pipeline.data import datasets, quarantine
 from pipeline.data.datasets.layouts import synthetic
 from pipeline.data.datasets.loading import BLOCK_SAMPLES, of_track
 from pipeline.data.datasets.track import BadTrackError, Track, mix
-from pipeline.data.quarantine.measures import Measures
+from pipeline.data.quarantine.measures import Ceiling, Measures
 
 
 def measured(track: Track) -> Measures:
@@ -72,6 +74,21 @@ def song() -> Track:
     track = synthetic.load(synthetic.discover(None, options)[0], options)
     stems = {**track.stems, "vocals": track.stems["vocals"] * np.float32([1, 0.1])}
     return replace(track, stems=stems, mixture=mix(list(stems.values())))
+
+
+def test_no_published_clip_of_mir_1k_is_clipped(datasets: Path) -> None:
+    """The highest share is that of the vocals of leon_2_11, one of the published test clips."""
+    shares = {}
+    for file in (datasets / "MIR-1K-17-singers" / "Wavfile").glob("*_*.wav"):
+        if file.stat().st_size < 1000:  # a link that arrived as a text
+            continue
+        vocals, ceiling = soundfile.read(file, dtype="float32")[0][:, 1:], Ceiling()
+        ceiling.add(vocals)
+        shares[file.stem] = ceiling.share
+    if "leon_2_11" not in shares:
+        pytest.skip("research data not here: MIR-1K-17-singers")
+    assert max(shares.values()) == shares["leon_2_11"] == pytest.approx(0.026, abs=0.001)
+    assert shares["leon_2_11"] < QuarantineConfig().clipping_ratio
 
 
 def found(song: Track, limits: QuarantineConfig = QuarantineConfig(), **changed: np.ndarray) -> dict[str, str]:  # noqa: B008

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.recipes import named
+
 if TYPE_CHECKING:
     from pipeline.config.gate import PairedConfig
     from pipeline.runs.history import Run
@@ -34,7 +36,8 @@ def gate() -> None:
 @app.command()
 def power(
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Whose last run and gate; a name or a YAML file.")
+        str,
+        typer.Option("--recipe", "-r", help="Whose last run and gate; a name or a YAML file.", autocompletion=named),
     ] = "demo",
     set: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="Ask about another gate: gate.paired.boundary=1.")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.recipes import Recipe
+
 if TYPE_CHECKING:
     from pipeline.config.config import Config
     from pipeline.orchestration.cluster.client import Cluster, Submission
@@ -33,7 +35,6 @@ class Platform(StrEnum):
     vertex = "vertex"
 
 
-Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", "-s", help="Override a key: train.steps=2000, cluster.image=...")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import logging
 import os
 import shlex
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.answers import EPILOG, Exit
+from pipeline.cli.commands import WORKDIR, LocalPaths, PipelineCommand, Work, need
 from pipeline.cli.data import app as data_app
-from pipeline.cli.extras import PipelineCommand, need
 from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
-from pipeline.cli.paths import WORKDIR, LocalPaths, Work
-from pipeline.cli.recipes import configured
+from pipeline.cli.recipes import Recipe, configured, named
 from pipeline.cli.runs import app as runs_app
 from pipeline.common.process import quiet, sentence
 
@@ -40,16 +41,13 @@ ENVIRONMENT = {
     "GLOG_minloglevel": "3",
     "PYTHONWARNINGS": "ignore",
 }
-BAD_INPUT, REFUSED, FAILED = 2, 3, 4
-
 app = typer.Typer(
-    help="Singing-voice separation as a pipeline: ingest stems, train, judge, refuse a worse model, serve the better one.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.")]
 Data = Annotated[
     str | None,
     typer.Option("--data", "-d", help="Directory of the stems, or s3://… or gs://…; may hold {SPAN} and {VERSION}."),
@@ -68,7 +66,9 @@ Model = Annotated[
         "--model", "-m", metavar="PATH", help="A SavedModel instead of the last pushed one, also s3://…, gs://…"
     ),
 ]
-Pushed = Annotated[str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.")]
+Pushed = Annotated[
+    str | None, typer.Option("--recipe", "-r", help="The last pushed model of this recipe.", autocompletion=named)
+]
 
 # Options of `separate` in its help: what is written, and which model separates.
 _WRITTEN = "What is written"
@@ -173,6 +173,21 @@ RUN_OPTIONS = frozenset({"data", "format", "workdir"})
 SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks"})
 MODEL_NAME = "stemline"
 OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model server that say what it serves
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"stemline {importlib.metadata.version('stemline')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def stemline(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and exit.")
+    ] = False,
+) -> None:
+    """Singing-voice separation as a pipeline: ingest stems, train, judge, refuse a worse model, serve the better one."""
 
 
 @app.command()
@@ -281,7 +296,7 @@ def evaluate(
     written = standalone.write(judged, output) if output else []
     tables.print_judged(judged, written)
     if not judged.accepted:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(Exit.REFUSED)
 
 
 @app.command()
@@ -328,7 +343,7 @@ def separate(
         json=as_json,
     )
     if not command.run(request, lambda: _separation(server, (ca, cert, key), model, recipe, model_name, workdir)):
-        raise typer.Exit(FAILED)
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()
@@ -362,7 +377,8 @@ def live(
 @app.command()
 def serve(
     recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="Whose models; else those of the last push.")
+        str | None,
+        typer.Option("--recipe", "-r", help="Whose models; else those of the last push.", autocompletion=named),
     ] = None,
     port: Annotated[
         int, typer.Option("--port", "-p", help="gRPC port; 0 chooses a free one.", min=0, max=65535)
@@ -459,7 +475,7 @@ def main() -> None:
         app()
     except (ValueError, OSError) as error:
         typer.echo(f"stemline: {sentence(error)}", err=True)
-        sys.exit(BAD_INPUT)
+        sys.exit(Exit.BAD_INPUT)
 
 
 def _listed(names: str | None) -> tuple[str, ...]:
@@ -479,7 +495,7 @@ def _study(
     bad: int | None,
     as_json: bool = False,
 ) -> None:
-    """Runs a study, tells of it, and exits with FAILED where a training did; file: as `pipeline.studies.study.read`."""
+    """Runs a study, tells of it, and exits with Exit.FAILED where a training did; file: as `pipeline.studies.study.read`."""
     from models.checked import ConfigError
     from pipeline.config.config import parsed
     from pipeline.studies.study import plan, read, systems_of
@@ -518,7 +534,7 @@ def _study(
     else:
         tables.print_study(result, target)
     if result.failed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(Exit.FAILED)
 
 
 def _separation(
@@ -573,7 +589,7 @@ def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
         result = run_local(config, place, until)
     tables.print_run(result)
     if until in ("evaluate", "push") and not result.accepted:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(Exit.REFUSED)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,9 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +16,22 @@ from pipeline.common.process import shown
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
+
+
+def named(incomplete: str) -> list[str]:
+    """The recipes that ship, and YAML files, that begin so: what a shell completes --recipe to."""
+    if find_spec("pydantic") is None:  # the client alone
+        return []
+    from pipeline.config.config import recipe_names
+
+    files = (str(path) for path in Path().glob("*.yaml"))
+    return [name for name in (*recipe_names(), *files) if name.startswith(incomplete)]
+
+
+Recipe = Annotated[
+    str,
+    typer.Option("--recipe", "-r", help="Recipe by name (see `stemline models`) or a YAML file.", autocompletion=named),
+]
 
 
 def configured(

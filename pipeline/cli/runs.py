@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.extras import need
-from pipeline.cli.paths import WORKDIR, Work
+from pipeline.cli.commands import WORKDIR, Work, need
+from pipeline.cli.recipes import named
 
 if TYPE_CHECKING:
     from pipeline.runs.workdir import Workdir
@@ -53,7 +53,9 @@ def pin(
             help="A run: its number, `latest`, `previous`, its start; or the path of a SavedModel, with a slash.",
         ),
     ],
-    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Whose anchor a directory becomes.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="Whose anchor a directory becomes.", autocompletion=named)
+    ] = None,
     workdir: OfRuns = None,
 ) -> None:
     """Pin a model as the anchor: thresholds over the anchor hold candidates against it, until `unpin`."""
@@ -67,7 +69,7 @@ def pin(
 def unpin(
     ctx: typer.Context,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="Whose; needed where several are pinned.")
+        str | None, typer.Option("--recipe", "-r", help="Whose; needed where several are pinned.", autocompletion=named)
     ] = None,
     workdir: OfRuns = None,
 ) -> None:
@@ -82,7 +84,9 @@ def unpin(
 def page(
     ctx: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the page goes.")] = Path("runs.html"),
-    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="Whose life; else that of all.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="Whose life; else that of all.", autocompletion=named)
+    ] = None,
     artifacts: Annotated[
         str | None,
         typer.Option(

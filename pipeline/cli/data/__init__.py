@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.paths import WORKDIR, Work
-from pipeline.cli.recipes import asked, recorded
+from pipeline.cli.answers import Exit
+from pipeline.cli.commands import WORKDIR, Work
+from pipeline.cli.recipes import asked, named, recorded
 from pipeline.common.process import shown
-
-WOULD_FAIL = 3
 
 app = typer.Typer(
     help="What a corpus holds before any work, and what was ingested.",
@@ -34,7 +33,13 @@ def check(
     ],
     format: Annotated[str | None, typer.Option("--format", "-f", help="Its layout; auto recognises it.")] = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Whose targets, rate, channels and fractions: a name or a YAML file.")
+        str,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="Whose targets, rate, channels and fractions: a name or a YAML file.",
+            autocompletion=named,
+        ),
     ] = "demo",
     set: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="Override a key of the recipe: data.dev_fraction=0.2.")
@@ -73,12 +78,14 @@ def check(
     if page:
         typer.echo(f"wrote {page}", err=True)
     if not found["usable"]:
-        raise typer.Exit(WOULD_FAIL)
+        raise typer.Exit(Exit.REFUSED)
 
 
 @app.command()
 def describe(
-    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="By which recipe; else by any.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="By which recipe; else by any.", autocompletion=named)
+    ] = None,
     workdir: Work = WORKDIR,
     as_json: AsJson = False,
 ) -> None:

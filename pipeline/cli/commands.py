@@ -1,8 +1,9 @@
-"""Commands whose paths are of this machine."""
+"""Commands whose paths are of this machine, and that need more than the client, which `pip install stemline` brings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,15 @@ from typer.core import TyperCommand
 
 Work = Annotated[Path, typer.Option("--workdir", "-w", help="Metadata, artifacts, checkpoints and pushed models.")]
 WORKDIR = Path("runs")
+
+# The extras of pyproject.toml, and a package that comes with each of them alone; finding it imports nothing.
+_PACKAGES = {"server": "tensorflow_serving", "pipeline": "tfx"}
+
+
+def need(extra: str, what: str) -> None:
+    """Raises ValueError where the packages of an extra are not installed; `what` asks for them."""
+    if find_spec(_PACKAGES[extra]) is None:
+        raise ValueError(f"{what} needs packages that are not installed: pip install 'stemline[{extra}]'")
 
 
 class LocalPaths(TyperCommand):
@@ -35,6 +45,15 @@ class LocalPaths(TyperCommand):
                 if isinstance(path, Path) and str(path).startswith(("s3:/", "gs:/")):
                     place = str(path).replace(":/", "://", 1)
                     raise ValueError(f"{name.replace('_', '-')} is {place}: legal is a path of this machine")
+        return super().invoke(ctx)
+
+
+class PipelineCommand(LocalPaths):
+    """A command of the pipeline. Its help needs nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Raises ValueError where the extra `pipeline` is not installed."""
+        need("pipeline", ctx.command_path)
         return super().invoke(ctx)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli import tables
 from pipeline.common.progress import separating
+from pipeline.common.terminal import Terminal
 from pipeline.config.config import Config
 from pipeline.data import corpus, ingest, tfrecords
 from pipeline.data.datasets.track import Track
@@ -29,7 +29,7 @@ HELD_OUT_SEED = 20_000
 MINIMUM_GAIN_DB = 3.0
 METRICS = ("SDR", "SIR", "SAR")
 
-console = Console(highlight=False)
+console = Terminal(highlight=False)
 
 
 def main(config: Config, workdir: Workdir) -> int:

@@ -24,6 +24,7 @@ from pipeline.cli.kubeflow import app as kubeflow_app
 from pipeline.cli.recipes import Recipe, configured, named
 from pipeline.cli.runs import app as runs_app
 from pipeline.common.process import quiet, sentence
+from pipeline.common.terminal import plain_streams
 
 if TYPE_CHECKING:
     from pipeline.components.graph import Stage
@@ -471,6 +472,7 @@ def main() -> None:
     """Entry point: bad input is one sentence on standard error and exit code 2."""
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     quiet()
+    plain_streams()
     try:
         app()
     except (ValueError, OSError) as error:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from pipeline.common.terminal import Terminal
 from pipeline.config import config
 from pipeline.runs.workdir import Workdir
 from pipeline.studies import network_facts
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.runs.history import Run
     from pipeline.studies.result import Result
 
-console = Console(highlight=False)
+console = Terminal(highlight=False)
 
 # Of `print_runs`, each with the width of its longest word.
 _COLUMNS = {

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipeline.common.process import shown
+from pipeline.common.terminal import Terminal
 
-console = Console(stderr=True, highlight=False)
+console = Terminal(stderr=True, highlight=False)
 
 # Without a terminal, a line this often instead of a moving bar.
 LINE_SECONDS = 15

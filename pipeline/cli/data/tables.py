@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.common.process import shown
+from pipeline.common.terminal import Terminal
 
-console = Console(highlight=False)
+console = Terminal(highlight=False)
 MOST_LISTED, MOST_NAMED = 20, 3
 
 

@@ -40,6 +40,7 @@ PARAMETERS = {
     "or_unet_df": 12_137_156,
     "crn": 2_112_420,
     "crn_online": 1_578_500,
+    "default": 1_197_444,
 }
 
 # Where the recipe's batch takes too long for a test: the gradients of the FCN's large filters, 20 s of CPU a segment each.

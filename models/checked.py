@@ -87,10 +87,13 @@ def in_words(error: pydantic.ValidationError, cls: type, section: str = "") -> s
         return message if message.startswith(place) else f"{place}.{message}"
     annotation = _annotation(cls, loc)
     said = f"{place or 'configuration'} is {first['input']!r}; "
+    null = ", or null" if type(None) in typing.get_args(annotation) else ""
     if kind == "literal_error":
-        return said + nearest(first["input"], typing.get_args(annotation))
+        kinds = annotation, *typing.get_args(annotation)
+        values = next(typing.get_args(each) for each in kinds if typing.get_origin(each) is typing.Literal)
+        return said + nearest(first["input"], values) + null
     legal = _LEGAL.get(kind) or _told(annotation) or first["msg"].removeprefix("Input should be ")
-    return f"{said}legal: {legal}{', or null' if type(None) in typing.get_args(annotation) else ''}"
+    return f"{said}legal: {legal}{null}"
 
 
 def nearest(name: object, legal: Iterable[str], told: str = "") -> str:

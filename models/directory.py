@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from models import storage
+
+# The base path of the model that comes with the package, named by the recipe that trained it; its card lies beside the version.
+DEFAULT = Path(__file__).parent / "pretrained" / "default"
 
 EXTRA = "assets.extra"  # beside the graph, where a model server looks for nothing but the warm-up requests
 
@@ -50,6 +54,14 @@ class ModelDirectory:
     def newest(cls, base: str | os.PathLike[str]) -> ModelDirectory | None:
         """The version of the highest number, which is the one served; None where there is none. Raises as `versions` does."""
         return next((version for _, version in cls._newest_first(base)), None)
+
+    @classmethod
+    def default(cls) -> ModelDirectory:
+        """The model that comes with the package. Raises FileNotFoundError where it was left out."""
+        found = cls.newest(DEFAULT)
+        if found is None:
+            raise FileNotFoundError(f"{DEFAULT} holds no model: the one that comes with Stemline is not installed")
+        return found
 
     @classmethod
     def _newest_first(cls, base: str | os.PathLike[str], inside: str = "") -> Iterator[tuple[int, ModelDirectory]]:

@@ -325,6 +325,8 @@ def separate(
 ) -> None:
     """Separate files into stems that add up to them, with the last pushed model, in this process or over gRPC.
 
+    While none was pushed in the work directory, with the model that comes with Stemline.
+
     One bad file does not stop the others: exit code 4 when some failed, 2 when nothing was begun.
     """
     from pipeline.cli import separate as command
@@ -392,6 +394,9 @@ def serve(
 ) -> None:
     """Serve the pushed models over TF Serving's gRPC protocol; new versions are picked up as they are pushed.
 
+    While none was pushed in the work directory, the model that comes with Stemline.
+
+
     stemline serve --recipe demo -- --rest_api_port=8501 --enable_batching
     stemline serve -- --model_name=mine --model_base_path=/models/mine
     """
@@ -401,9 +406,9 @@ def serve(
     own = [f"--port={port}"]
     named = next((name for name in OF_MODELS for flag in flags or () if flag.partition("=")[0] == name), None)
     if named is None:
-        from pipeline.runs.workdir import Workdir
-
-        own.append(f"--model_base_path={Workdir(workdir).latest_version(recipe).parent.resolve()}")
+        directory, words = _newest(workdir, recipe)
+        typer.echo(f"serving {words}", err=True)
+        own.append(f"--model_base_path={directory.parent.resolve()}")
     elif recipe is not None:
         raise ValueError(f"--recipe and {named} both say what to serve; legal is one of them")
     if named != "--model_config_file":
@@ -564,16 +569,38 @@ def _separation(
         raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
     need("server", "separating without --server")
     from models import storage
-    from pipeline.runs.workdir import Workdir
     from serving.local import local_client
 
-    if model is not None:
+    if model is None:
+        directory, words = _newest(workdir, recipe)
+    else:
         storage.refuse_absent(model)
-    directory = Workdir(workdir).latest_version(recipe) if model is None else storage.path(model)
+        directory = storage.path(model)
+        words = str(directory)
     if not {"saved_model.pb", "saved_model.pbtxt"} & {*storage.listed(directory)}:
         raise ValueError(f"{directory} is no SavedModel; legal is a directory with saved_model.pb")
-    typer.echo(f"loading {directory}", err=True)
+    typer.echo(f"loading {words}", err=True)
     return local_client(directory, alone=True)
+
+
+def _newest(workdir: Path, recipe: str | None) -> tuple[Path, str]:
+    """The newest pushed version of one recipe, or of any, else the model that comes with Stemline; and which that is, in words.
+
+    Raises FileNotFoundError where there is neither.
+    """
+    from models.directory import DEFAULT, ModelDirectory
+    from pipeline.runs.workdir import Workdir
+
+    place = Workdir(workdir)
+    try:
+        pushed = place.latest_version(recipe)
+    except FileNotFoundError:
+        default = ModelDirectory.newest(DEFAULT) if recipe in (None, DEFAULT.name) else None
+        if default is None:
+            raise
+        pushed_yet = f"no {'version of it' if recipe else 'model'} was pushed in {place.root} yet"
+        return default.path, f"{DEFAULT.name} version {default.version}, which comes with Stemline: {pushed_yet}"
+    return pushed, f"{pushed.parent.name} version {pushed.name}, pushed in {place.root}"
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Column, Table
 from rich.text import Text
 
+from models.directory import DEFAULT, ModelDirectory
 from pipeline.common.terminal import Terminal
 from pipeline.config import config
 from pipeline.runs.workdir import Workdir
@@ -186,8 +187,17 @@ def print_models(workdir: Workdir) -> None:
         "online: with its algorithmic latency; no: it needs the whole file",
         f"ours: vocals, of the recipe's newest run in {workdir.root}, else of the leaderboard that ships with the project",
     )
-    for note in notes:
+    for note in (*notes, *_default()):
         console.print(note, markup=False, soft_wrap=True)
+
+
+def _default() -> Iterator[str]:
+    """What is to be told of the model that comes with Stemline."""
+    if (model := ModelDirectory.newest(DEFAULT)) is None:
+        return
+    told = model.description
+    kind = f"{told['network']}, {told['parameters']:,} parameters, {told['sample_rate_hz']} Hz, {', '.join(told['targets'])}"
+    yield f"comes with Stemline: {DEFAULT.name} version {model.version} ({kind}); its card: {DEFAULT / 'README.md'}"
 
 
 def _verdicts(run: Run) -> str:
@@ -236,11 +246,14 @@ def _trained(run: Run) -> str:
 
 
 def _started(run: Run) -> str:
-    """`, from version 17` of a warm start; `, from scratch` where one was wanted and could not be."""
+    """`, from demo version 17` of a warm start; `, from scratch` where one was wanted and could not be."""
     start = run.training.get("warm_start")
     if start is None:
         return ""
-    return ", from scratch" if start["reason"] else f", from version {Path(start['model']).name}"
+    if start["reason"]:
+        return ", from scratch"
+    model = Path(start["model"])
+    return f", from {model.parent.name} version {model.name}"
 
 
 def _unfinished(workdir: Workdir, recipe: str) -> str:

@@ -232,8 +232,8 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
     An override of `data.targets` alone is one of `model.targets`, too, which must be equal.
 
     Raises:
-      ConfigError: unknown recipe, a circle of `extends`, unknown key (the nearest legal one is named), or a value of the
-        wrong type.
+      ConfigError: unknown recipe, a circle of `extends`, unknown key (the nearest legal one is named), a value of the
+        wrong type, or as `check_start`.
     """
     path = _recipe_path(recipe)
     mapping = _read(path)
@@ -244,7 +244,9 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
         overrides.append(f"model.targets={given['data.targets']}")
     for override in overrides:
         _override(mapping, override)
-    return from_mapping(mapping)
+    config = from_mapping(mapping)
+    check_start(config)
+    return config
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> Config:
@@ -285,6 +287,26 @@ def saved_config(saved_model: str) -> Config:
         _TRAINED_WITH
     )
     return from_mapping({key: value for key, value in _mapping(text).items() if key in known})
+
+
+def other_model(saved_model: str, config: Config) -> list[str]:
+    """The keys of `model` that a SavedModel was trained with another value of. Raises as `saved_config` does."""
+    theirs, ours = (dataclasses.asdict(each.model) for each in (saved_config(saved_model), config))
+    return [f"model.{name}" for name in ours if theirs[name] != ours[name]]
+
+
+def check_start(config: Config) -> None:
+    """Raises ConfigError where `train.start` names a model that is not there, or cannot be read, or is of another spec."""
+    start = config.train.start
+    if start is None:
+        return
+    try:
+        changed = other_model(str(ModelDirectory.default().path), config)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"train.start is {start!r}, which cannot be read: {error}") from error
+    if changed:
+        legal = f"a recipe with its model, as --recipe {start} has"
+        raise ConfigError(f"train.start is {start!r}, a model with another {', '.join(changed)}; legal: {legal}")
 
 
 def _recipe_path(recipe: str) -> Path:

@@ -48,6 +48,7 @@ class TrainSpec:
     lbfgs's `history` (pairs that it keeps) and `batches` (how many batches its objective is summed over).
     stages: what is trained before the recipe's own network. teacher: the recipe whose newest model the loss looks through.
     warm_start: whether to begin with the weights of the recipe's served model, where it is of the same spec.
+    start: the model that comes with Stemline, of the same spec, to begin with its weights; with warm_start, while none is served.
     """
 
     loss: Name = "mse"
@@ -75,6 +76,7 @@ class TrainSpec:
     stages: tuple[StageSpec, ...] = ()
     teacher: str | None = None
     warm_start: Flag = False
+    start: Literal["default"] | None = None
 
     @property
     def augmentations(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Warm start: the weights of the served model as the beginning of its recipe's next training.
+"""Warm start: the weights of the served model as the beginning of its recipe's next training, or those of the model that comes with Stemline.
 
 The served model is looked up when a training begins, not when the graph is made, and no key of a cache or of a
 checkpoint knows of it: another version alone is no reason to train again, only new data or another configuration is. A
@@ -7,7 +7,6 @@ training that was begun before goes on as it began, even if its version is serve
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from models import storage, weights
 from models.directory import ModelDirectory
 from models.separator import Separator
 from pipeline.common import files
-from pipeline.config.config import Config, saved_config
+from pipeline.config.config import Config, check_start, other_model
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,19 @@ class Start:
 def begin(config: Config, serving_directory: str, checkpoint_dir: Path) -> Start | None:
     """The start of the training of `config` that keeps its checkpoints in `checkpoint_dir`, where it is written down.
 
-    None where `train.warm_start` does not ask for one.
+    None where neither `train.warm_start` nor `train.start` asks for one. Raises ConfigError as `check_start` does.
     """
-    if not config.train.warm_start:
+    if not (config.train.warm_start or config.train.start):
         return None
     note, copy = checkpoint_dir / "start.json", checkpoint_dir / "start"
     if note.name in storage.listed(checkpoint_dir):
         told = json.loads(note.read_text())
         return Start(**told) if told["reason"] else Start(**told, separator=_restored(copy, config))
-    start = find(config, serving_directory)
+    start = find(config, serving_directory) if config.train.warm_start else Start("")
+    if config.train.start and not start.separator:
+        check_start(config)
+        default = str(ModelDirectory.default().path)
+        start = Start(default, _restored(default, config))
     if start.separator:
         storage.copy(start.model, copy)
     files.write_text(note, json.dumps({"model": start.model, "reason": start.reason}) + "\n")
@@ -57,12 +60,8 @@ def find(config: Config, serving_directory: str) -> Start:
         return Start("", reason=f"no version is served from {serving_directory} yet")
     model, version = str(newest.path), newest.version
     try:
-        served = saved_config(model).model
-        theirs, ours = dataclasses.asdict(served), dataclasses.asdict(config.model)
-        if changed := [name for name in ours if theirs[name] != ours[name]]:
-            return Start(
-                model, reason=f"version {version}, which is served, has another model.{', model.'.join(changed)}"
-            )
+        if changed := other_model(model, config):
+            return Start(model, reason=f"version {version}, which is served, has another {', '.join(changed)}")
         return Start(model, _restored(model, config))
     except (ValueError, OSError) as error:
         storage.listed(model)  # a bucket that does not answer is no reason to start from scratch

@@ -179,8 +179,7 @@ def song(tmp_path: Path) -> Path:
         (["song.wav", "-o", "/proc/new"], ("stems cannot be written to /proc/new: ",)),
         (["song.wav", "--model", "folder", "--recipe", "demo"], ("--model and --recipe",)),
         (["song.wav", "--server", "localhost:1", "--model", "folder"], ("--model and --recipe", "--server")),
-        (["song.wav"], ("no model was pushed", "runs")),
-        (["song.wav", "--recipe", "drnn"], ("no version of 'drnn' was pushed",)),
+        (["song.wav", "--recipe", "drnn"], ("no version of 'drnn' was pushed", "runs")),
         (["song.wav", "--model", "folder"], ("folder is no SavedModel", "saved_model.pb")),
         (["song.wav", "--model", "none"], ("none is no SavedModel",)),
         (["song.wav", "--model", "song.wav"], ("song.wav is no SavedModel",)),
@@ -254,7 +253,7 @@ def test_separate_takes_a_model_from_a_bucket(stemline, song: Path, bucket) -> N
 
 
 def test_serve_without_a_pushed_model(stemline, tmp_path: Path) -> None:
-    check(stemline("serve", "--workdir", tmp_path / "runs"), ("no model was pushed", "runs"))
+    check(stemline("serve", "-r", "drnn", "-w", tmp_path / "runs"), ("no version of 'drnn' was pushed", "runs"))
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_week_after_week(arrive, tmp_path: Path) -> None:
     second = history.runs(Workdir(workdir))[0]
     start = second.training["warm_start"]
     assert (start["model"], start["reason"]) == (first.pushed, "")
-    assert f"from version {Path(first.pushed).name}" in done.stdout
+    assert f"from demo version {Path(first.pushed).name}" in done.stdout
     both = {f"test-{index:04d} of week {week}" for index in (0, 1) for week in (1, 2)}
     assert judged(second, "model") == judged(second, "baseline") == both
     assert second.outputs["ModelBlessing"].properties["baseline_model"] == first.outputs["Model"].uri

@@ -153,11 +153,26 @@ def error(message: str) -> bytes:
 def decimals(array: np.ndarray) -> list[str]:
     """6 significant digits, or all where those do not give the number back; whole ones with a trailing `.0`."""
     flat = array.ravel()
-    texts = np.array(_formatted("%.6g", flat), object)
+    texts = _formatted("%.9g" if flat.dtype == np.float32 else "%.17g", flat)
+    few = np.flatnonzero(_may_be_short(flat))
+    short = _formatted("%.6g", flat[few])
     with np.errstate(over="ignore"):
-        inexact = (np.fromstring(" ".join(texts), sep=" ").astype(flat.dtype) != flat) & np.isfinite(flat)
-    texts[inexact] = _formatted("%.9g" if flat.dtype == np.float32 else "%.17g", flat[inexact])
-    return [_decimal(text) for text in texts]
+        inexact = (np.fromstring(" ".join(short), sep=" ").astype(flat.dtype) != flat[few]) & np.isfinite(flat[few])
+    for index, text, long in zip(few.tolist(), short, inexact.tolist(), strict=True):
+        texts[index] = _decimal(texts[index] if long else text)
+    return texts
+
+
+def _may_be_short(flat: np.ndarray) -> np.ndarray:
+    """Where 6 digits may do, or the number is whole or none: an eighth of real numbers, and no other needs a second look.
+
+    A float32 is half a unit of its last place from what reads as it, 6e-8 of it, or 0.06 where 6 digits stand before the point.
+    """
+    with np.errstate(all="ignore"):
+        wide = np.abs(flat.astype(np.float64))
+        scaled = wide * 10.0 ** (5 - np.floor(np.log10(wide)))
+        far = np.abs(scaled - np.rint(scaled)) > 0.065
+    return ~far | (wide == np.rint(wide)) | (wide < np.finfo(np.float32).tiny)
 
 
 # ---- reading
@@ -284,20 +299,23 @@ def _array(value: Any, dtype: tf.DType, max_rank: int = _MAX_RANK) -> np.ndarray
         raise _invalid(f"JSON Value: {_text(value)} is nested {len(shape)} deep; legal is up to {max_rank}")
     flat = [value]
     for level, size in enumerate(shape):
-        for item in flat:
-            if not isinstance(item, list):
-                raise _invalid(
-                    f"JSON Value: {_text(item)} found at incorrect level: {level + 1} in the JSON DOM. "
-                    f"Expected at level: {len(shape)}"
-                )
-            if len(item) != size:
-                raise _invalid(
-                    f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {size}"
-                )
+        if set(map(type, flat)) - {list} or set(map(len, flat)) - {size}:
+            raise _uneven(flat, size, level, len(shape))
         flat = list(itertools.chain.from_iterable(flat))
-    if any(isinstance(item, list) for item in flat):
+    if list in set(map(type, flat)):
         raise _invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
     return _leaves(flat, dtype).reshape(shape)
+
+
+def _uneven(items: list, size: int, level: int, levels: int) -> StatusError:
+    """Of the first of the items that is no list of this size."""
+    for item in items:
+        if not isinstance(item, list):
+            where = f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: {levels}"
+            return _invalid(f"JSON Value: {_text(item)} {where}")
+        if len(item) != size:
+            break
+    return _invalid(f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {size}")
 
 
 def _leaves(values: list, dtype: tf.DType) -> np.ndarray:
@@ -383,9 +401,9 @@ def _written(alias: str, value: Any, axes: int) -> list[str]:
     else:
         raise _invalid(f"Failed to write JSON value for tensor type: {_name(tf.as_dtype(array.dtype))}")
     for axis in reversed(range(axes, array.ndim)):
-        size = array.shape[axis]
-        starts = (size * index for index in range(math.prod(array.shape[:axis])))
-        texts = ["[" + ", ".join(texts[start : start + size]) + "]" for start in starts]
+        size, places = array.shape[axis], math.prod(array.shape[:axis])
+        lists = zip(*[iter(texts)] * size, strict=True) if size else [()] * places
+        texts = [f"[{text}]" for text in map(", ".join, lists)]
     return texts
 
 

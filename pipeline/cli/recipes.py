@@ -63,12 +63,13 @@ def asked(recipe: str, data: str | None, format: str | None, overrides: list[str
     from models import storage
     from pipeline.config.config import load
 
-    own = load(recipe).data
-    if format is None and data and own.path is None and own.format == "synthetic":
+    path = [f"data.path={json.dumps(storage.absolute(data))}"] if data else []
+    own = load(recipe, path).data
+    if format is None and data and own.format == "synthetic":
         format = "auto"
-    flags = {"data.path": storage.absolute(data) if data else None, "data.format": format, "data.max_bad_tracks": bad}
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    if format is not None and format != own.format:
+    flags = {"data.format": format, "data.max_bad_tracks": bad}
+    given = path + [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if format is not None and own.format not in (format, "auto"):
         given.append("data.options={}")  # those of the recipe are of its own format
     return load(recipe, [*given, *(overrides or ())])
 

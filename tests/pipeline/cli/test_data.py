@@ -96,6 +96,16 @@ def test_exit_code_3_where_ingest_would_refuse(stemline, corpus: Path) -> None:
     assert ingest.err.splitlines() == [f"looking at {corpus}", f"stemline: {empty.out.splitlines()[-1]}"]
 
 
+@pytest.mark.parametrize("format", [(), ("--format", "folder")])
+def test_options_of_a_recipe_for_any_layout_hold_for_each(stemline, tmp_path: Path, format: tuple[str, ...]) -> None:
+    """The recipe `default` is trained on few songs, without a dev split."""
+    for number in range(6):
+        song(tmp_path / "own" / f"song {number}", RATE_HZ)
+    outcome = stemline("data", "check", "own", "--recipe", "default", *format)
+    assert outcome.code == 0, outcome
+    assert outcome.out.splitlines()[-1] == "ingest would take 6 of 6 tracks (4 train, 0 dev, 2 test)"
+
+
 def test_json_is_all_that_standard_output_holds(stemline, corpus: Path) -> None:
     outcome = check(stemline, corpus, "--json")
     found = json.loads(outcome.out)

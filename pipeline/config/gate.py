@@ -91,12 +91,14 @@ class BandLimits:
 class ArtefactLimits:
     """What may be heard in time (see pipeline/evaluation/outputs/artefacts.py); the first of two is of the median track.
 
-    unevenness_db, track_unevenness_db: of the level against the reference's. clicks_per_minute: of a track. foreign_db,
+    unevenness_db, track_unevenness_db: of the level against the reference's, of a track beside notes that are lost.
+    lost_share: of a track's loud energy, in notes that are lost. clicks_per_minute: of a track. foreign_db,
     track_foreign_db: energy where the mixture has none over the reference's. resolution_db: level over the noise of its steps.
     """
 
     unevenness_db: Positive = 2.0
     track_unevenness_db: Positive = 4.5
+    lost_share: Share = 0.33
     clicks_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     foreign_db: Annotated[float, Field(allow_inf_nan=False)] = -40.0
     track_foreign_db: Annotated[float, Field(allow_inf_nan=False)] = -20.0

@@ -13,6 +13,10 @@ _GAIN_SECONDS = 0.015
 _GAIN_WINDOWS = 8
 _LOUD = 0.5  # of the mean energy: what is quieter may be lost
 _MUTED_DB = -40.0
+_LOST_DB = -10.0
+_LOST_WINDOWS = 7  # of a note of 0.1 s; what is shorter is a mute
+_MASKED = 10 ** (-60 / 10)  # a mask leaves more of a note
+_UNCLAIMED = 0.5
 _CLICK_SECONDS = 0.05  # half of a frame of 0.1 s, over which a mask may smear an attack
 _OVER_MEDIAN = 12.0  # 8 standard deviations of Gaussian noise
 _OVER_OTHERS = 3.0
@@ -31,6 +35,9 @@ class Artefacts:
 
     unevenness_db: standard deviation of the error of level (`alignment.level_error_db`) over loud windows of 15 ms, by energy, beyond
         what the errors of the whole explain: level jumps, fades, pumping, tremolo, short mutes.
+    kept_unevenness_db: the same without lost notes.
+    lost_share: of the loud windows' energy, that of lost notes: 0.1 s or longer 10 dB too quiet, though 60 dB above nothing and held by
+        another target, where there are others. A separator that takes a voice for the music loses them; a drop-out does not.
     clicks_per_minute: samples, 0.1 s apart, where the second difference is 12 times its median there and 3 times the largest
         of mixture and reference within 50 ms; the residual of the simplest prediction (Vaseghi 1988; Godsill, Rayner 1998).
     foreign_db: energy where neither mixture nor reference have any (6 dB above the largest cells beside it in a spectrogram
@@ -40,33 +47,53 @@ class Artefacts:
     """
 
     unevenness_db: float = np.nan
+    kept_unevenness_db: float = np.nan
+    lost_share: float = 0.0
     clicks_per_minute: float = 0.0
     foreign_db: float = -np.inf
     resolution_db: float = np.inf
 
 
-def measure(reference: np.ndarray, estimate: np.ndarray, mixture: np.ndarray, sample_rate_hz: int) -> Artefacts:
-    """Artefacts of an estimate [samples, channels] that sounds, of a reference that sounds."""
+def measure(
+    reference: np.ndarray, estimate: np.ndarray, mixture: np.ndarray, unclaimed: np.ndarray, sample_rate_hz: int
+) -> Artefacts:
+    """Artefacts of an estimate that sounds, of a reference that sounds.
+
+    All [samples, channels]; unclaimed: what of the mixture no target's estimate holds, zeros where that cannot be told.
+    """
     return Artefacts(
-        _unevenness_db(reference, estimate, round(_GAIN_SECONDS * sample_rate_hz)),
+        *_unevenness(reference, estimate, unclaimed, round(_GAIN_SECONDS * sample_rate_hz)),
         _clicks(reference, estimate, mixture, sample_rate_hz) * 60 * sample_rate_hz / len(mixture),
         _foreign_db(reference, estimate, mixture, sample_rate_hz),
         _resolution_db(reference, estimate, mixture),
     )
 
 
-def _unevenness_db(reference: np.ndarray, estimate: np.ndarray, window_samples: int) -> float:
-    energy, own = (energies(each, window_samples) for each in (reference, estimate))
+def _unevenness(
+    reference: np.ndarray, estimate: np.ndarray, unclaimed: np.ndarray, window_samples: int
+) -> tuple[float, float, float]:
+    """Unevenness in dB of all loud windows and of those without lost notes, and the lost notes' share of their energy."""
+    energy, own, of_nobody = (energies(each, window_samples) for each in (reference, estimate, unclaimed))
     product = products(reference, estimate, window_samples)
     loud = energy > _LOUD * energy.mean()
     if np.count_nonzero(loud) < _GAIN_WINDOWS:
-        return np.nan
+        return np.nan, np.nan, 0.0
     parts = zip(energy[loud], own[loud], product[loud], strict=True)
     errors_db = np.maximum(_MUTED_DB, [alignment.level_error_db(*each) for each in parts])
-    mean_db = np.average(errors_db, weights=energy[loud])
-    deviation_db = float(np.average((errors_db - mean_db) ** 2, weights=energy[loud])) ** 0.5
-    correlation = max(abs(product.sum()) / (energy.sum() * own.sum()) ** 0.5, 1e-6)
-    return max(0.0, deviation_db + 20 * float(np.log10(correlation)))
+    taken = (own > _MASKED * energy) & (of_nobody < _UNCLAIMED * energy)
+    lost = np.zeros(len(energy), bool)
+    lost[loud] = scipy.ndimage.binary_opening(taken[loud] & (errors_db < _LOST_DB), np.ones(_LOST_WINDOWS))
+
+    def unevenness_db(kept: np.ndarray) -> float:
+        errors, weights = errors_db[kept[loud]], energy[kept & loud]
+        if len(errors) < _GAIN_WINDOWS:
+            return np.nan
+        deviation_db = float(np.average((errors - np.average(errors, weights=weights)) ** 2, weights=weights)) ** 0.5
+        norm = (energy[kept].sum() * own[kept].sum()) ** 0.5
+        correlation = max(abs(product[kept].sum()) / norm, 1e-6)
+        return max(0.0, deviation_db + 20 * float(np.log10(correlation)))
+
+    return unevenness_db(np.ones_like(lost)), unevenness_db(~lost), float(energy[lost].sum() / energy[loud].sum())
 
 
 def _clicks(reference: np.ndarray, estimate: np.ndarray, mixture: np.ndarray, sample_rate_hz: int) -> int:

@@ -26,6 +26,7 @@ _BLOCK_SAMPLES = 2**12
 _DROPPED = 10 ** (-60 / 10)
 _ASSIGNMENT_MARGIN = 0.5
 _NOTHING_TO_SEPARATE_DB = 60.0
+_NO_TARGETS = 10 ** (-20 / 10)
 _TINY = 1e-12
 
 
@@ -94,8 +95,9 @@ def facts(
         estimates: the same targets and shapes; None for a target that the model lacks.
         mixture: [samples, channels].
     """
+    unclaimed = _unclaimed(references, estimates, mixture)
     found = {
-        target: _alone(reference, estimates[target], mixture, sample_rate_hz)
+        target: _alone(reference, estimates[target], mixture, unclaimed, sample_rate_hz)
         for target, reference in references.items()
     }
     usable = {target: e for target, e in estimates.items() if e is not None and not found[target].bad_samples}
@@ -103,7 +105,24 @@ def facts(
     return {target: dataclasses.replace(each, resembles=nearest.get(target, target)) for target, each in found.items()}
 
 
-def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarray, sample_rate_hz: int) -> OutputFacts:
+def _unclaimed(
+    references: Mapping[str, np.ndarray], estimates: Mapping[str, np.ndarray | None], mixture: np.ndarray
+) -> np.ndarray:
+    """What of the mixture no estimate holds; zeros where something of it is no target's or a target has no estimate."""
+    given = [each for each in estimates.values() if each is not None]
+    rest = mixture - sum(references.values())
+    if len(given) < len(references) or _dot(rest, rest) > _NO_TARGETS * _dot(mixture, mixture):
+        return np.zeros_like(mixture)
+    return mixture - sum(given)
+
+
+def _alone(
+    reference: np.ndarray,
+    estimate: np.ndarray | None,
+    mixture: np.ndarray,
+    unclaimed: np.ndarray,
+    sample_rate_hz: int,
+) -> OutputFacts:
     if estimate is None:
         return OutputFacts(missing=True)
     if bad := int(np.size(estimate) - np.isfinite(estimate).sum()):
@@ -130,7 +149,7 @@ def _alone(reference: np.ndarray, estimate: np.ndarray | None, mixture: np.ndarr
         taken_db=_taken_db(_correlation(estimate, mixture), of_mixture),
         stretches=stretches.measure(reference, estimate, sample_rate_hz, delay),
         image=image.measure(reference, estimate, sample_rate_hz),
-        artefacts=artefacts.measure(reference, estimate, mixture, sample_rate_hz),
+        artefacts=artefacts.measure(reference, estimate, mixture, unclaimed, sample_rate_hz),
         bands=bands.measure(reference, estimate, mixture, sample_rate_hz, delay),
     )
 

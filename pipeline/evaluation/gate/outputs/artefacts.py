@@ -12,7 +12,11 @@ from pipeline.evaluation.outputs.artefacts import Artefacts
 
 def kept(limits: OutputLimits) -> list[str]:
     """What is true of outputs that pass."""
-    return ["even", "without clicks", "without foreign sounds", "of fine steps"] if limits.artefacts else []
+    return (
+        ["even", "holding their notes", "without clicks", "without foreign sounds", "of fine steps"]
+        if limits.artefacts
+        else []
+    )
 
 
 def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
@@ -26,6 +30,15 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
         lambda a: a.unevenness_db,
         (most.unevenness_db, most.track_unevenness_db),
         "rise and fall in level against their references by {:.1f} dB",
+        lambda a: a.kept_unevenness_db,
+    )
+    yield from strays(
+        facts,
+        limits.stray_share,
+        lambda f: f.artefacts.lost_share > most.lost_share,
+        "lose notes",
+        lambda f: f"{f.artefacts.lost_share:.0%} of their energy",
+        f"up to {most.lost_share:.0%}",
     )
     yield from strays(
         facts,
@@ -58,8 +71,10 @@ def _above(
     value: Callable[[Artefacts], float],
     limits: tuple[float, float],
     words: str,
+    of_track: Callable[[Artefacts], float] | None = None,
 ) -> Iterator[str]:
-    """Above the first limit on the median track, or above the second one on tracks that stray."""
+    """Above the first limit on the median track, or (by `of_track`, if that differs) above the second one on tracks that stray."""
+    of_track = of_track or value
     figures = [figure for each in facts.values() if not np.isnan(figure := value(each.artefacts))]
     median = float(np.median(figures)) if figures else -np.inf
     if median > limits[0]:
@@ -69,7 +84,7 @@ def _above(
     yield from strays(
         facts,
         share,
-        lambda f: value(f.artefacts) > limits[1],
+        lambda f: of_track(f.artefacts) > limits[1],
         words.replace("{:.1f}", least),
-        lambda f: f"{value(f.artefacts):.1f} dB",
+        lambda f: f"{of_track(f.artefacts):.1f} dB",
     )

@@ -11,6 +11,7 @@ from pipeline.evaluation.outputs.false_voice import FalseVoice, Stretch
 
 _WHOLE_MIXTURE_DB = -0.5  # above it nothing was taken away
 _TAKES_AWAY_DB = -2.0  # what leaks of a model that takes anything away where the target sounds
+_SYLLABLE_SECONDS = 0.5  # up to which a track whose silence is short tells nothing: all tracks together do
 _AUDIBLE_DBFS = -70.0  # where no reference tells how loud the target is
 
 
@@ -31,13 +32,17 @@ def wrong(target: str, facts: Facts, limits: OutputLimits) -> Iterator[str]:
         track: sum(s.seconds for s in each.stretches if _false(s, each, own_db, limit_db, most))
         for track, each in found.items()
     }
-    bad = [track for track, seconds in false.items() if seconds > most.share_of_track * found[track].seconds]
+    bad = [
+        track
+        for track, seconds in false.items()
+        if seconds > max(most.share_of_track * found[track].seconds, _SYLLABLE_SECONDS)
+    ]
     legal = f"{limit_db:.1f} dB over the mixture, what it leaks elsewhere and {most.excess_db:g} dB"
     if bad:
         named = [f"{track!r} ({_words(found[track], false[track])})" for track in bad]
         yield (
             f"sound where their references are silent on {len(bad)} of {on_tracks(len(found))}: {some(named)}; "
-            f"legal: up to {most.share_of_track:.0%} of a track's silent time above {legal}"
+            f"legal: up to {most.share_of_track:.0%} of a track's silent time, or half a second, above {legal}"
         )
     elif (seconds := sum(false.values())) > most.share * (silent := sum(each.seconds for each in found.values())):
         yield (

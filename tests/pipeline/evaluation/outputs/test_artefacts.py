@@ -16,8 +16,19 @@ OTHER = 0.1 * _GENERATOR.standard_normal((len(TIME), 1))
 MIXTURE = REFERENCE + OTHER
 
 
-def measured(estimate: np.ndarray, mixture: np.ndarray = MIXTURE, reference: np.ndarray = REFERENCE) -> Artefacts:
-    return artefacts.measure(reference, estimate, mixture, RATE_HZ)
+def measured(
+    estimate: np.ndarray,
+    mixture: np.ndarray = MIXTURE,
+    reference: np.ndarray = REFERENCE,
+    unclaimed: np.ndarray | None = None,
+) -> Artefacts:
+    given = np.zeros_like(mixture) if unclaimed is None else unclaimed
+    return artefacts.measure(reference, estimate, mixture, given, RATE_HZ)
+
+
+def quieter(decibels: float, seconds: float) -> np.ndarray:
+    """The reference, so much quieter for so long, every other second."""
+    return np.where(seconds > (TIME - 0.6) % 2, 10 ** (decibels / 20), 1.0) * REFERENCE
 
 
 @pytest.mark.parametrize("leak", [0.0, 0.3, 1.0])
@@ -36,6 +47,28 @@ def test_a_level_that_jumps_up_and_down_deviates_by_the_jump(decibels: float) ->
     correlation = np.mean(gain) / np.sqrt(np.mean(gain**2))
     expected = decibels + 20 * math.log10(correlation)
     assert measured(gain * REFERENCE).unevenness_db == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.6])
+@pytest.mark.parametrize("decibels", [-15.0, -30.0, -50.0])
+def test_notes_that_another_target_has_are_lost_and_not_uneven(seconds: float, decibels: float) -> None:
+    facts = measured(quieter(decibels, seconds))
+    assert facts.lost_share == pytest.approx(seconds / 2, abs=0.02)
+    assert facts.kept_unevenness_db < 1 < 3 < facts.unevenness_db
+
+
+@pytest.mark.parametrize(("decibels", "seconds"), [(-8.0, 0.3), (-30.0, 0.08), (-300.0, 0.3)])
+def test_what_is_softer_or_shorter_or_gone_altogether_is_no_lost_note(decibels: float, seconds: float) -> None:
+    facts = measured(quieter(decibels, seconds))
+    assert facts.lost_share == 0
+    assert facts.kept_unevenness_db == facts.unevenness_db > 2
+
+
+def test_what_no_target_has_is_no_lost_note() -> None:
+    estimate = quieter(-30.0, 0.3)
+    facts = measured(estimate, unclaimed=REFERENCE - estimate)
+    assert facts.lost_share == 0
+    assert facts.kept_unevenness_db == facts.unevenness_db > 4.5
 
 
 def test_clicks_are_counted_where_nothing_else_clicks() -> None:

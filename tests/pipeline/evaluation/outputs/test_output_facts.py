@@ -52,6 +52,19 @@ def test_the_references_have_no_defect() -> None:
         assert not any(defects)
 
 
+def test_a_note_is_lost_to_another_target_and_dropped_where_none_has_it() -> None:
+    """Where a target is not judged it may have the note; one estimate alone tells no more."""
+    gain = np.ones((len(MIXTURE), 1))
+    gain[8000:12000] = 0.03
+    vocals = gain * STEMS["vocals"]
+    assert facts(vocals, rest=STEMS["rest"] + STEMS["vocals"] - vocals)["vocals"].artefacts.lost_share > 0.08
+    assert facts(vocals)["vocals"].artefacts.lost_share == 0
+    for judged in (("vocals",), ("vocals", "drums")):
+        references = {target: STEMS[target] for target in judged}
+        found = output_facts.facts(references, {**references, "vocals": vocals}, MIXTURE, RATE_HZ)
+        assert found["vocals"].artefacts.lost_share > 0.08
+
+
 def test_what_is_missing_or_not_finite_is_counted_and_touches_no_other_target() -> None:
     broken = STEMS["vocals"].copy()
     broken[5], broken[7, 0] = np.inf, np.nan

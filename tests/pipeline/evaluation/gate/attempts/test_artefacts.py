@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.signal
 from attempts.attempt import Attempt, assert_passes, assert_refused
 from attempts.models import (
     RATE_HZ,
@@ -54,6 +55,32 @@ def pumping(decibels: float, hertz: float) -> np.ndarray:
 
 def mutes(seconds: float, every: float) -> np.ndarray:
     return np.where((TIME + 0.2) % every < seconds, 0.0, 1.0)
+
+
+def dip(decibels: float, seconds: float, at: float = 0.5) -> np.ndarray:
+    """Quieter for so long, with edges as smooth as a window of the STFT makes them."""
+    edge = np.hanning(STFT.frame_length)[:, np.newaxis]
+    inside = (np.abs(TIME - at - seconds / 2) < seconds / 2).astype(float)
+    return 1 - (1 - 10 ** (decibels / 20)) * scipy.signal.fftconvolve(inside, edge / edge.sum(), "same")
+
+
+def given_away(gain: np.ndarray) -> Model:
+    """The accompaniment has what the vocals lose, as with masks that take a voice for the music."""
+
+    def model(track: Track) -> Estimates:
+        vocals = gain * oracle(track)["vocals"]
+        return {"vocals": vocals, "accompaniment": track.mixture - vocals}
+
+    return model
+
+
+def without_high_notes(track: Track) -> Estimates:
+    """A quarter of a second at a time: the half of them that crosses zero most often."""
+    blocks = np.diff(np.sign(track.stems["vocals"][:, 0]), append=0).reshape(-1, RATE_HZ // 4)
+    crossings = np.count_nonzero(blocks, axis=1)
+    return given_away(np.repeat(np.where(crossings > np.median(crossings), 0.03, 1.0), RATE_HZ // 4)[:, np.newaxis])(
+        track
+    )
 
 
 def impulses(height: float, every: float) -> np.ndarray:
@@ -169,6 +196,7 @@ def limited(estimate: np.ndarray) -> np.ndarray:
     return peak * np.tanh(estimate / peak) / np.tanh(1.0) * 0.9
 
 
+LOST = "vocals lose notes on"
 EVEN, CLICKS = "vocals rise and fall in level against their references by", "vocals click on"
 FOREIGN, COARSE = "vocals hold sounds of", "vocals are quantised coarsely on"
 
@@ -183,6 +211,20 @@ BAD: dict[str, Attempt] = {
     "mutes of 50 ms": Attempt(times(mutes(0.05, 0.5)), "output", [EVEN]),
     "mutes of 30 ms": Attempt(times(mutes(0.03, 0.3)), "output", [EVEN]),
     "mutes of 50 ms in one song": Attempt(some(times(mutes(0.05, 0.5)), 2), "output", [EVEN, "more than 4.5 dB on 1 of 4 tracks: 'song-2'"]),
+    "mutes of 50 ms in one song, which the accompaniment has": Attempt(some(given_away(mutes(0.05, 0.5)), 2), "output", [EVEN, "more than 4.5 dB on 1 of 4 tracks: 'song-2'"]),
+    "mutes of 80 ms in one song, which the accompaniment has": Attempt(some(given_away(mutes(0.08, 0.4)), 2), "output", [EVEN]),
+    "a drop-out of 0.3 s": Attempt(times(mutes(0.3, 2)), "output", [EVEN]),
+    "a drop-out of 0.3 s in one song": Attempt(some(times(mutes(0.3, 2)), 2), "output", [EVEN, "more than 4.5 dB on 1 of 4 tracks: 'song-2'"]),
+    "a drop-out of 0.3 s in one song that leaves -30 dB": Attempt(some(times(dip(-30, 0.3)), 2), "output", [EVEN, "1 of 4 tracks: 'song-2'"]),
+    "half a second of one song is silent, which the accompaniment has": Attempt(some(given_away(mutes(0.5, 2)), 2), "output", [EVEN, "1 of 4 tracks: 'song-2'"]),
+    "the last half second of one song is silent": Attempt(some(times(np.where(TIME < SECONDS - 0.5, 1.0, 0.0)), 2), "output", [EVEN]),
+    "every phrase of one song begins 30 dB too quiet": Attempt(some(times(sum(dip(-30, 0.15, at) - 1 for at in (0.1, 0.8, 1.4)) + 1), 1), "output", [EVEN]),
+    "a fade of 30 dB in one song": Attempt(some(times(10 ** (-1.5 * TIME / SECONDS)), 2), "output", ["accompaniment rise and fall", "1 of 4 tracks: 'song-2'"]),
+    "pumping of 20 dB in one song": Attempt(some(times(pumping(20, 2)), 2), "output", ["accompaniment rise and fall", "1 of 4 tracks: 'song-2'"]),
+    "tremolo of 20 dB in one song, which the accompaniment has": Attempt(some(given_away(tremolo(20, 5)), 2), "output", [EVEN]),
+    "a note of every song is lost": Attempt(given_away(dip(-30, 0.3)), "output", [EVEN, "on the median of 4 tracks"]),
+    "every high note is lost": Attempt(without_high_notes, "output", [EVEN]),
+    "half of one song is lost": Attempt(some(given_away(dip(-30, 1.2)), 2), "output", [LOST, "1 of 4 tracks: 'song-2'", "legal: up to 33%"]),
     "a loud click every half second": Attempt(plus(impulses(0.9, 0.5)), "output", [CLICKS, "on 4 of 4 tracks", "legal: up to 1 a minute"]),
     "a single loud click": Attempt(plus(impulses(0.9, 9)), "output", [CLICKS, "(30 a minute)"]),
     "a single loud click in one song": Attempt(some(plus(impulses(-0.9, 9)), 2), "output", [CLICKS, "1 of 4 tracks: 'song-2' (30 a minute)"]),
@@ -223,6 +265,8 @@ GOOD: dict[str, Attempt] = {
     "a model that limits": Attempt(each(limited)),
     "a level that breathes by 1 dB": Attempt(times(tremolo(1, 2))),
     "the ideal binary mask, which switches": Attempt(binary_mask),
+    "a note of one song is lost": Attempt(some(given_away(dip(-30, 0.3)), 2)),
+    "notes of three of twenty songs are lost": Attempt(some(given_away(dip(-30, 0.3)), 3, 9, 15), tracks=lambda: songs(20)),
     "an offset too small to hear": Attempt(each(lambda estimate: estimate + 2e-4)),
     "clicks, where they are allowed": Attempt(
         plus(impulses(0.9, 9)), gate=GateConfig(outputs=OutputLimits(artefacts=ArtefactLimits(clicks_per_minute=60)))

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import enum
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
 
 
 class Exit(enum.IntEnum):
@@ -29,3 +35,21 @@ class Exit(enum.IntEnum):
 
 
 EPILOG = "Exit codes: " + "; ".join(f"{code.value} {code.words}" for code in Exit) + "."
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document to standard output, and nothing else.")]
+
+
+def answer(document: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]) -> None:
+    """Prints a document as JSON, in which what is not finite is null, or has it shown as tables."""
+    if as_json:
+        typer.echo(json.dumps(_finite(document), indent=1, allow_nan=False))
+    else:
+        show(document)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -20,6 +20,7 @@ from pipeline.data.datasets.track import Track
 from pipeline.evaluation import baselines
 from pipeline.evaluation.bss_eval.score import score
 from pipeline.orchestration.local_runner import run_local
+from pipeline.runs import documents
 from pipeline.runs.workdir import Workdir
 from serving import process
 from serving.client import Client
@@ -39,7 +40,7 @@ def main(config: Config, workdir: Workdir) -> int:
       ValueError, OSError: as `pipeline.orchestration.local_runner.run_local` and `serving.client.Client` do.
     """
     run = run_local(config, workdir)
-    tables.print_run(run)
+    tables.print_run(documents.of_run(run, workdir))
     if not workdir.serving(config.name).exists():
         return 3
     song = held_out_song(config)

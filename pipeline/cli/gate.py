@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.answers import AsJson, answer
 from pipeline.cli.recipes import named
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def power(
     ] = None,
     workdir: Annotated[Path, typer.Option("--workdir", "-w", help="Where the runs are.")] = Path("runs"),
     simulate: Annotated[bool, typer.Option("--simulate", help="A table by simulation, of no run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, shares from 0 to 1.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """How often equal and worse models pass over the last blessed one, how many tracks it takes, what margin is allowed."""
     from pipeline.config.config import load
@@ -52,7 +52,7 @@ def power(
     config = load(recipe, set or ())
     if simulate:
         rows = _table(config.gate.paired)
-        typer.echo(json.dumps(rows, indent=2) if as_json else _markdown(rows))
+        answer({"rows": rows}, as_json, lambda told: typer.echo(_markdown(told["rows"])))
         return
     from pipeline.evaluation.gate import outlook
     from pipeline.runs import power as runs_power
@@ -75,10 +75,8 @@ def power(
             f"the gate of {config.name!r} has no paired test over the last blessed model of what run {run.number} judged: "
             f"legal is a threshold with over: baseline or anchor and an across other than worst"
         )
-    if as_json:
-        typer.echo(json.dumps({"run": run.run_id, "thresholds": [_plain(each) for each in decisions]}, indent=2))
-        return
-    typer.echo("\n".join(_words(run, decisions)))
+    told = {"run": run.number, "started": run.run_id, "thresholds": [_plain(each) for each in decisions]}
+    answer(told, as_json, lambda _: typer.echo("\n".join(_words(run, decisions))))
 
 
 def _plain(decision: Decision) -> dict[str, Any]:

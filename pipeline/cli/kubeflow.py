@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.answers import AsJson, answer
 from pipeline.cli.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def status(
     set: Set = None,
     host: Host = None,
     number: Annotated[int, typer.Option("--number", "-n", help="How many of the last runs.", min=1)] = 10,
+    as_json: AsJson = False,
 ) -> None:
     """The last runs and the schedules of the experiment."""
     from pipeline.config.config import load
@@ -156,7 +158,8 @@ def status(
     cluster = _cluster(host, config)
     from pipeline.cli import kubeflow_tables
 
-    kubeflow_tables.print_status(cluster, config.cluster.experiment, number)
+    document = kubeflow_tables.status(cluster, config.cluster.experiment, number)
+    answer(document, as_json, kubeflow_tables.print_status)
 
 
 def _config(recipe: str, set: list[str] | None) -> Config:

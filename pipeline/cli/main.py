@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.answers import EPILOG, Exit
+from pipeline.cli.answers import EPILOG, AsJson, Exit, answer
 from pipeline.cli.commands import WORKDIR, LocalPaths, PipelineCommand, Work, need
 from pipeline.cli.data import app as data_app
 from pipeline.cli.gate import app as gate_app
@@ -107,8 +107,6 @@ SkipExisting = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave files that are there, and make the others.", rich_help_panel=_WRITTEN),
 ]
-_AS_JSON = "One JSON document to standard output, and nothing else."
-AsJson = Annotated[bool, typer.Option("--json", help=_AS_JSON, rich_help_panel=_WRITTEN)]
 Streamed = Annotated[
     bool, typer.Option("--stream", help="Block by block without looking ahead, as an online model works live.")
 ]
@@ -171,7 +169,7 @@ Outcome = Annotated[
     typer.Option("--output", "-o", help="For page, tables and plots; else <workdir>/studies/<its name>."),
 ]
 RUN_OPTIONS = frozenset({"data", "format", "workdir"})
-SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks"})
+SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks", "as_json"})
 MODEL_NAME = "stemline"
 OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model server that say what it serves
 
@@ -215,8 +213,9 @@ def _stage(name: str, until: Stage, words: str) -> None:
         set: Set = None,
         workdir: Work = WORKDIR,
         max_bad_tracks: BadTracks = None,
+        as_json: AsJson = False,
     ) -> None:
-        _pipeline(configured(recipe, data, format, set, max_bad_tracks), workdir, until)
+        _pipeline(configured(recipe, data, format, set, max_bad_tracks), workdir, until, as_json)
 
 
 _stage(
@@ -249,6 +248,7 @@ def evaluate(
     data: RunData = None,
     format: RunFormat = None,
     workdir: RunWork = WORKDIR,
+    as_json: AsJson = False,
 ) -> None:
     """Judge separated files against the true stems; or ingest, validate, train and judge a recipe, without pushing.
 
@@ -259,7 +259,7 @@ def evaluate(
     """
     given = {name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"}
     if not given - RUN_OPTIONS - SHARED_OPTIONS:
-        _pipeline(configured(recipe, data, format, set, max_bad_tracks), workdir, "evaluate")
+        _pipeline(configured(recipe, data, format, set, max_bad_tracks), workdir, "evaluate", as_json)
         return
     if references is None:
         raise ValueError("--references is needed: the folder of the true stems that estimates are judged by")
@@ -293,9 +293,10 @@ def evaluate(
         raise ValueError("--keep-audio lays audio beside the report, which --output asks for")
     from pipeline.cli import matches, tables
 
-    judged = standalone.evaluate(request, partial(matches.print_found, tables.console))
+    judged = standalone.evaluate(request, *([] if as_json else [partial(matches.print_found, tables.console)]))
     written = standalone.write(judged, output) if output else []
-    tables.print_judged(judged, written)
+    shown = partial(tables.print_judged, fitted=matches.fitted(judged), written=written)
+    answer(standalone.document(judged), as_json, shown)
     if not judged.accepted:
         raise typer.Exit(Exit.REFUSED)
 
@@ -424,7 +425,7 @@ def study(
     format: Format = None,
     cpu_minutes: CpuMinutes = None,
     output: Outcome = None,
-    as_json: Annotated[bool, typer.Option("--json", help=_AS_JSON)] = False,
+    as_json: AsJson = False,
     set: Set = None,
     workdir: Work = WORKDIR,
     max_bad_tracks: BadTracks = None,
@@ -445,21 +446,23 @@ def leaderboard(
         str | None, typer.Option("--systems", help="Which, as a,b,c; also YAML files of your own. Else all.")
     ] = None,
     output: Outcome = None,
+    as_json: AsJson = False,
     set: Set = None,
     workdir: Work = WORKDIR,
     max_bad_tracks: BadTracks = None,
 ) -> None:
     """The study that ships by this name: every system on the same data. Exit code 4 when one failed."""
-    _study("leaderboard", systems, data, format, cpu_minutes, output, set, workdir, max_bad_tracks)
+    _study("leaderboard", systems, data, format, cpu_minutes, output, set, workdir, max_bad_tracks, as_json)
 
 
 @app.command()
-def models(workdir: Work = WORKDIR) -> None:
-    """Every system: paper, parameters, online or not, latency, published score, our score."""
+def models(workdir: Work = WORKDIR, as_json: AsJson = False) -> None:
+    """Every system: paper, parameters, online or not, latency, published score, our scores and on which data each is."""
     from pipeline.cli import tables
     from pipeline.runs.workdir import Workdir
+    from pipeline.studies import systems
 
-    tables.print_models(Workdir(workdir))
+    answer(systems.document(Workdir(workdir)), as_json, tables.print_models)
 
 
 app.add_typer(kubeflow_app, name="kubeflow")
@@ -500,7 +503,7 @@ def _study(
     overrides: list[str] | None,
     workdir: Path,
     bad: int | None,
-    as_json: bool = False,
+    as_json: bool,
 ) -> None:
     """Runs a study, tells of it, and exits with Exit.FAILED where a training did; file: as `pipeline.studies.study.read`."""
     from models.checked import ConfigError
@@ -603,7 +606,7 @@ def _newest(workdir: Path, recipe: str | None) -> tuple[Path, str]:
     return pushed, f"{pushed.parent.name} version {pushed.name}, pushed in {place.root}"
 
 
-def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
+def _pipeline(config: Config, workdir: Path, until: Stage, as_json: bool) -> None:
     from pipeline.data import corpus
     from pipeline.runs.workdir import Workdir
 
@@ -614,9 +617,10 @@ def _pipeline(config: Config, workdir: Path, until: Stage) -> None:
 
         preflight.check_run(config, refs, place if until != "ingest" else None)
         from pipeline.orchestration.local_runner import run_local
+        from pipeline.runs import documents
 
         result = run_local(config, place, until)
-    tables.print_run(result)
+    answer(documents.of_run(result, place), as_json, tables.print_run)
     if until in ("evaluate", "push") and not result.accepted:
         raise typer.Exit(Exit.REFUSED)
 

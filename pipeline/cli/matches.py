@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from pipeline.common.terminal import Terminal
 from pipeline.evaluation.separated_files import reading
 from pipeline.evaluation.separated_files.finding import short
 from pipeline.evaluation.separated_files.matching import METHOD_WORDS, Matched, Pair
@@ -23,7 +23,7 @@ _LISTED = 5
 _IN_A_WORD = r"[^/\s_.()\[\]-]"
 
 
-def print_found(console: Console, found: Found) -> None:
+def print_found(console: Terminal, found: Found) -> None:
     """For each method a table of track, reference, files and rule; then what is not used, not judged, ignored."""
     for method, matched in found.matched.items():
         what = METHOD_WORDS[method]
@@ -36,12 +36,7 @@ def print_found(console: Console, found: Found) -> None:
             table.add_row(*(Text(shown(cell)) for cell in row))
         console.print(table)
         for line in _left(matched, found, method):
-            say(console, line)
-
-
-def say(console: Console, words: str, style: str | None = None) -> None:
-    """One line, however long, with nothing read into it: names of files may hold anything."""
-    console.print(shown(words), style=style, markup=False, soft_wrap=True)
+            console.say(line)
 
 
 def fitted(judged: Judged) -> list[str]:

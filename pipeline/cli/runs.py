@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.answers import AsJson, answer
 from pipeline.cli.commands import WORKDIR, Work, need
 from pipeline.cli.recipes import named
 
 if TYPE_CHECKING:
+    from pipeline.runs.history import Run
     from pipeline.runs.workdir import Workdir
 
 OfRuns = Annotated[Path | None, typer.Option("--workdir", "-w", help="Else that of `stemline runs`.")]
@@ -19,15 +21,32 @@ app = typer.Typer(add_completion=False)
 
 
 @app.callback(invoke_without_command=True)
-def runs(ctx: typer.Context, workdir: Work = WORKDIR) -> None:
+def runs(ctx: typer.Context, workdir: Work = WORKDIR, as_json: AsJson = False) -> None:
     """What ran, what was blessed and pushed, with scores: read from the metadata."""
     if ctx.invoked_subcommand is not None:
         return
     need("pipeline", "stemline runs")
     from pipeline.cli import tables
+    from pipeline.runs import documents
     from pipeline.runs.workdir import Workdir
 
-    tables.print_runs(Workdir(workdir))
+    answer(documents.of_runs(Workdir(workdir)), as_json, tables.print_runs)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    which: Annotated[str, typer.Argument(metavar="RUN", help="Its number, `latest`, `previous`, or its start.")],
+    as_json: AsJson = False,
+    workdir: OfRuns = None,
+) -> None:
+    """One run: what failed and why, what was refused and why, what it cost, and where its report lies."""
+    from pipeline.cli import tables
+    from pipeline.runs import compare, documents
+
+    place = _of_runs(ctx, workdir)
+    run = compare.find(_found(place), which)
+    answer(documents.of_run(run, place), as_json, tables.print_whole_run)
 
 
 @app.command()
@@ -35,12 +54,15 @@ def diff(
     ctx: typer.Context,
     a: Annotated[str, typer.Argument(metavar="A", help="A run: its number, `latest`, `previous`, or its start.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The run to compare it with.")],
+    as_json: AsJson = False,
     workdir: OfRuns = None,
 ) -> None:
     """Two runs side by side: configuration, data, training, scores, tracks and verdict."""
     from pipeline.cli import tables
+    from pipeline.runs import compare
 
-    tables.print_diff(_of_runs(ctx, workdir), a, b)
+    found = _found(_of_runs(ctx, workdir))
+    answer(compare.document(compare.find(found, a), compare.find(found, b)), as_json, tables.print_diff)
 
 
 @app.command()
@@ -111,6 +133,15 @@ def page(
         raise ValueError(f"no model{of} was judged in {artifacts or place.root} yet: there is nothing to show")
     life_page.write(lives, source, output)
     typer.echo(f"wrote {output}")
+
+
+def _found(workdir: Workdir) -> list[Run]:
+    """The runs of a working directory, newest first. Raises ValueError where there are none."""
+    from pipeline.runs import history
+
+    if not (found := history.runs(workdir)):
+        raise ValueError(f"there are no runs in {workdir.root} yet")
+    return found
 
 
 def _of_runs(ctx: typer.Context, workdir: Path | None) -> Workdir:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Column, Table
 from rich.text import Text
 
-from models.directory import DEFAULT, ModelDirectory
 from pipeline.common.terminal import Terminal
 from pipeline.config import config
-from pipeline.runs.workdir import Workdir
-from pipeline.studies import network_facts
+from pipeline.evaluation.scores import headline
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.standalone import Judged
-    from pipeline.runs.history import Run
     from pipeline.studies.result import Result
 
 console = Terminal(highlight=False)
@@ -33,75 +28,82 @@ _COLUMNS = {
 VERDICTS = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "–"}
 
 
-def print_run(run: Run) -> None:
-    """What one run decided, with the reasons, and where everything lies."""
-    if run.trained_by:
-        since = f"run {run.trained_by.number} of {run.trained_by.started:%Y-%m-%d %H:%M:%S}"
-        console.print(f"no new data since {since}: nothing to train", markup=False, soft_wrap=True)
-    for line in run.reasons:
-        console.print(line, style=None if line.startswith("ok") else "red", markup=False, soft_wrap=True)
-    if len(run.training.get("stages", ())) > 1 or "warm_start" in run.training:
-        console.print(f"trained: {_trained(run)}", markup=False, soft_wrap=True)
-    if run.teacher:
-        console.print(f"teacher: {run.teacher.saved_model}", markup=False, soft_wrap=True)
-    if run.report:
-        console.print(f"report: {run.report}", markup=False, soft_wrap=True)
-    if run.model:
-        console.print(f"model: {run.model}", markup=False, soft_wrap=True)
-    if run.pushed:
-        console.print(f"serving: {run.pushed}", markup=False, soft_wrap=True)
-    elif not run.accepted and run.blessed is not None:
+def print_run(run: Mapping[str, Any]) -> None:
+    """What one run decided, with the reasons, and where everything lies; run: as `pipeline.runs.documents.of_run`."""
+    paths, training = run["paths"], run["training"]
+    for each in run["components"]:
+        if each["problem"]:
+            console.say(f"{each['name']} failed: {each['problem']}", "red")
+    if before := run["trained_by"]:
+        console.say(f"no new data since run {before['number']} of {_second(before['started'])}: nothing to train")
+    for line in run["reasons"]:
+        console.say(line, None if line.startswith("ok") else "red")
+    if training and (len(training["stages"]) > 1 or training["warm_start"]):
+        console.say(f"trained: {_trained(run)}")
+    for name in ("teacher", "report", "model", "serving"):
+        if paths[name]:
+            console.say(f"{name}: {paths[name]}")
+    if not paths["serving"] and not run["accepted"] and run["blessed"] is not None:
         console.print("[red]not pushed:[/red] the model was refused; what is served does not change")
 
 
-def print_runs(workdir: Workdir) -> None:
-    """Every run that the metadata knows, newest first, and the anchor of every recipe."""
-    from pipeline.runs import anchors, history
+def print_whole_run(run: Mapping[str, Any]) -> None:
+    """What every component came to and how long it took, the data and the scores, and then as `print_run`."""
+    console.say(f"run {run['number']} of {run['recipe']}, started {_second(run['started'])}")
+    table = Table("component", "state", Column("seconds", justify="right"), box=box.SIMPLE, pad_edge=False)
+    for each in run["components"]:
+        seconds = "–" if each["seconds"] is None else f"{each['seconds']:.1f}"
+        table.add_row(each["name"], each["state"], seconds)
+    took = sum(each["seconds"] or 0.0 for each in run["components"] if each["state"] == "done")
+    cpu = f", training {run['training']['cpu_minutes']:.1f} CPU min" if run["training"] else ""
+    console.print(table)
+    console.say(f"cost: {took:.1f} s{cpu}")
+    if run["stopped_in_stage"]:
+        console.say(
+            f"the training stopped in stage {run['stopped_in_stage']}: the same command goes on there", "yellow"
+        )
+    if run["data"]:
+        console.say(f"judged on {_judged_on(run['data'])}: {_headline(run['scores_db'])}")
+    print_run(run)
 
-    found = history.runs(workdir)
-    if not found:
-        console.print(f"no runs in {workdir.root} yet; `stemline demo` makes one", markup=False)
+
+def print_runs(found: Mapping[str, Any]) -> None:
+    """Every run, newest first, and the anchor of every recipe; found: as `pipeline.runs.documents.of_runs`."""
+    if not found["runs"]:
+        console.say(f"no runs in {found['workdir']} yet; `stemline demo` makes one")
         return
-    table = Table(title=f"Runs in {workdir.root}", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(title=f"Runs in {found['workdir']}", box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for name, widest in _COLUMNS.items():  # a narrow terminal takes more lines, and nothing away
         table.add_column(name, overflow="fold", min_width=widest)
-    for run in found:
-        version = run.pushed.rsplit("/", 1)[-1] if run.pushed else "–"
-        halted = run.states.get("Trainer") in ("failed", "stopped")
-        trained = _unfinished(workdir, run.pipeline) if halted else _trained(run)
-        states = ", ".join(f"{count} {state}" for state, count in Counter(run.states.values()).items())
-        row = (str(run.number), f"{run.started:%Y-%m-%d %H:%M:%S}", run.pipeline, states, trained)
-        table.add_row(*row, _verdicts(run), version, _headline(run.scores))
+    for run in found["runs"]:
+        counts = Counter(each["state"] for each in run["components"])
+        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        row = (str(run["number"]), _second(run["started"]), run["recipe"], states, _trained(run))
+        table.add_row(*row, _verdicts(run), str(run["version"] or "–"), _headline(run["scores_db"]))
     console.print(table)
-    for recipe, anchor in anchors.listed(workdir).items():
-        made = next((f"run {run.number}" for run in found if _trained_there(run, anchor.model.origin)), "a model")
-        words = f"anchor of {recipe}: {made}, {anchor.words}, in {anchor.model.path}"
-        console.print(words, markup=False, soft_wrap=True)
+    for recipe, anchor in found["anchors"].items():
+        made = f"run {anchor['run']}" if anchor["run"] else "a model"
+        why = "the model that was pinned" if anchor["pinned"] else "the best one, blessed"
+        console.say(f"anchor of {recipe}: {made}, {why} on {anchor['since'][:10]}, in {anchor['model']}")
 
 
-def print_diff(workdir: Workdir, a: str, b: str) -> None:
-    """Two runs side by side, by the names that `print_runs` shows."""
-    from pipeline.runs import compare, history
-
-    found = history.runs(workdir)
-    if not found:
-        raise ValueError(f"there are no runs in {workdir.root} yet")
-    chosen = compare.find(found, a), compare.find(found, b)
-    for section in compare.sections(*chosen):
+def print_diff(found: Mapping[str, Any]) -> None:
+    """Two runs side by side; found: as `pipeline.runs.compare.document`."""
+    for section in found["sections"]:
         table = Table(
-            Column(section.title, overflow="fold"), Column("A", overflow="fold"), Column("B", overflow="fold")
+            Column(section["title"], overflow="fold"), Column("A", overflow="fold"), Column("B", overflow="fold")
         )
-        changes = any(row.change is not None for row in section.rows)
+        changes = any(row["change_db"] is not None for row in section["rows"])
         if changes:
             table.add_column("B - A", justify="right", no_wrap=True)
-        for row in section.rows:
-            style = "yellow" if row.a != row.b and row.change is None else None
-            cells = (Text(row.name), Text(row.a, style or ""), Text(row.b, style or ""))
-            table.add_row(*cells, *([_change(row.change)] if changes else []))
-        if section.rows:
+        for row in section["rows"]:
+            style = "yellow" if row["a"] != row["b"] and row["change_db"] is None else ""
+            cells = (Text(row["name"]), Text(row["a"], style), Text(row["b"], style))
+            table.add_row(*cells, *([_change(row["change_db"])] if changes else []))
+        if section["rows"]:
             console.print(table)
-        for note in section.notes:
-            console.print(note, markup=False, soft_wrap=True)
+        for note in section["notes"]:
+            console.say(note)
 
 
 def _change(difference_db: float | None) -> Text:
@@ -124,130 +126,97 @@ def print_study(result: Result, directory: Path) -> None:
         table.add_row(*(Text(row[place].strip("*")) for place in narrow))
     console.print(table)
     for trial in result.failed:
-        console.print(f"{trial.variant} failed: {trial.problem}", style="red", markup=False, soft_wrap=True)
+        console.say(f"{trial.variant} failed: {trial.problem}", style="red")
     for path in sorted(directory.glob(f"{result.name}[.-]*")):
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        console.say(f"wrote {path}")
 
 
-def print_judged(judged: Judged, written: Iterable[Path]) -> None:
-    """Scores of separated files, one table for each version, what was left out or fitted, and the gate's reasons."""
-    from pipeline.cli import matches
-    from pipeline.evaluation.scores import VERSIONS, describe, score_name
+def print_judged(judged: Mapping[str, Any], fitted: Iterable[str], written: Iterable[Path]) -> None:
+    """Scores of separated files, one table for each version, what was left out or fitted, and the gate's reasons.
 
-    result = judged.evaluation
-    for version in result.settings.metrics:
-        words = describe(version, result.settings.window_seconds)
-        console.print(f"{words}; {len(result.tracks)} track(s), in dB", markup=False, soft_wrap=True)
+    judged: as `pipeline.evaluation.standalone.document`.
+    """
+    from pipeline.evaluation.scores import VERSIONS, score_name
+
+    for version, words in judged["versions"].items():
+        console.say(f"{words}; {judged['tracks']} track(s), in dB")
         table = Table("target", "method")
         names = [score_name("", f"{version}/{metric}") for metric in VERSIONS[version]]
         for name in names:
             table.add_column(name.rpartition("/")[2], justify="right", no_wrap=True)
-        for target in result.targets:
-            for method in result.methods:
-                values = [result.scores[method].get(f"{target}{name}", math.nan) for name in names]
-                shown = ("–" if math.isnan(value) else f"{value:.2f}" for value in values)
-                table.add_row(target, judged.labels.get(method, method), *shown)
+        for target in judged["targets"]:
+            for method, label in judged["methods"].items():
+                values = [judged["scores_db"][method].get(f"{target}{name}") for name in names]
+                table.add_row(target, label, *("–" if value is None else f"{value:.2f}" for value in values))
             table.add_section()
         console.print(table)
-    for name, reason in sorted(judged.bad.items()):
-        matches.say(console, f"left out: {name}: {reason}", "yellow")
-    for line in matches.fitted(judged):
-        matches.say(console, line)
-    for line in judged.reasons:
-        matches.say(console, line, None if line.startswith("ok") else "red")
+    for each in judged["left_out"]:
+        console.say(f"left out: {each['track']}: {each['reason']}", "yellow")
+    for line in fitted:
+        console.say(line)
+    for line in judged["reasons"]:
+        console.say(line, None if line.startswith("ok") else "red")
     for path in written:
-        matches.say(console, f"wrote {path}")
+        console.say(f"wrote {path}")
 
 
-def print_models(workdir: Workdir) -> None:
-    """Every system with its paper, sizes, latency, published score and ours; answers without TensorFlow."""
+def print_models(found: Mapping[str, Any]) -> None:
+    """Every system with its paper, sizes, latency, published score and ours; found: as `pipeline.studies.systems.document`."""
     from pipeline.studies.result import short
 
-    facts, ours = network_facts.known(), _ours(workdir)
     table = Table("system", "paper", title="Systems", show_lines=True, box=box.SIMPLE, pad_edge=False)
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("online", no_wrap=True)
-    table.add_column("ours", no_wrap=True)
     table.columns[0].no_wrap = True
     published = Table.grid("system", "published", padding=(0, 2))
-    published.columns[1].overflow = "fold"  # never an ellipsis in a figure
-    for system, recipes in _systems().items():
-        told = config.load(recipes[0])
-        known = [facts[name] for name in recipes if name in facts]
-        counts = "\n".join(f"{each['parameters']:,}" for each in known)
-        online = "\n".join("no" if (ms := each["latency_ms"]) is None else f"{ms:.0f} ms" for each in known)
-        table.add_row(system, short(told.paper), counts, online, ours.get(system, "–"))
-        published.add_row(system, told.published)
+    ours = Table.grid("system", "score", "data", "from", padding=(0, 2))
+    published.columns[1].overflow = ours.columns[2].overflow = "fold"  # never an ellipsis in a figure
+    for system in found["systems"]:
+        sizes = [each for each in system["recipes"] if each["parameters"] is not None]
+        counts = "\n".join(f"{each['parameters']:,}" for each in sizes)
+        online = "\n".join("no" if (ms := each["latency_ms"]) is None else f"{ms:.0f} ms" for each in sizes)
+        table.add_row(system["system"], short(system["paper"]), counts, online)
+        published.add_row(system["system"], system["published"])
+        for each in system["scores"]:
+            told = f"{each['metric']} {each['vocals_db']:.2f} dB"
+            ours.add_row(system["system"], told, Text(_judged_on(each["data"])), each["source"])
     console.print(table)
     console.print("published:")
     console.print(published)
+    console.print("ours, vocals; only figures on the same tracks can be compared:")
+    console.print(ours)
     notes = (
-        f"recipes: {', '.join(config.recipe_names())}",
+        f"recipes: {', '.join(found['recipes'])}",
         f"parameters, online: of the recipe at the published settings, then of the one for MIR-1K ({config.BENCHMARK_SUFFIX})",
         "online: with its algorithmic latency; no: it needs the whole file",
-        f"ours: vocals, of the recipe's newest run in {workdir.root}, else of the leaderboard that ships with the project",
+        f"ours: of the newest runs in {found['workdir']} on each data, and of the leaderboard that ships with the project",
     )
-    for note in (*notes, *_default()):
-        console.print(note, markup=False, soft_wrap=True)
-
-
-def _default() -> Iterator[str]:
-    """What is to be told of the model that comes with Stemline."""
-    if (model := ModelDirectory.newest(DEFAULT)) is None:
-        return
-    told = model.description
-    kind = f"{told['network']}, {told['parameters']:,} parameters, {told['sample_rate_hz']} Hz, {', '.join(told['targets'])}"
-    yield f"comes with Stemline: {DEFAULT.name} version {model.version} ({kind}); its card: {DEFAULT / 'README.md'}"
-
-
-def _verdicts(run: Run) -> str:
+    for note in notes:
+        console.say(note)
+    if told := found["default"]:
+        kind = f"{told['network']}, {told['parameters']:,} parameters, {told['sample_rate_hz']} Hz, {', '.join(told['targets'])}"
+        console.say(f"comes with Stemline: {told['name']} version {told['version']} ({kind}); its card: {told['card']}")
     """The judge's verdict, and that of the serving check where it is another."""
-    differs = run.infra_blessed is not None and run.infra_blessed != run.blessed
-    return VERDICTS[run.blessed] + (f", infra {VERDICTS[run.infra_blessed]}" if differs else "")
+    differs = run["infra_blessed"] is not None and run["infra_blessed"] != run["blessed"]
+    return VERDICTS[run["blessed"]] + (f", infra {VERDICTS[run['infra_blessed']]}" if differs else "")
 
 
-def _trained_there(run: Run, model_uri: str) -> bool:
-    """Whether the run itself trained the model at a URI."""
-    return run.trained_by is None and "Model" in run.outputs and run.outputs["Model"].uri == model_uri
-
-
-def _systems() -> dict[str, list[str]]:
-    """System -> its recipes, the one at the published settings first; a system has a recipe for MIR-1K."""
-    names = config.recipe_names()
-    systems = [name.removesuffix(config.BENCHMARK_SUFFIX) for name in names if name.endswith(config.BENCHMARK_SUFFIX)]
-    return {
-        system: [name for name in (system, system + config.BENCHMARK_SUFFIX) if name in names]
-        for system in sorted(systems)
-    }
-
-
-def _ours(workdir: Workdir) -> dict[str, str]:
-    """System -> its score: of the newest run here that has one, else of the leaderboard that ships."""
-    from pipeline.studies.result import Result
-
-    scores = {trial.variant: _headline(trial.scores) for trial in Result.shipped().finished}
-    if not (workdir.metadata.exists() or workdir.metadata_note.exists()):
-        return scores
-    from pipeline.runs import history
-
-    found = [run for run in reversed(history.runs(workdir)) if run.scores]
-    return scores | {run.pipeline.removesuffix(config.BENCHMARK_SUFFIX): _headline(run.scores) for run in found}
-
-
-def _trained(run: Run) -> str:
+def _trained(run: Mapping[str, Any]) -> str:
     """`fcn 110 + blstm 180 + own 310 steps, 4.0 CPU min` of what a run trained; of one stage the number of steps only."""
-    if not run.training:
+    told = run["training"]
+    if run["stopped_in_stage"]:
+        return f"stopped in stage {run['stopped_in_stage']}"
+    if told is None:
         return "–"
-    stages = run.training.get("stages") or [run.training]  # before there were stages, the whole training was one
+    stages = told["stages"]
     steps = " + ".join(
         f"{stage['name']} {stage['steps']}" if len(stages) > 1 else f"{stage['steps']}" for stage in stages
     )
-    return f"{steps} steps, {run.training['cpu_minutes']:.1f} CPU min{_started(run)}"
+    return f"{steps} steps, {told['cpu_minutes']:.1f} CPU min{_started(told['warm_start'])}"
 
 
-def _started(run: Run) -> str:
+def _started(start: Mapping[str, Any] | None) -> str:
     """`, from demo version 17` of a warm start; `, from scratch` where one was wanted and could not be."""
-    start = run.training.get("warm_start")
     if start is None:
         return ""
     if start["reason"]:
@@ -256,16 +225,7 @@ def _started(run: Run) -> str:
     return f", from {model.parent.name} version {model.name}"
 
 
-def _unfinished(workdir: Workdir, recipe: str) -> str:
-    """`stopped in stage blstm` from the checkpoints of a training that no run has finished."""
-    saved = workdir.checkpoints(recipe).glob("*/*/latest/checkpoint")
-    stages = [path.parent.parent.name for path in sorted(saved, key=lambda path: path.stat().st_mtime)]
-    return f"stopped in stage {stages[-1]}" if stages else "–"
-
-
-def _headline(scores: Mapping[str, float]) -> str:
+def _headline(scores_db: Mapping[str, float]) -> str:
     """The first of the usual figures that the run has."""
-    for name in ("v3/GNSDR", "v3/SDR", "v4/SDR"):
-        if f"vocals/{name}" in scores:
-            return f"{name} {scores[f'vocals/{name}']:.2f} dB"
-    return "–"
+    told = headline(scores_db)
+    return f"{told[0]} {told[1]:.2f} dB" if told else "–"

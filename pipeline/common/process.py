@@ -13,8 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from pipeline.common.terminal import plain_streams
-
 Answer = TypeVar("Answer")
 
 
@@ -85,7 +83,6 @@ def _answer(function: Callable[..., Answer], args: tuple) -> Answer | ProcessErr
 
 def begin() -> None:
     quiet()
-    plain_streams()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

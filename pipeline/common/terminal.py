@@ -10,6 +10,8 @@ import unicodedata
 
 from rich.console import Console, ConsoleDimensions
 
+from pipeline.common.process import shown
+
 _ENDLESS = 100_000  # columns
 _ASCII = "stemline.ascii"
 _UNFOLDED = {"×": "x", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "·": "*"}
@@ -17,6 +19,10 @@ _UNFOLDED = {"×": "x", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "·"
 
 class Terminal(Console):
     """Rich's console, which breaks no line where no person reads: a pipe or a file has all columns."""
+
+    def say(self, words: str, style: str | None = None) -> None:
+        """One line, however long, with nothing read into it: names of files may hold anything."""
+        self.print(shown(words), style=style, markup=False, soft_wrap=True)
 
     @property
     def size(self) -> ConsoleDimensions:  # type: ignore[override]

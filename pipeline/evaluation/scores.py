@@ -23,6 +23,9 @@ Separate = Callable[[np.ndarray, int], Estimates]
 Scores = dict[str, float]
 """`<target>/<version>/<metric>` -> dB, for example `vocals/v3/GNSDR` or `vocals/v4/SDR`."""
 
+HEADLINES = "v3/GNSDR", "v3/SDR", "v4/SDR"
+"""The usual figures, of which the first that there is stands for a model in short."""
+
 _WORDS = {
     "v3": "BSS Eval v3 (sources, 512-tap filters), whole track, mean over tracks weighted by length",
     "v4": "BSS Eval v4 (images, 512-tap filters over the whole track), {:g} s windows, median over frames, then over tracks",
@@ -104,6 +107,11 @@ def score_track(
 def describe(version: str, window_seconds: float) -> str:
     """`BSS Eval v3 (sources, 512-tap filters), whole track, mean over tracks weighted by length`, or v4's words."""
     return _WORDS[version].format(window_seconds)
+
+
+def headline(scores_db: Mapping[str, float]) -> tuple[str, float] | None:
+    """Name and dB of the first of the usual figures of vocals that there is: `("v3/GNSDR", 8.57)`."""
+    return next(((name, scores_db[f"vocals/{name}"]) for name in HEADLINES if f"vocals/{name}" in scores_db), None)
 
 
 def score_name(target: str, metric: str) -> str:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import threadpoolctl
 
@@ -198,19 +198,42 @@ def write(judged: Judged, directory: Path) -> list[Path]:
     return [path, *(directory / name for name in ("scores.csv", "files.csv", "summary.json", "museval")), *audio]
 
 
+def document(judged: Judged) -> dict[str, Any]:
+    """As plain values: scores and how they came about, every file, what was left out or fitted, the gate's verdict."""
+    told = results.summary(judged.evaluation)
+    gated = judged.evaluation.gated
+    return {
+        "accepted": judged.accepted if gated else None,
+        "reasons": judged.reasons,
+        "tracks": told["tracks"],
+        "targets": told["targets"],
+        "methods": {method: judged.labels.get(method, method) for method in judged.evaluation.methods},
+        "versions": told["versions"],
+        "scores_db": told["scores"],
+        "files": [dict(zip(_FILE, row, strict=True)) for row in _file_rows(judged)],
+        "left_out": [{"track": name, "reason": reason} for name, reason in sorted(judged.bad.items())],
+    }
+
+
+_FILE = "track", "reference", "method", "target", "file", "matched", "fitted"
+
+
 def _files_csv(judged: Judged) -> str:
     """A line for each file of estimates that was judged: as what, against what, and what was done to it before."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["track", "reference", "method", "target", "file", "matched", "fitted"])
+    writer.writerows([_FILE, *_file_rows(judged)])
+    return text.getvalue()
+
+
+def _file_rows(judged: Judged) -> Iterator[tuple[str, ...]]:
     for each in (each for each in judged.pairs if each.name not in judged.bad):
         fits = {fit.path: fit for fit in judged.fits.get(each.name, ())}
         for method, files_of in each.estimates.items():
             for target, path in reading.chosen(each, method, judged.work.targets).items():
                 fitted = "; ".join(fits[path].words) if path in fits else ""
                 where, file = printable(str(each.references.where)), printable(str(path))
-                writer.writerow([each.name, where, method, target, file, files_of.rule, fitted])
-    return text.getvalue()
+                yield each.name, where, method, target, file, files_of.rule, fitted
 
 
 def _check_options(request: Request) -> None:

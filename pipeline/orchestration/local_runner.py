@@ -18,6 +18,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.common.process import sentence
 from pipeline.common.progress import console
 from pipeline.components import graph
 from pipeline.config.config import Config
@@ -55,7 +56,15 @@ def run_local(
             enable_cache=True,
             beam_pipeline_args=[*beam_runners.arguments(config.beam)],
         )
-        runner.run(pipeline)
+        try:
+            runner.run(pipeline)
+        except Exception as error:
+            expected = isinstance(error, ValueError | OSError)
+            words = sentence(error) if expected else f"{type(error).__name__}: {sentence(error)}"
+            with contextlib.suppress(Exception):  # what failed is worth more than that it is noted
+                if store := metadata.store(workdir, config.metadata):
+                    history.record_problem(store, runner.run_id, words)
+            raise
     return next(run for run in history.runs(workdir, config.name) if run.run_id == runner.run_id)
 
 
@@ -65,8 +74,10 @@ class _Runner(LocalDagRunner):
     run_id = ""
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
-        super().run_with_ir(pipeline, run_options)
-        self.run_id = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
+        try:
+            super().run_with_ir(pipeline, run_options)
+        finally:
+            self.run_id = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
 
 
 @contextlib.contextmanager

@@ -69,6 +69,19 @@ def find(runs: Sequence[Run], name: str) -> Run:
     raise ValueError(f"there is no run {name!r}; {nearest(name, words, told)}")
 
 
+def document(a: Run, b: Run) -> dict[str, Any]:
+    """As plain values: both runs' numbers, and `sections` of rows, whose `change_db` is B - A, and notes."""
+    told = [
+        {
+            "title": section.title,
+            "rows": [{"name": row.name, "a": row.a, "b": row.b, "change_db": row.change} for row in section.rows],
+            "notes": list(section.notes),
+        }
+        for section in sections(a, b)
+    ]
+    return {"a": a.number, "b": b.number, "sections": told}
+
+
 def sections(a: Run, b: Run) -> list[Section]:
     """All that is known of two runs, side by side."""
     return [

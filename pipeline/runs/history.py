@@ -22,6 +22,8 @@ STATES = {
     pb.Execution.FAILED: "failed",
     pb.Execution.RUNNING: "stopped",
 }
+_ENDED = pb.Execution.COMPLETE, pb.Execution.FAILED
+_PROBLEM = "problem"  # property of an execution that failed
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Run:
 
     teacher: the model that the training looked through, None without one. judged_by: the configuration that the judge
     was given, as JSON; empty when the run did not get there. number: counts the runs of a workdir from 1. trained_by: the
-    earlier run whose model this one took from the cache, because neither data nor configuration had changed.
+    earlier run whose model this one took from the cache, because neither data nor configuration had changed. seconds,
+    problems: by component, how long it took and why it failed, as far as that was recorded.
     """
 
     pipeline: str
@@ -55,6 +58,8 @@ class Run:
     judged_by: str = ""
     number: int = 0
     trained_by: Run | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
     @property
     def started(self) -> datetime:
@@ -141,6 +146,17 @@ def runs(workdir: Workdir, pipeline: str | None = None) -> list[Run]:
     return [run for run in reversed(numbered) if pipeline in (None, run.pipeline)]
 
 
+def record_problem(store: mlmd.MetadataStore, run_id: str, problem: str) -> None:
+    """Writes why a run failed to what has failed in it, in words."""
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    executions = store.get_executions_by_context(context.id) if context else []
+    failed = [each for each in executions if each.last_known_state == pb.Execution.FAILED]
+    for each in failed:
+        each.custom_properties[_PROBLEM].string_value = problem
+    if failed:
+        store.put_executions(failed)
+
+
 def trained_model(workdir: Workdir, pipeline: str, recorded: MetadataConfig | None = None) -> Output | None:
     """`newest_model` of a pipeline as the metadata of `workdir` knows it, or a store that need not have been used here."""
     store = metadata.store(workdir, recorded)
@@ -177,11 +193,16 @@ def _put_out(store: mlmd.MetadataStore, pipeline: str, node: str, type_name: str
 def _run(store: mlmd.MetadataStore, context: pb.Context) -> Run:
     executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
     states, outputs, pipeline, teacher, judged_by = {}, {}, "", None, ""
+    seconds, problems = {}, {}
     for execution in executions:
         contexts = {c.type: c.name for c in store.get_contexts_by_execution(execution.id)}
         pipeline = contexts.get("pipeline", pipeline)
         node = contexts.get("node", "").removeprefix(f"{pipeline}.")
         states[node] = STATES.get(execution.last_known_state, "unknown")
+        if execution.last_known_state in _ENDED:
+            seconds[node] = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
+        if problem := execution.custom_properties[_PROBLEM].string_value:
+            problems[node] = problem
         artifacts = _artifacts(store, execution, pb.Event.OUTPUT)
         outputs.update({each.type: _output(each) for each in artifacts if each.state == pb.Artifact.LIVE})
         if node == "Trainer":
@@ -189,7 +210,7 @@ def _run(store: mlmd.MetadataStore, context: pb.Context) -> Run:
             teacher = next((_output(each) for each in inputs if each.type == "Model"), None)
         if node == "BssEvaluator":
             judged_by = execution.custom_properties["config"].string_value
-    return Run(pipeline, context.name, states, outputs, teacher, judged_by)
+    return Run(pipeline, context.name, states, outputs, teacher, judged_by, seconds=seconds, problems=problems)
 
 
 def _artifacts(store: mlmd.MetadataStore, execution: pb.Execution, kind: pb.Event.Type) -> list[pb.Artifact]:

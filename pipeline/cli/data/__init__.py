@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.answers import Exit
+from pipeline.cli.answers import AsJson, Exit, answer
 from pipeline.cli.commands import WORKDIR, Work
 from pipeline.cli.recipes import asked, named, recorded
 from pipeline.common.process import shown
@@ -18,7 +17,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-AsJson = Annotated[bool, typer.Option("--json", help="As one JSON document, and nothing else, on standard output.")]
 
 
 @app.callback()
@@ -58,6 +56,7 @@ def check(
     if page and page.is_dir():
         raise ValueError(f"--page is {page}, a directory; legal is the name of a file")
     from models import storage
+    from pipeline.cli.data import tables
     from pipeline.common.progress import looking
     from pipeline.data.survey.survey import survey
 
@@ -69,12 +68,7 @@ def check(
         from pipeline.cli.data import page as corpus_page
 
         corpus_page.write(found, page)
-    if as_json:
-        typer.echo(json.dumps(found, indent=1))
-    else:
-        from pipeline.cli.data import tables
-
-        tables.print_survey(found)
+    answer(found, as_json, tables.print_survey)
     if page:
         typer.echo(f"wrote {page}", err=True)
     if not found["usable"]:
@@ -90,6 +84,7 @@ def describe(
     as_json: AsJson = False,
 ) -> None:
     """What was ingested last: tracks, hours, levels, silence, leaks, which tracks were bad and why."""
+    from pipeline.cli.data import tables
     from pipeline.data.survey import ingested
     from pipeline.runs import history
     from pipeline.runs.workdir import Workdir
@@ -103,9 +98,4 @@ def describe(
         raise ValueError(f"nothing was ingested{of} in {place.root} yet: `stemline ingest` does it")
     found = {"recipe": run.pipeline, "run": run.number, "started": run.run_id}
     found |= ingested.description(run.outputs["Examples"].uri)
-    if as_json:
-        typer.echo(json.dumps(found, indent=1))
-        return
-    from pipeline.cli.data import tables
-
-    tables.print_ingested(found)
+    answer(found, as_json, tables.print_ingested)

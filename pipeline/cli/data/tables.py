@@ -19,47 +19,49 @@ MOST_LISTED, MOST_NAMED = 20, 3
 
 def print_survey(found: Mapping[str, Any]) -> None:
     """A corpus as `pipeline.data.survey.survey` describes it, the verdict last."""
-    say(f"layout: {found['format']} ({found['layout']})")
+    console.say(f"layout: {found['format']} ({found['layout']})")
     files = found["files"]
     unusable = f", {files['unusable']} of them unusable" if files["unusable"] else ""
-    say(f"files: {files['count']}, {size(files['bytes'])}{unusable}; TFRecords of about {size(found['records_bytes'])}")
+    console.say(
+        f"files: {files['count']}, {size(files['bytes'])}{unusable}; TFRecords of about {size(found['records_bytes'])}"
+    )
     for words, kind, unit in (("codecs", "codecs", ""), ("rates", "rates_hz", " Hz"), ("channels", "channels", "")):
-        say(f"{words}: {counted(files[kind], unit)}")
+        console.say(f"{words}: {counted(files[kind], unit)}")
     console.print(_splits(found["splits"]))
     console.print(_stems(found["stems"]))
     for remark in found["remarks"]:
-        say(remark, "yellow")
+        console.say(remark, "yellow")
     for words in beside(found):
-        say(words)
+        console.say(words)
     for track in found["bad_tracks"][:MOST_LISTED]:
-        say(f"bad track: {track['track']} ({track['split']}): {track['reason']}", "yellow")
+        console.say(f"bad track: {track['track']} ({track['split']}): {track['reason']}", "yellow")
     if (more := len(found["bad_tracks"]) - MOST_LISTED) > 0:
-        say(f"and {more} more, which --json and --page list", "yellow")
-    say(found["verdict"], None if found["usable"] else "red")
+        console.say(f"and {more} more, which --json and --page list", "yellow")
+    console.say(found["verdict"], None if found["usable"] else "red")
 
 
 def print_ingested(found: Mapping[str, Any]) -> None:
     """What `pipeline.data.survey.ingested` describes, and the run that took it in."""
     data = found["data"]
-    say(f"ingested by run {found['run']} of {found['recipe']} ({found['started'][:16].replace('T', ' ')})")
-    say(f"data: {data['format']}{', ' + data['path'] if data['path'] else ''}")
-    say(f"examples: {found['examples']}")
+    console.say(f"ingested by run {found['run']} of {found['recipe']} ({found['started'][:16].replace('T', ' ')})")
+    console.say(f"data: {data['format']}{', ' + data['path'] if data['path'] else ''}")
+    console.say(f"examples: {found['examples']}")
     rate, channels = data["sample_rate_hz"], data["channels"]
     encoding = data.get("encoding", "int16")  # all that there was once
     records = f"{found['records']['files']} files, {size(found['records']['bytes'])}"
-    say(f"records: {records}; {rate} Hz, channels: {channels}, stems as {encoding}")
+    console.say(f"records: {records}; {rate} Hz, channels: {channels}, stems as {encoding}")
     console.print(_splits(found["splits"]))
     console.print(_signals(found["signals"]))
     for name, span in found["spans"].items():
-        say(f"span {name}: {span['tracks']} tracks, {span['hours']:.2f} h, last changed {span['modified']}")
-    say(_quality(found))
+        console.say(f"span {name}: {span['tracks']} tracks, {span['hours']:.2f} h, last changed {span['modified']}")
+    console.say(_quality(found))
     for what, kinds in found["counts"].items():
         if kinds:
-            say(f"{what.replace('_', ' ')} by kind: {counted(kinds)}", "yellow")
+            console.say(f"{what.replace('_', ' ')} by kind: {counted(kinds)}", "yellow")
     for leak in found["leaks"]:
-        say(f"leak: {leak}", "yellow")
+        console.say(f"leak: {leak}", "yellow")
     for track in found["bad_tracks"]:
-        say(f"bad track: {track['track']} ({track['split']}): {track['reason']}", "yellow")
+        console.say(f"bad track: {track['track']} ({track['split']}): {track['reason']}", "yellow")
 
 
 def beside(found: Mapping[str, Any]) -> list[str]:
@@ -72,11 +74,6 @@ def beside(found: Mapping[str, Any]) -> list[str]:
     if found["unused"]:
         words.append(f"files that are part of no track: {counted(found['unused'])}")
     return words
-
-
-def say(words: str, style: str | None = None) -> None:
-    """One line, however long, with nothing read into it: names of files may hold anything."""
-    console.print(shown(words), style=style, markup=False, soft_wrap=True)
 
 
 def counted(counts: Mapping[str, int], unit: str = "") -> str:

@@ -86,7 +86,7 @@ def test_tells_what_the_last_run_with_a_baseline_can_decide(tmp_path: Path) -> N
     run(tmp_path, "2026-11-20T12:00:00.000001", judged(40))
     run(tmp_path, "2026-11-27T12:00:00.000001", judged(40, baseline=False))
     told = json.loads(ask("--workdir", str(tmp_path), "--json").stdout)
-    assert told["run"] == "2026-11-20T12:00:00.000001", "the newest one has no baseline"
+    assert (told["run"], told["started"]) == (1, "2026-11-20T12:00:00.000001"), "the newest one has no baseline"
     only, anchored = told["thresholds"]
     assert (only["over"], anchored["over"], anchored["spread_db"]) == ("baseline", "anchor", only["spread_db"])
     assert (only["target"], only["metric"], only["margin_db"]) == ("vocals", "v3/SDR", -1.0)
@@ -155,7 +155,7 @@ def test_says_so_in_one_sentence_where_nothing_is_known(tmp_path: Path) -> None:
 
 def test_the_table_by_simulation() -> None:
     """As docs/gates.md shows it; equal models pass in 90 % at 50 tracks, and worse ones by twice the margin in 5 % at most."""
-    rows = json.loads(ask("--simulate", "--json").stdout)
+    rows = json.loads(ask("--simulate", "--json").stdout)["rows"]
     equal = [row for row in rows if row["truth"] == "equal" and not row["seeds_db"]]
     assert [row["version"] for row in equal] == ["v3", "v4"]
     assert all(row["tracks"]["50"] >= 0.9 for row in equal)

@@ -68,3 +68,13 @@ def test_exit_codes_stand_in_the_help_and_in_the_documentation(stemline) -> None
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "docs" / "scripting.md").read_text(), re.MULTILINE)
     assert rows == [(str(code.value), code.words) for code in Exit]
     assert EPILOG in " ".join(stemline("--help").out.split())
+
+
+def test_what_is_listed_can_be_asked_for_as_json() -> None:
+    """Every command that shows figures, by its options; those that do are listed in the documentation."""
+    page = (ROOT / "docs" / "scripting.md").read_text()
+    listed = set(re.findall(r"^\| `stemline ([a-z ]+)` \|", page, re.MULTILINE))
+    asked = {
+        " ".join(command) for command in commands((), app) if command and "--json" in installed(*command, "-h").stdout
+    }
+    assert asked == listed

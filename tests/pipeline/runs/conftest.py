@@ -22,11 +22,14 @@ class Metadata:
         self.store, self.workdir = mlmd.MetadataStore(config), workdir
 
     def run(self, start: str, recipe: str, nodes: Mapping[str, Mapping[str, Path]], **more: Any) -> None:
-        """nodes: component -> artifact type -> directory. more: `config` of the judge, `properties` by artifact type."""
+        """nodes: component -> artifact type -> directory. more: `config` of the judge, `properties` by artifact type, `failed`: component -> why."""
         run, pipeline = self._context("pipeline_run", start), self._context("pipeline", recipe)
         for node, outputs in nodes.items():
             execution = pb.Execution(type_id=self.store.put_execution_type(pb.ExecutionType(name=node)))
             execution.last_known_state = pb.Execution.COMPLETE
+            if problem := more.get("failed", {}).get(node):
+                execution.last_known_state = pb.Execution.FAILED
+                execution.custom_properties["problem"].string_value = problem
             if node == "BssEvaluator":
                 execution.custom_properties["config"].string_value = json.dumps(more.get("config", {}))
             contexts = [run, pipeline, self._context("node", f"{recipe}.{node}")]

@@ -176,12 +176,7 @@ def test_an_unknown_run_is_bad_input_that_names_the_nearest(stemline, workdir: W
     assert words in outcome.err
 
 
-def test_the_list_shows_the_numbers_and_diff_takes_them(stemline, workdir: Workdir, monkeypatch) -> None:
-    from rich.console import Console
-
-    from pipeline.cli import tables
-
-    monkeypatch.setattr(tables, "console", Console(width=160, highlight=False))
+def test_the_list_shows_the_numbers_and_diff_takes_them(stemline, workdir: Workdir) -> None:
     listed = stemline("runs", "--workdir", workdir.root)
     assert listed.code == 0
     rows = [line.split()[:3] for line in listed.out.splitlines() if "2026-11-" in line]

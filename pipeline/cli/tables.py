@@ -196,6 +196,19 @@ def print_models(found: Mapping[str, Any]) -> None:
     if told := found["default"]:
         kind = f"{told['network']}, {told['parameters']:,} parameters, {told['sample_rate_hz']} Hz, {', '.join(told['targets'])}"
         console.say(f"comes with Stemline: {told['name']} version {told['version']} ({kind}); its card: {told['card']}")
+
+
+def _judged_on(data: Mapping[str, Any]) -> str:
+    """`mir1k MIR-1K, 124 tracks`."""
+    where = " ".join(filter(None, (data["format"], data["folder"])))
+    return f"{where}, {data['tracks']} tracks"
+
+
+def _second(started: str) -> str:
+    return started[:19].replace("T", " ")
+
+
+def _verdicts(run: Mapping[str, Any]) -> str:
     """The judge's verdict, and that of the serving check where it is another."""
     differs = run["infra_blessed"] is not None and run["infra_blessed"] != run["blessed"]
     return VERDICTS[run["blessed"]] + (f", infra {VERDICTS[run['infra_blessed']]}" if differs else "")

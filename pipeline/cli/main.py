@@ -171,6 +171,7 @@ Outcome = Annotated[
 RUN_OPTIONS = frozenset({"data", "format", "workdir"})
 SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks", "as_json"})
 MODEL_NAME = "stemline"
+PAGE_PORT = 8501  # of the REST API, as in TensorFlow Serving's image
 OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model server that say what it serves
 
 
@@ -387,6 +388,7 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", "-p", help="gRPC port; 0 chooses a free one.", min=0, max=65535)
     ] = 8500,
+    page: Annotated[bool, typer.Option("--page", help="Also a page to try it, at http://localhost:8501/.")] = False,
     model_name: ModelName = MODEL_NAME,
     workdir: Work = WORKDIR,
     flags: Annotated[
@@ -398,13 +400,14 @@ def serve(
     While none was pushed in the work directory, the model that comes with Stemline.
 
 
+    stemline serve --page
     stemline serve --recipe demo -- --rest_api_port=8501 --enable_batching
     stemline serve -- --model_name=mine --model_base_path=/models/mine
     """
     need("server", "stemline serve")
     from serving import process
 
-    own = [f"--port={port}"]
+    own = [f"--port={port}", *(("--stemline_page", f"--rest_api_port={PAGE_PORT}") if page else ())]
     named = next((name for name in OF_MODELS for flag in flags or () if flag.partition("=")[0] == name), None)
     if named is None:
         directory, words = _newest(workdir, recipe)

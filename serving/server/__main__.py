@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import ipaddress
 import logging
 import os
 import resource
@@ -347,11 +348,21 @@ def _announce(flags: Flags, port: int) -> None:
         print(f"Running gRPC ModelServer at UNIX socket {flags.grpc_socket_path} ...", flush=True)
     if flags.rest_api_port:
         print(f"Exporting HTTP/REST API at:localhost:{flags.rest_api_port} ...", flush=True)
+    if flags.stemline_page:
+        print(f"Page to try it at http://{_named(flags)}:{flags.rest_api_port}/", flush=True)
 
 
 def _address(flags: Flags, port: int) -> str:
     host = flags.stemline_host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _named(flags: Flags) -> str:
+    """The host as a browser on this machine is told it."""
+    address = ipaddress.ip_address(flags.stemline_host)
+    if address.is_loopback or address.is_unspecified:
+        return "localhost"
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _check_port(flag: str, host: str, port: int) -> None:

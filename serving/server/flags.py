@@ -162,6 +162,7 @@ class Flags:
         _port,
         "ours: port of ModelService alone, so that --port can be exposed without it; 0: no ModelService",
     ] = None
+    stemline_page: Annotated[bool, _boolean, "ours: a page to try the models, at / of the REST port"] = False
     stemline_reload_roots: Annotated[
         tuple[str, ...],
         _places,
@@ -266,6 +267,8 @@ def _contradiction(flags: Flags) -> str:
         return "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
     if flags.rest_api_port and flags.rest_api_port == flags.port:
         return "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API."
+    if flags.stemline_page and not flags.rest_api_port:
+        return "--stemline_page is a page of the REST port, which --rest_api_port opens"
     threads = (flags.tensorflow_session_parallelism, flags.tensorflow_intra_op_parallelism)
     if all(threads) and flags.tensorflow_inter_op_parallelism:
         return (

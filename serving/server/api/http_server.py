@@ -47,7 +47,7 @@ class RestServer:
 
     def __init__(self, core: Core, flags: Flags, metrics_path: str, drain_seconds: float) -> None:
         milliseconds = flags.rest_api_timeout_in_ms
-        self._api = RestApi(core, milliseconds / 1000 if milliseconds > 0 else None, metrics_path)
+        self._api = RestApi(core, milliseconds / 1000 if milliseconds > 0 else None, metrics_path, flags.stemline_page)
         self._headers = {**SERVER, **(CORS if flags.rest_api_enable_cors_support else {})}
         self._workers = ThreadPoolExecutor(flags.rest_api_num_threads, "httprestserver")
         self._drain_seconds = drain_seconds
@@ -295,6 +295,7 @@ def _error(code: int, words: str) -> Answer:
 
 
 def _response(answer: Answer, headers: dict[str, str], close: bool) -> web.Response:
+    headers = {**headers, **answer.headers}
     response = web.Response(body=answer.body, status=answer.code, content_type=answer.content_type, headers=headers)
     if close:
         response.force_close()

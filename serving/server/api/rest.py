@@ -11,7 +11,8 @@ import json
 import logging
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,7 +26,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import monitoring
-from serving.server.api import json_tensors
+from serving.server.api import json_tensors, page
 from serving.server.api.grpc_api import Core, ModelService, PredictionService, unserved
 from serving.server.models.servable import DEFAULT_SIGNATURE
 from serving.wire import tensors
@@ -71,11 +72,12 @@ CORS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """HTTP code, body and its type."""
+    """HTTP code, body and its type, and headers of its own."""
 
     code: int
     body: bytes
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 _ORIGIN = re.compile("https?://")
@@ -88,14 +90,18 @@ class RestApi:
     Args:
       timeout_seconds: of a request's run; None for no limit.
       metrics_path: where Prometheus reads; empty for nowhere.
+      with_page: a browser gets the page to try a model.
     """
 
-    def __init__(self, core: Core, timeout_seconds: float | None = None, metrics_path: str = "") -> None:
+    def __init__(
+        self, core: Core, timeout_seconds: float | None = None, metrics_path: str = "", with_page: bool = False
+    ) -> None:
         self._core = core
         self._prediction = PredictionService(core)
         self._models = ModelService(core)
         self._timeout_seconds = timeout_seconds
         self._metrics_path = metrics_path
+        self._with_page = with_page
 
     def answer(self, http_method: str, path: str, body: bytes, origin: str = "") -> Answer:
         """The answer to one request; never raises.
@@ -105,6 +111,8 @@ class RestApi:
         """
         if self._metrics_path and path == self._metrics_path:
             return Answer(200, monitoring.page().encode(), monitoring.CONTENT_TYPE)
+        if self._with_page and path == page.PATH and http_method in ("GET", "HEAD"):
+            return Answer(200, page.page(self._core.names), page.CONTENT_TYPE, page.HEADERS)
         if not _API.fullmatch(path):
             return Answer(404, json_tensors.error("Not Found"))
         if http_method == "OPTIONS":

@@ -97,6 +97,11 @@ class ServerCore(Generic[T]):
         """The name in a metric: of a model that no config ever named it is OTHER, whatever a request says."""
         return name if name in self._managers else OTHER
 
+    @property
+    def names(self) -> Collection[str]:
+        """Of the models in the config, in its order."""
+        return self._served or ()
+
     def states(self, name: str) -> list[Version[T]]:
         """Every version of a model ever seen, newest first; empty for an unknown model."""
         manager = self._managers.get(name)

@@ -12,16 +12,21 @@ from typing import Annotated, Any, TypeVar
 import pydantic
 from pydantic import Field
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
+from models.directory import PLAIN_NAME, PLAIN_WORDS
+
+_MOST = 10**9  # of what is counted or measured here; beyond it lie typing errors
+Count = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
+Whole = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
 # Not strict: YAML 1.1 reads 1e-3 as text. But true is no number, whatever Python says.
 Positive = Annotated[
     float,
-    Field(gt=0, allow_inf_nan=False),
+    Field(gt=0, le=_MOST),
     pydantic.BeforeValidator(lambda value: str(value) if isinstance(value, bool) else value),
 ]
+Decibels = Annotated[float, Field(ge=-1000, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
+PlainName = Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$", description=PLAIN_WORDS)]
 Flag = pydantic.StrictBool
 
 _T = TypeVar("_T")
@@ -32,9 +37,10 @@ _LEGAL = {  # where pydantic's own words are of Python, or no end of a sentence
     "dict_type": "a mapping",
     "string_too_short": "text that is not empty",
     "string_type": "text",
-    "finite_number": "a finite number",
     "tuple_type": "a list",
 }
+_STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+_SAID = 200  # characters of a value
 _BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most", "multiple_of": "a multiple of"}
 
 
@@ -51,7 +57,7 @@ def checked(section: str) -> Callable[[type[_T]], type[_T]]:
     """
 
     def decorate(cls: type[_T]) -> type[_T]:
-        made: Any = pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))(cls)
+        made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)(cls)
         names = [field.name for field in dataclasses.fields(made)]
         construct: Callable[..., None] = made.__init__
 
@@ -75,7 +81,7 @@ def in_words(error: pydantic.ValidationError, cls: type, section: str = "") -> s
     of_key = loc[-1:] == ("[key]",)  # of a mapping that takes any text
     place = ".".join(str(part) for part in (section, *loc[: -2 if of_key else None]) if part != "")
     if of_key:
-        return f"a key of {place} is {first['input']!r}; legal: text"
+        return f"a key of {place} is {_cut(first['input'])}; legal: text"
     if kind in ("unexpected_keyword_argument", "invalid_key"):
         kind_of = _annotation(cls, loc[:-1])
         [section_kind] = [each for each in (kind_of, *typing.get_args(kind_of)) if dataclasses.is_dataclass(each)]
@@ -86,7 +92,7 @@ def in_words(error: pydantic.ValidationError, cls: type, section: str = "") -> s
         message = str(first.get("ctx", {})["error"])
         return message if message.startswith(place) else f"{place}.{message}"
     annotation = _annotation(cls, loc)
-    said = f"{place or 'configuration'} is {first['input']!r}; "
+    said = f"{place or 'configuration'} is {_cut(first['input'])}; "
     null = ", or null" if type(None) in typing.get_args(annotation) else ""
     if kind == "literal_error":
         kinds = annotation, *typing.get_args(annotation)
@@ -116,11 +122,25 @@ def _told(annotation: Any) -> str:
         return described[0]
     if kind not in (int, float):
         return ""
+    if not fields:
+        return "a whole number" if kind is int else "a finite number"
     limits = [limit for field in fields for limit in getattr(field, "metadata", ())]
     bounds = [
-        f"{words} {getattr(each, name):g}" for each in limits for name, words in _BOUNDS.items() if hasattr(each, name)
+        f"{words} {_number(getattr(each, name))}"
+        for each in limits
+        for name, words in _BOUNDS.items()
+        if hasattr(each, name)
     ]
     return " ".join(["a whole number" if kind is int else "a number", " and ".join(bounds)]).strip()
+
+
+def _cut(value: object) -> str:
+    """A value as it is written, of a long one the beginning."""
+    return written if len(written := repr(value)) <= _SAID else f"{written[:_SAID]}…"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if abs(value) < 10**6 else f"{value:,.0f}"
 
 
 def _annotation(kind: Any, loc: Sequence[int | str]) -> Any:

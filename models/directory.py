@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from models import storage
 
 # The base path of the model that comes with the package, named by the recipe that trained it; its card lies beside the version.
 DEFAULT = Path(__file__).parent / "pretrained" / "default"
+
+# Of what becomes a directory or a file: leads to no other place, and fits a file system with something behind it.
+PLAIN_NAME = re.compile(r"\w[\w.+ -]{0,99}")
+PLAIN_WORDS = "letters, digits, spaces and . _ + -, a letter, a digit or _ first, 100 at most"
 
 EXTRA = "assets.extra"  # beside the graph, where a model server looks for nothing but the warm-up requests
 

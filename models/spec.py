@@ -9,10 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from models.checked import Count, Flag, Name, Positive, checked
+from models.checked import Count, Flag, Name, PlainName, checked
 
 Window = Literal["hann", "hamming", "sine"]
 Precision = Literal["float32", "bfloat16"]
+SampleRate = Annotated[int, Field(strict=True, ge=1, le=10**6)]
+Channels = Annotated[int, Field(strict=True, ge=1, le=64)]
+Targets = tuple[PlainName, ...]
 WINDOWS: tuple[str, ...] = typing.get_args(Window)
 PRECISIONS: tuple[str, ...] = typing.get_args(Precision)
 
@@ -30,14 +33,14 @@ class ModelSpec:
 
     network: Name = "drnn"
     sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    targets: tuple[str, ...] = ("vocals", "accompaniment")
-    sample_rate_hz: Count = 16000
-    channels: Count = 1
-    frame_length: Annotated[int, Field(strict=True, ge=1, multiple_of=2)] = 1024
+    targets: Targets = ("vocals", "accompaniment")
+    sample_rate_hz: SampleRate = 16000
+    channels: Channels = 1
+    frame_length: Annotated[int, Field(strict=True, ge=2, le=2**18, multiple_of=2)] = 1024
     hop: Count = 512
     window: Window = "sine"
     normalise_level: Flag = False
-    input_power: Positive = 1.0
+    input_power: Annotated[float, Field(gt=0, le=10)] = 1.0
     standardise: Flag = False
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ from pipeline.cli.commands import WORKDIR, LocalPaths, PipelineCommand, Work, ne
 from pipeline.cli.data import app as data_app
 from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
-from pipeline.cli.recipes import Recipe, configured, named
+from pipeline.cli.recipes import Recipe, configured, named, recorded
 from pipeline.cli.runs import app as runs_app
 from pipeline.common.process import quiet, sentence
 from pipeline.common.terminal import plain_streams
@@ -592,12 +593,14 @@ def _separation(
 def _newest(workdir: Path, recipe: str | None) -> tuple[Path, str]:
     """The newest pushed version of one recipe, or of any, else the model that comes with Stemline; and which that is, in words.
 
-    Raises FileNotFoundError where there is neither.
+    Raises FileNotFoundError where there is neither, ValueError as `recorded`.
     """
     from models.directory import DEFAULT, ModelDirectory
     from pipeline.runs.workdir import Workdir
 
     place = Workdir(workdir)
+    if recipe is not None and find_spec("pydantic"):  # without the pipeline's packages, what was pushed is known alone
+        recipe = recorded(recipe, (path.name for path in (place.root / "serving").glob("*")))
     try:
         pushed = place.latest_version(recipe)
     except FileNotFoundError:

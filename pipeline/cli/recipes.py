@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.common.process import shown
+from pipeline.config.recipes import recipe_names
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
@@ -22,8 +23,6 @@ def named(incomplete: str) -> list[str]:
     """The recipes that ship, and YAML files, that begin so: what a shell completes --recipe to."""
     if find_spec("pydantic") is None:  # the client alone
         return []
-    from pipeline.config.config import recipe_names
-
     files = (str(path) for path in Path().glob("*.yaml"))
     return [name for name in (*recipe_names(), *files) if name.startswith(incomplete)]
 
@@ -75,15 +74,16 @@ def asked(recipe: str, data: str | None, format: str | None, overrides: list[str
 
 
 def recorded(recipe: str, ran: Iterable[str]) -> str:
-    """The name that runs of a recipe have, which ships, is a YAML file, or is among those that `ran`. Raises ConfigError."""
-    from models.checked import ConfigError, nearest
-    from pipeline.config.config import load, recipe_names
-
+    """The name that runs of a recipe have, which ships, is a YAML file, or is among those that `ran`. Raises ValueError."""
     if recipe.endswith((".yaml", ".yml")):
+        from pipeline.config.config import load
+
         return load(recipe).name
+    from models.checked import nearest
+
     legal = sorted({*ran, *recipe_names()})
     if recipe not in legal:
-        raise ConfigError(f"unknown recipe {recipe!r}; {nearest(recipe, legal)}")
+        raise ValueError(f"unknown recipe {recipe!r}; {nearest(recipe, legal)}")
     return recipe
 
 

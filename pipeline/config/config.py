@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import field
@@ -18,19 +19,20 @@ import yaml
 from pydantic import Field
 
 from models import storage
-from models.checked import ConfigError, Count, Name, Positive, Whole, checked, in_words, nearest
+from models.checked import ConfigError, Count, Name, PlainName, Positive, Whole, checked, in_words, nearest
 from models.directory import ModelDirectory
-from models.spec import ModelSpec
+from models.spec import Channels, ModelSpec, SampleRate, Targets
 from pipeline.config.augment import MP3_RATES_HZ
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gate import GateConfig
 from pipeline.config.metadata import MetadataConfig
 from pipeline.config.quarantine import QuarantineConfig
+from pipeline.config.recipes import RECIPES, recipe_names
 from pipeline.config.train import Recipe, TrainSpec
 
-RECIPES = Path(__file__).parent / "recipes"
 MOST_FRACTION = 0.9  # of the tracks, in the dev or test split
 Fraction = Annotated[float, Field(ge=0, lt=MOST_FRACTION)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
 _FRACTIONS = ("dev_fraction", "test_fraction")
 _TRAINED_WITH = ("data", "model", "train")
 
@@ -56,9 +58,9 @@ class DataConfig:
     format: str = "auto"
     path: str | None = None
     spans: Count = 1
-    sample_rate_hz: Count = 16000
-    channels: Count = 1
-    targets: tuple[str, ...] = ("vocals", "accompaniment")
+    sample_rate_hz: SampleRate = 16000
+    channels: Channels = 1
+    targets: Targets = ("vocals", "accompaniment")
     segment_seconds: Positive = 10.0
     dev_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
@@ -118,10 +120,10 @@ class EvaluateConfig:
 
     metrics: tuple[Literal["v3", "v4"], ...] = ("v3", "v4")
     baselines: tuple[Literal["ibm", "irm", "rpca"], ...] = ("irm",)
-    window_seconds: float = 1.0
+    window_seconds: Seconds = 1.0
     tracks_in_report: Whole = 3
     keep_audio: Whole = 0
-    max_tracks: int | None = None
+    max_tracks: Count | None = None
 
 
 @checked("serve")
@@ -132,10 +134,16 @@ class ServeConfig:
         own, which starts the image of production where docker or Kubernetes is at hand.
     """
 
-    chunk_seconds: float = 10.0
-    overlap_seconds: float = 1.0
-    tolerance: float = 1e-4
+    chunk_seconds: Seconds = 10.0
+    overlap_seconds: Annotated[float, Field(ge=0)] = 1.0
+    tolerance: Annotated[float, Field(gt=0, le=1)] = 1e-4
     validator: Literal["embedded", "infra_validator"] = "embedded"
+
+    def __post_init__(self) -> None:
+        if self.overlap_seconds >= self.chunk_seconds:
+            raise ValueError(
+                f"overlap_seconds is {self.overlap_seconds:g}; legal: less than serve.chunk_seconds ({self.chunk_seconds:g})"
+            )
 
 
 @checked("beam")
@@ -150,7 +158,7 @@ class Config:
     """The whole of a run. `data` feeds ingest, `model` and `train` the trainer, `evaluate` and `gate` the judge, `serve` the
     server, `beam` and `cluster` say where it runs, `metadata` where that is recorded."""
 
-    name: str
+    name: PlainName
     paper: str = ""
     published: str = ""
     command: str = ""
@@ -213,13 +221,22 @@ class Config:
         for threshold in self.gate.thresholds:
             if threshold.target not in self.model.targets:
                 raise ValueError(
-                    f"gate.thresholds names target {threshold.target!r}: legal are {', '.join(self.model.targets)}"
+                    f"gate.thresholds names target {threshold.target!r}: legal are {', '.join(self.model.targets)}; what "
+                    f"leaves it out: --set {shlex.quote(f'gate.thresholds={self._fitting_thresholds()}')}"
                 )
 
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the project; files whose name starts with `_` are bases, not recipes."""
-    return sorted(path.stem for path in RECIPES.glob("[!_]*.yaml"))
+    def _fitting_thresholds(self) -> str:
+        """Those thresholds whose target the model has, as an override is written."""
+        plain = [
+            {
+                f.name: value
+                for f in dataclasses.fields(each)
+                if (value := getattr(each, f.name)) != f.default or f.default is dataclasses.MISSING
+            }
+            for each in self.gate.thresholds
+            if each.target in self.model.targets
+        ]
+        return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**9).strip()
 
 
 def load(recipe: str, overrides: Iterable[str] = ()) -> Config:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.checked import Count, Name, Positive, Share, checked
+from models.checked import Count, Decibels, Name, Positive, Share, Whole, checked
 
 AUTO = "auto"
 
@@ -30,7 +30,7 @@ class Threshold:
 
     target: str
     metric: Metric
-    at_least_db: Annotated[float, Field(allow_inf_nan=False)]
+    at_least_db: Decibels
     over: Literal["absolute", "mixture", "baseline", "anchor"] = "absolute"
     across: Name = "all"
 
@@ -47,7 +47,7 @@ class PairedConfig:
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     min_tracks: Count = 6
-    boundary: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    boundary: Annotated[float, Field(ge=1)] = 2.0
     cluster: Name | None = AUTO
     power: Share = 0.5
 
@@ -62,10 +62,10 @@ class FalseVoiceLimits:
     share_of_track, share: of the silent time of any track, and of all tracks together, that may be false.
     """
 
-    leakage_db: Annotated[float, Field(le=0, allow_inf_nan=False)] = -10.0
-    excess_db: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6.0
-    invented_db: Annotated[float, Field(le=0, allow_inf_nan=False)] = -15.0
-    audible_db: Annotated[float, Field(le=0, allow_inf_nan=False)] = -40.0
+    leakage_db: Annotated[float, Field(le=0)] = -10.0
+    excess_db: Annotated[float, Field(ge=0)] = 6.0
+    invented_db: Annotated[float, Field(le=0)] = -15.0
+    audible_db: Annotated[float, Field(le=0)] = -40.0
     share_of_track: Share = 0.25
     share: Share = 0.1
 
@@ -81,9 +81,9 @@ class BandLimits:
 
     median_db: Positive = 10.0
     track_db: Positive = 12.0
-    octaves: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.2
+    octaves: Annotated[float, Field(ge=0)] = 1.2
     share: Share = 0.2
-    invented_db: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    invented_db: Decibels = 0.0
     up_to_hz: Positive | None = None
 
 
@@ -99,10 +99,10 @@ class ArtefactLimits:
     unevenness_db: Positive = 2.0
     track_unevenness_db: Positive = 4.5
     lost_share: Share = 0.33
-    clicks_per_minute: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    foreign_db: Annotated[float, Field(allow_inf_nan=False)] = -40.0
-    track_foreign_db: Annotated[float, Field(allow_inf_nan=False)] = -20.0
-    resolution_db: Annotated[float, Field(allow_inf_nan=False)] = 50.0
+    clicks_per_minute: Annotated[float, Field(ge=0)] = 1.0
+    foreign_db: Decibels = -40.0
+    track_foreign_db: Decibels = -20.0
+    resolution_db: Decibels = 50.0
 
 
 @checked("gate.outputs")
@@ -123,20 +123,20 @@ class OutputLimits:
     artefacts: what may be heard in time.
     """
 
-    silence_db: float | None = -60.0
-    dropped_share: float | None = 0.1
-    clipped_share: float | None = 0.001
-    offset: float | None = 0.01
-    level_db: float | None = 6.0
-    taken_db: float | None = -40.0
-    correlation: float | None = -0.2
-    delay_samples: int | None = 8
-    stretch_level_db: float | None = 10.0
-    stretch_silence_db: float | None = -40.0
-    balance_db: float | None = 3.0
+    silence_db: Decibels | None = -60.0
+    dropped_share: Share | None = 0.1
+    clipped_share: Share | None = 0.001
+    offset: Share | None = 0.01
+    level_db: Decibels | None = 6.0
+    taken_db: Decibels | None = -40.0
+    correlation: Annotated[float, Field(ge=-1, le=1)] | None = -0.2
+    delay_samples: Whole | None = 8
+    stretch_level_db: Decibels | None = 10.0
+    stretch_silence_db: Decibels | None = -40.0
+    balance_db: Decibels | None = 3.0
     track_balance_db: Positive | None = 12.0
-    width_db: float | None = 4.0
-    tilt_db: float | None = 9.0
+    width_db: Decibels | None = 4.0
+    tilt_db: Decibels | None = 9.0
     stray_share: Annotated[float, Field(ge=0, le=1)] = 0.001
     false_voice: FalseVoiceLimits | None = field(default_factory=FalseVoiceLimits)
     bands: BandLimits | None = field(default_factory=BandLimits)

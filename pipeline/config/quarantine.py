@@ -12,7 +12,7 @@ Kind = Literal[
     "clipped", "silent", "level", "sum", "inverted", "delayed", "swapped",
     "gain", "apart", "offset", "dead_channel", "silent_stem", "copy", "mislabelled",
 ]  # fmt: skip
-Decibels = Annotated[float, Field(le=0, allow_inf_nan=False)]
+Decibels = Annotated[float, Field(le=0)]
 
 
 @checked("data.quarantine")

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from models.checked import Count, Flag, Name, Positive, Share, Whole, checked, nearest
+from models.checked import Count, Flag, Name, PlainName, Positive, Share, Whole, checked, nearest
 from models.spec import ModelSpec, Precision
 from pipeline.config import augment
 from pipeline.config.augment import Augmentation
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="letters, digits and _, no digit first")]
+LearningRate = Annotated[float, Field(gt=0, le=10)]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -31,7 +32,7 @@ class StageSpec:
     sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     loss: str | None = None
     loss_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    learning_rate: Positive | None = None
+    learning_rate: LearningRate | None = None
 
 
 @checked("train")
@@ -53,13 +54,13 @@ class TrainSpec:
 
     loss: Name = "mse"
     loss_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    learning_rate: Positive = 1e-3
+    learning_rate: LearningRate = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_steps: Whole = 100
     constant_fraction: Share = 0.4
     clip_norm: Positive | None = 1.0
     ema: InnerShare | None = None
-    batch: Count = 16
+    batch: Annotated[int, Field(strict=True, ge=1, le=2**16)] = 16
     segment_frames: Count = 100
     steps: Count = 1000
     precision: Precision = "float32"
@@ -100,7 +101,7 @@ class TrainSpec:
 class Recipe:
     """A model and its training under one name, with what its paper reports."""
 
-    name: Name
+    name: PlainName
     paper: str = ""
     published: str = ""
     command: str = ""

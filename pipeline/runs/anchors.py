@@ -112,7 +112,7 @@ def unpin(workdir: Workdir, recipe: str | None = None) -> str:
 
 def listed(workdir: Workdir) -> dict[str, Anchor]:
     """The anchor of every recipe that has one, by its name."""
-    names = storage.listed(workdir.anchors("."))
+    names = storage.listed(workdir.root / "anchors")
     return {name: anchor for name in names if (anchor := find(workdir.anchors(name)))}
 
 

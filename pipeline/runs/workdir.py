@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.directory import ModelDirectory
+from models.directory import PLAIN_NAME, PLAIN_WORDS, ModelDirectory
 
 
 @dataclass(frozen=True)
@@ -45,31 +45,31 @@ class Workdir:
 
     def lock_of(self, name: str) -> Path:
         """Held by the one process that runs a recipe, where a server takes the metadata of many."""
-        return self.root / f".{name}.lock"
+        return self.root / f".{_plain(name)}.lock"
 
     def artifacts(self, name: str) -> Path:
         """The pipeline root of one recipe."""
-        return self.root / "artifacts" / name
+        return self.root / "artifacts" / _plain(name)
 
     def checkpoints(self, name: str) -> Path:
         """Trainings in progress and the last finished one."""
-        return self.root / "checkpoints" / name
+        return self.root / "checkpoints" / _plain(name)
 
     def evaluations(self, name: str) -> Path:
         """The scores of tracks in evaluations that are not finished."""
-        return self.root / "evaluations" / name
+        return self.root / "evaluations" / _plain(name)
 
     def serving(self, name: str) -> Path:
         """The versions that were pushed: the base path of a model server."""
-        return self.root / "serving" / name
+        return self.root / "serving" / _plain(name)
 
     def anchors(self, name: str) -> Path:
         """The models that candidates of a recipe are held against, whatever was blessed last (see `pipeline.runs.anchors`)."""
-        return self.root / "anchors" / name
+        return self.root / "anchors" / _plain(name)
 
     def reports(self, name: str) -> Path:
         """What a failed ingest leaves for people."""
-        return self.root / "reports" / name
+        return self.root / "reports" / _plain(name)
 
     def latest_version(self, name: str | None = None) -> Path:
         """Directory of the newest pushed version of one recipe, or of any.
@@ -84,3 +84,10 @@ class Workdir:
             pushes = f"`stemline run --recipe {name}`" if name else "`stemline demo` or `stemline run`"
             raise FileNotFoundError(f"{what} was pushed in {self.root} yet; {pushes} pushes one")
         return max(found, key=lambda each: each.version).path
+
+
+def _plain(name: str) -> str:
+    """Raises ValueError for a name that would lead to another place."""
+    if not PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"the name of a recipe is {name!r}: legal are {PLAIN_WORDS}")
+    return name

@@ -38,7 +38,7 @@ def test_a_spec_does_not_share_the_mapping_it_was_given():
         ({"frame_length": 1024.0}, ["model.frame_length", "1024.0", "whole number"]),
         ({"sample_rate_hz": -1}, ["model.sample_rate_hz", "-1"]),
         ({"channels": True}, ["model.channels", "True"]),
-        ({"input_power": float("nan")}, ["model.input_power", "nan", "a finite number"]),
+        ({"input_power": float("nan")}, ["model.input_power", "nan", "above 0"]),
         ({"input_power": float("inf")}, ["model.input_power", "inf"]),
         ({"standardise": "yes"}, ["model.standardise", "'yes'", "true or false"]),
         ({"targets": ()}, ["model.targets", "at least one"]),

@@ -24,7 +24,7 @@ from pipeline.config.train import Recipe, TrainSpec
         ({"clip_norm": 0.0}, ["train.clip_norm", "0.0"]),
         ({"steps": 0}, ["train.steps", "0"]),
         ({"seed": -1}, ["train.seed", "-1"]),
-        ({"seed": 2**32}, ["train.seed", "4294967296", "of at most 4.29497e+09"]),
+        ({"seed": 2**32}, ["train.seed", "4294967296", "of at most 4,294,967,295"]),
         ({"patience": 0}, ["train.patience", "0"]),
         ({"checkpoint_minutes": -5}, ["train.checkpoint_minutes", "-5"]),
     ],

@@ -83,7 +83,7 @@ def test_what_cannot_be_pinned_is_told_in_a_sentence(workdir: Workdir, stemline,
     assert outcome.code == 2
     assert outcome.err.count("\n") == 1
     assert told in outcome.err
-    assert not workdir.anchors(".").exists()
+    assert not (workdir.root / "anchors").exists()
 
 
 def test_a_model_that_is_gone_or_not_ours_is_no_anchor(workdir: Workdir, stemline) -> None:

@@ -46,6 +46,8 @@ def run_local(
     runner = _Runner()
     with _locked(workdir.lock_of(config.name) if shared else workdir.lock, config.name), _narrated():
         metadata.note(config.metadata, workdir)
+        if not shared and (store := metadata.store(workdir)):
+            history.relocate(store, workdir)
         if until not in ("ingest", "baselines"):
             preflight.check_teacher(config, workdir)
         pipeline = Pipeline(

@@ -16,7 +16,7 @@ def of_runs(workdir: Workdir) -> dict[str, Any]:
     found = history.runs(workdir)
     kept = {}
     for recipe, anchor in anchors.listed(workdir).items():
-        made = next((run.number for run in found if _trained_there(run, anchor.model.origin)), None)
+        made = next((run.number for run in found if _trained_there(run, workdir.here(anchor.model.origin))), None)
         since = anchor.since.isoformat(timespec="seconds")
         kept[recipe] = {"run": made, "pinned": anchor.pinned, "since": since, "model": str(anchor.model.path)}
     return {"workdir": str(workdir.root), "runs": [of_run(run, workdir) for run in found], "anchors": kept}

@@ -24,6 +24,7 @@ STATES = {
 }
 _ENDED = pb.Execution.COMPLETE, pb.Execution.FAILED
 _PROBLEM = "problem"  # property of an execution that failed
+_PUSHED = "pushed_destination"  # property of what a Pusher put out
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Run:
     def pushed(self) -> str | None:
         """The directory of the version that this run pushed or had pushed before."""
         output = self.outputs.get("PushedModel")
-        return str(output.properties["pushed_destination"]) if output and output.properties.get("pushed") else None
+        return str(output.properties[_PUSHED]) if output and output.properties.get("pushed") else None
 
     @property
     def overtaken(self) -> str:
@@ -135,7 +136,7 @@ def runs(workdir: Workdir, pipeline: str | None = None) -> list[Run]:
     store = metadata.store(workdir)
     if store is None:
         return []
-    found = (_run(store, context) for context in store.get_contexts_by_type("pipeline_run"))
+    found = (_run(store, context, workdir) for context in store.get_contexts_by_type("pipeline_run"))
     trained: dict[str, Run] = {}
     numbered: list[Run] = []
     for number, run in enumerate(sorted(found, key=lambda run: run.run_id), 1):
@@ -144,6 +145,17 @@ def runs(workdir: Workdir, pipeline: str | None = None) -> list[Run]:
         if run.model and not cached:
             trained[run.model] = numbered[-1]
     return [run for run in reversed(numbered) if pipeline in (None, run.pipeline)]
+
+
+def relocate(store: mlmd.MetadataStore, workdir: Workdir) -> None:
+    """Writes down where the artifacts lie of a working directory that was moved or copied, so that TFX finds them."""
+    moved = [each for each in store.get_artifacts() if workdir.here(each.uri) != each.uri]
+    for each in moved:
+        each.uri = workdir.here(each.uri)
+        if _PUSHED in each.custom_properties:
+            each.custom_properties[_PUSHED].string_value = workdir.here(each.custom_properties[_PUSHED].string_value)
+    if moved:
+        store.put_artifacts(moved)
 
 
 def record_problem(store: mlmd.MetadataStore, run_id: str, problem: str) -> None:
@@ -161,7 +173,7 @@ def trained_model(workdir: Workdir, pipeline: str, recorded: MetadataConfig | No
     """`newest_model` of a pipeline as the metadata of `workdir` knows it, or a store that need not have been used here."""
     store = metadata.store(workdir, recorded)
     model = newest_model(store, pipeline) if store else None
-    return _output(model) if model else None
+    return _output(model, workdir) if model else None
 
 
 def newest_model(store: mlmd.MetadataStore, pipeline: str) -> pb.Artifact | None:
@@ -190,7 +202,7 @@ def _put_out(store: mlmd.MetadataStore, pipeline: str, node: str, type_name: str
     return sorted(live, key=lambda artifact: latest[artifact.id], reverse=True)
 
 
-def _run(store: mlmd.MetadataStore, context: pb.Context) -> Run:
+def _run(store: mlmd.MetadataStore, context: pb.Context, workdir: Workdir) -> Run:
     executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
     states, outputs, pipeline, teacher, judged_by = {}, {}, "", None, ""
     seconds, problems = {}, {}
@@ -204,10 +216,10 @@ def _run(store: mlmd.MetadataStore, context: pb.Context) -> Run:
         if problem := execution.custom_properties[_PROBLEM].string_value:
             problems[node] = problem
         artifacts = _artifacts(store, execution, pb.Event.OUTPUT)
-        outputs.update({each.type: _output(each) for each in artifacts if each.state == pb.Artifact.LIVE})
+        outputs.update({each.type: _output(each, workdir) for each in artifacts if each.state == pb.Artifact.LIVE})
         if node == "Trainer":
             inputs = _artifacts(store, execution, pb.Event.INPUT)
-            teacher = next((_output(each) for each in inputs if each.type == "Model"), None)
+            teacher = next((_output(each, workdir) for each in inputs if each.type == "Model"), None)
         if node == "BssEvaluator":
             judged_by = execution.custom_properties["config"].string_value
     return Run(pipeline, context.name, states, outputs, teacher, judged_by, seconds=seconds, problems=problems)
@@ -220,10 +232,12 @@ def _artifacts(store: mlmd.MetadataStore, execution: pb.Execution, kind: pb.Even
     return store.get_artifacts_by_id(ids) if ids else []
 
 
-def _output(artifact: pb.Artifact) -> Output:
+def _output(artifact: pb.Artifact, workdir: Workdir) -> Output:
     values = artifact.custom_properties.items()
     properties = {key: getattr(value, value.WhichOneof("value")) for key, value in values}
-    return Output(artifact.type, artifact.uri, properties)
+    if place := properties.get(_PUSHED):
+        properties[_PUSHED] = workdir.here(place)
+    return Output(artifact.type, workdir.here(artifact.uri), properties)
 
 
 def _flag(output: Output | None, key: str) -> bool | None:

@@ -87,7 +87,7 @@ def of_workdir(workdir: Workdir, recipe: str | None = None) -> dict[str, list[Ju
         if evaluation is None or run.states.get(_JUDGE, "cached") == "cached":
             continue
         anchor = kept.get(run.pipeline)
-        own = "Model" in run.outputs and anchor and anchor.model.origin == run.outputs["Model"].uri
+        own = "Model" in run.outputs and anchor and workdir.here(anchor.model.origin) == run.outputs["Model"].uri
         words = ("pinned" if anchor.pinned else "best so far") if own and anchor else ""
         judged = _read(evaluation.uri, str(run.number), run.started, run, words)
         found.setdefault(run.pipeline, []).append(judged)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from models.directory import PLAIN_NAME, PLAIN_WORDS, ModelDirectory
+
+_KEPT = "artifacts", "serving", "anchors"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,17 @@ class Workdir:
     def reports(self, name: str) -> Path:
         """What a failed ingest leaves for people."""
         return self.root / "reports" / _plain(name)
+
+    def here(self, path: str) -> str:
+        """Where lies what was written down with a path of this working directory, which may have been moved or copied since.
+
+        A path that is no such, or that nothing here ends like, stays as it is.
+        """
+        parts = PurePath(path).parts
+        if "://" in path or PurePath(path).is_relative_to(self.root):
+            return path
+        ends = (self.root.joinpath(*parts[place:]) for place, name in enumerate(parts) if name in _KEPT)
+        return next((str(end) for end in ends if end.exists()), path)
 
     def latest_version(self, name: str | None = None) -> Path:
         """Directory of the newest pushed version of one recipe, or of any.

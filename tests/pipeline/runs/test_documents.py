@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.runs import history
+from pipeline.runs import metadata as runs_metadata
 from pipeline.runs.workdir import Workdir
 
+STEMLINE = Path(sys.executable).with_name("stemline")
 REFUSED, FAILED, PUSHED = "2026-11-18T09:00:00.000001", "2026-11-19T10:00:00.000002", "2026-11-20T11:30:00.000003"
 REASONS = ["ok: the outputs are sound", "refused: vocals v3/SDR is 4.00 dB; required are 6.00 dB"]
 
@@ -115,3 +121,42 @@ def test_a_recipe_is_told_on_which_data_its_scores_are(stemline, tmp_path: Path,
     for folder, score_db, source in own:
         tracks = 99 if "17" in folder else 124
         assert f"p_drnn v3/GNSDR {score_db:.2f} dB mir1k {folder}, {tracks} tracks {source}" in table
+
+
+def test_a_working_directory_may_be_moved_or_copied(stemline, workdir: Workdir, tmp_path_factory) -> None:
+    """Paths in the metadata are absolute; a copy tells of its own files, also where the original still is."""
+    (workdir.root / "serving" / "demo" / "1796018483").mkdir(parents=True)
+    for copy in (True, False):
+        place = tmp_path_factory.mktemp("elsewhere") / "artifacts" / "runs"
+        (shutil.copytree if copy else shutil.move)(workdir.root, place)
+        told = json.loads(stemline("runs", "show", "3", "--json", "-w", place).out)
+        assert told["training"]["steps"] == 300
+        for name, end in (("model", "model/3/Format-Serving"), ("serving", "demo/1796018483")):
+            assert told["paths"][name].startswith(str(place))
+            assert told["paths"][name].endswith(end)
+
+
+def test_a_moved_working_directory_writes_down_where_it_is_before_a_run(workdir: Workdir, tmp_path_factory) -> None:
+    place = Workdir(tmp_path_factory.mktemp("elsewhere") / "runs")
+    shutil.move(workdir.root, place.root)
+    store = runs_metadata.store(place)
+    assert store is not None
+    history.relocate(store, place)
+    moved = [artifact.uri for artifact in store.get_artifacts()]
+    assert [uri for uri in moved if not uri.startswith(str(place.root))] == []
+    assert [uri for uri in moved if not Path(uri).is_dir()] == []
+
+
+def test_a_working_directory_that_cannot_be_written_is_read(workdir: Workdir) -> None:
+    """On a read-only mount, as root is not kept out by permissions."""
+    (workdir.root / "serving" / "demo" / "1796018483").mkdir(parents=True)
+    mounted = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    alone = ["unshare", "--mount", "sh", "-c", mounted, workdir.root]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount (unshare --mount), which root has outside of containers")
+    before = sorted(path for path in workdir.root.rglob("*"))
+    for command in (["runs"], ["runs", "show", "latest"], ["runs", "diff", "1", "3"], ["models"]):
+        done = subprocess.run([*alone, STEMLINE, *command, "-w", workdir.root], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "GNSDR" in done.stdout
+    assert sorted(path for path in workdir.root.rglob("*")) == before

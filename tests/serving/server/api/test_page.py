@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import time
@@ -458,3 +459,22 @@ def test_a_server_that_goes_is_waited_for(bases: Path, free_ports, opened: Opene
         tab.clock.run_for(2000)
         tab.wait_for_timeout(20)
     assert tab.text_content("#problem") == "The server does not answer."
+
+
+@in_a_browser
+@pytest.mark.slow
+@pytest.mark.skipif("STEMLINE_SCREENSHOT" not in os.environ, reason="STEMLINE_SCREENSHOT names no file")
+def test_the_picture_in_the_docs(free_ports, opened: Opened) -> None:
+    """STEMLINE_MODEL, a SavedModel's directory, separates STEMLINE_AUDIO; docs/serving.md has the command."""
+    from PIL import Image
+
+    model, audio, picture = (Path(os.environ[f"STEMLINE_{name}"]) for name in ("MODEL", "AUDIO", "SCREENSHOT"))
+    grpc_port, rest_port = free_ports(2)
+    with running(model.parent, "stemline", grpc_port, [f"--rest_api_port={rest_port}", "--stemline_page"]):
+        tab = opened(rest_port, viewport={"width": 900, "height": 600}, device_scale_factor=1.25).tab
+        assert separate(tab, audio).startswith("Separated by stemline")
+        tab.evaluate("() => seek(seconds() / 3)")
+        tab.screenshot(path=picture, full_page=True)
+    with Image.open(picture) as shot:
+        shot.convert("RGB").quantize(32, dither=Image.Dither.NONE).save(picture, optimize=True)
+    assert picture.stat().st_size < 200_000

@@ -10,6 +10,8 @@ import tensorflow as tf
 # Pieces are padded to a multiple of this before they are resampled: a length whose prime factors are small, and that
 # stays whole times 17/16 or 9/8, makes the Fourier transforms an order of magnitude faster.
 SMOOTH = 16 * 17 * 9 * 8
+# What is nearly silent in an excerpt stays so.
+MOST_BALANCE_DB = 20.0
 
 
 def pad(piece: tf.Tensor, samples: int | tf.Tensor) -> tf.Tensor:
@@ -56,10 +58,23 @@ def remix(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.stack(targets, axis=-1)
 
 
-def gain(batch: tf.Tensor, deviation_db: float, seed: tf.Tensor) -> tf.Tensor:
-    """Scales every stem of every excerpt by a normally distributed gain in dB."""
+def gain(batch: tf.Tensor, deviation_db: float, seed: tf.Tensor, balance_db: float | None = None) -> tf.Tensor:
+    """Scales every stem of every excerpt by a normally distributed gain in dB.
+
+    With `balance_db`, the first target is brought to so many dB over the sum of the others before, by at most MOST_BALANCE_DB.
+    """
     shape = [tf.shape(batch)[0], 1, 1, batch.shape[-1]]
     gains_db = deviation_db * tf.random.stateless_normal(shape, seed)
+    if balance_db is not None:
+        energies = (
+            tf.reduce_sum(batch[..., :1] ** 2, [1, 2, 3]),
+            tf.reduce_sum(tf.reduce_sum(batch[..., 1:], -1) ** 2, [1, 2]),
+        )
+        both = tf.minimum(*energies) > 0  # a ratio to silence is no balance
+        of_first, of_others = (tf.where(both, each, 1.0) for each in energies)
+        missing_db = tf.where(both, balance_db - 10 * tf.experimental.numpy.log10(of_first / of_others), 0.0)
+        missing_db = tf.clip_by_value(missing_db, -MOST_BALANCE_DB, MOST_BALANCE_DB)
+        gains_db += missing_db[:, None, None, None] * tf.one_hot(0, batch.shape[-1])
     return batch * tf.pow(10.0, gains_db / 20.0)
 
 

@@ -239,6 +239,13 @@ class Config:
         return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10**9).strip()
 
 
+FORMER: Mapping[str, str] = {
+    "gate.outputs.misplaced_share": "was of version 0.1; legal: gate.outputs.stray_share, which counts tracks beyond chance",
+    "gate.paired.resamples": "was of version 0.1; legal: to leave it out, as the paired test draws no samples any more",
+}
+"""Keys of earlier versions, and what to write today."""
+
+
 def load(recipe: str, overrides: Iterable[str] = ()) -> Config:
     """Reads a recipe by name or by path of a YAML file and applies `key.path=value` overrides (values are YAML).
 
@@ -271,7 +278,9 @@ def from_mapping(mapping: Mapping[str, Any]) -> Config:
     try:
         return pydantic.TypeAdapter(Config).validate_python(mapping)
     except pydantic.ValidationError as error:
-        raise ConfigError(in_words(error, Config)) from None
+        words = in_words(error, Config)
+        former = (f"{key} {now}" for key, now in FORMER.items() if words.startswith(f"unknown key {key!r};"))
+        raise ConfigError(next(former, words)) from None
 
 
 def to_json(config: Config) -> str:

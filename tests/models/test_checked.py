@@ -42,7 +42,10 @@ class Outer:
         ({"part": {"size": True}}, "outer.part.size is True; legal: a whole number"),
         ({"part": {}}, "outer.part.size is missing"),
         ({"part": 3}, "outer.part is 3; legal: a mapping"),
-        ({"parts": [{"size": 1, "limit": 0}]}, "outer.parts.0.limit is 0; legal: a number above 0 and of at most 1,000,000,000, or null"),
+        (
+            {"parts": [{"size": 1, "limit": 0}]},
+            "outer.parts.0.limit is 0; legal: a number above 0 and of at most 1,000,000,000, or null",
+        ),
         ({"parts": {"size": 1}}, "outer.parts is {'size': 1}; legal: a list"),
         ({"named": {"a": {"size": 1, "kid": 1}}}, "unknown key 'outer.named.a.kid'; did you mean 'kind'? legal: kind"),
         (

@@ -15,7 +15,7 @@ class Exit(enum.IntEnum):
     """Exit codes that scripts can rely on, each with what it says; 1 is an error that nobody expected."""
 
     DONE = 0, "done"
-    UNEXPECTED = 1, "an unexpected error, or a run on a cluster that failed"
+    UNEXPECTED = 1, "an unexpected error, a run on a cluster that failed, or nobody reads what is written"
     BAD_INPUT = (
         2,
         "bad input or surroundings: the last line on standard error says which",

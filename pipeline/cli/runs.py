@@ -24,6 +24,8 @@ app = typer.Typer(add_completion=False)
 def runs(ctx: typer.Context, workdir: Work = WORKDIR, as_json: AsJson = False) -> None:
     """What ran, what was blessed and pushed, with scores: read from the metadata."""
     if ctx.invoked_subcommand is not None:
+        if as_json:
+            raise ValueError(f"--json stands before {ctx.invoked_subcommand}; legal is behind it")
         return
     need("pipeline", "stemline runs")
     from pipeline.cli import tables

@@ -72,6 +72,12 @@ def test_the_list_as_json_holds_what_its_table_shows(stemline, workdir: Workdir)
     assert told["runs"][0]["data"] == {"format": "folder", "folder": "my stems", "tracks": 12}
 
 
+def test_json_before_a_command_is_not_dropped(stemline, workdir: Workdir) -> None:
+    outcome = stemline("runs", "-w", workdir.root, "--json", "show", "1")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "stemline: --json stands before show; legal is behind it\n"
+
+
 def test_a_run_says_what_was_refused_and_why(stemline, workdir: Workdir) -> None:
     shown = stemline("runs", "show", "1", "-w", workdir.root)
     assert shown.code == 0

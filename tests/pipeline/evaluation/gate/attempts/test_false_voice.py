@@ -28,6 +28,7 @@ from pipeline.evaluation import baselines
 from pipeline.evaluation.baselines import Stft
 
 PAUSE = slice(6000, 14000)  # one second of the two
+BREATH = slice(6000, 10000)
 
 Tracks = Callable[[], Sequence[Track]]
 
@@ -47,6 +48,11 @@ def with_instrumentals(count: int = 1, of: int = 8, target: str = "vocals", chan
 def with_pauses(count: int = 8, target: str = "vocals") -> Tracks:
     """Eight songs; in the first of them a target is silent for a second."""
     return lambda: [without(s, target, PAUSE) if i < count else s for i, s in enumerate(songs())]
+
+
+def with_breaths(count: int) -> Tracks:
+    """Eight songs with pauses of the singer, in the first of them of half a second only."""
+    return lambda: [without(s, "vocals", BREATH if i < count else PAUSE) for i, s in enumerate(songs())]
 
 
 def with_silence() -> list[Track]:
@@ -164,6 +170,9 @@ BAD: dict[str, Attempt] = {
         [f"{VOCALS} on 2 of 8 tracks: 'song-1'"],
         with_pauses(),
     ),
+    "a syllable in the short pause of every song": refused(
+        singing(the_mixture()), [f"{VOCALS} for 2.4 of 2.4 s on 8 tracks", "legal: up to 10%"], with_breaths(8)
+    ),
     "noise where everything is silent": refused(
         singing(hiss(0.01)), [*ALL, "false for 0.8 of 0.8 s"], with_silence, "output"
     ),
@@ -193,6 +202,9 @@ GOOD: dict[str, Attempt] = {
         robust_pca,
         with_instrumentals(4),
         gate=GateConfig(better_than_mixture=False, outputs=OutputLimits(stray_share=1.0, bands=None)),
+    ),
+    "a syllable in the short pause of one song": passes(
+        lambda t: (singing(the_mixture()) if t.name == "song-0" else oracle)(t), with_breaths(1)
     ),
     "late by a sample": passes(delayed(1, leaky(0.5)), with_instrumentals(4)),
     "a bit too loud": passes(each(lambda e: 1.3 * e, leaky(0.5)), with_instrumentals(4)),

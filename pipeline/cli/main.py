@@ -172,7 +172,8 @@ Outcome = Annotated[
 RUN_OPTIONS = frozenset({"data", "format", "workdir"})
 SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks", "as_json"})
 MODEL_NAME = "stemline"
-PAGE_PORT = 8501  # of the REST API, as in TensorFlow Serving's image
+# The port of TensorFlow Serving's image, and the client's patience with a chunk.
+PAGE_FLAGS = ("--stemline_page", "--rest_api_port=8501", "--rest_api_timeout_in_ms=60000")
 OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model server that say what it serves
 
 
@@ -408,7 +409,7 @@ def serve(
     need("server", "stemline serve")
     from serving import process
 
-    own = [f"--port={port}", *(("--stemline_page", f"--rest_api_port={PAGE_PORT}") if page else ())]
+    own = [f"--port={port}", *(PAGE_FLAGS if page else ())]
     named = next((name for name in OF_MODELS for flag in flags or () if flag.partition("=")[0] == name), None)
     if named is None:
         directory, words = _newest(workdir, recipe)

@@ -45,15 +45,17 @@ def saved(directory: Path, seed: int = 0, **changes) -> None:
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory) -> Path:
-    """Models by name: of one channel, which is told the level of a song, and of two."""
+def bases(tmp_path_factory, saved_model: Path, half_plus_two: Path) -> Path:
+    """Models by name: of one channel, which is told the level of a song, and of two; one of known answers; one of another kind."""
     root = tmp_path_factory.mktemp("page")
     saved(root / "mono" / "1", normalise_level=True)
     saved(root / "stereo <b>" / "1", channels=2)
     saved(root / "next" / "2", seed=1, normalise_level=True)
+    shutil.copytree(saved_model, root / "gain" / "1")
+    shutil.copytree(half_plus_two, root / "no separator")
     models = [
         f'config {{ name: "{name}" base_path: "{root / name}" model_platform: "tensorflow" }}'
-        for name in ("mono", "stereo <b>")
+        for name in ("mono", "stereo <b>", "gain", "no separator")
     ]
     (root / "models.config").write_text(f"model_config_list {{ {' '.join(models)} }}")
     return root
@@ -86,6 +88,7 @@ def files(tmp_path_factory) -> Path:
         ("nan.wav", np.where(np.arange(RATE_HZ) == 4321, np.nan, 0).astype(np.float32), RATE_HZ),
     ):
         soundfile.write(folder / name, samples, rate_hz, subtype="FLOAT")
+    (folder / "empty.wav").touch()
     (folder / "notes.mp3").write_text("no music\n" * 1000)
     return folder
 
@@ -105,7 +108,7 @@ def test_the_page_is_one_document_that_knows_the_models(ports) -> None:
     assert (status, headers["Content-Type"]) == (200, "text/html")
     text = body.decode()
     [names] = re.findall('id="models">(.*?)</script>', text)
-    assert json.loads(names) == ["mono", "stereo <b>"]
+    assert json.loads(names) == ["mono", "stereo <b>", "gain", "no separator"]
     assert "<b>" not in names  # a name ends no script
     assert not re.findall(r"(?:src|href)=\"(?!data:)|https?:|@import|url\(", text)
     policy = headers["Content-Security-Policy"]
@@ -238,6 +241,20 @@ def test_a_model_of_two_channels(ports, opened: Opened, files: Path, name: str) 
 
 
 @in_a_browser
+def test_a_model_that_tells_neither_level_nor_period(ports, opened: Opened, tmp_path: Path) -> None:
+    """Of known answers; three channels are a batch of three."""
+    samples = song(21, 3, 16000)
+    soundfile.write(tmp_path / "<img src=x>.wav", samples, 16000, subtype="FLOAT")
+    page = opened(ports.rest)
+    page.tab.select_option("#model", "gain")
+    assert separate(page.tab, tmp_path / "<img src=x>.wav").startswith("Separated by gain, version 1")
+    got = downloaded(page.tab)
+    np.testing.assert_allclose(got["vocals"][0], 0.25 * samples, atol=1e-6)
+    np.testing.assert_allclose(got["accompaniment"][0], 0.75 * samples, atol=1e-6)
+    assert not page.complaints
+
+
+@in_a_browser
 def test_another_rate_is_the_models(ports, opened: Opened, files: Path) -> None:
     """The browser's resampler and soxr agree to 30 dB where both let pass what there is."""
     import soxr
@@ -358,9 +375,11 @@ def test_every_control_has_a_name_and_pictures_are_drawn(ports, opened: Opened, 
 @pytest.mark.parametrize(
     ("model", "name", "words"),
     [
-        ("mono", "notes.mp3", "Notes.mp3 holds no audio that this browser can decode."),
-        ("mono", "nan.wav", "Nan.wav holds NaN or infinity at sample 4321; legal are finite numbers."),
+        ("mono", "notes.mp3", "The file notes.mp3 holds no audio that this browser can decode."),
+        ("mono", "nan.wav", "The file nan.wav holds NaN or infinity at sample 4321; legal are finite numbers."),
         ("stereo <b>", "three.wav", "The audio has 3 channels; the model takes 1 or 2."),
+        ("mono", "empty.wav", "The file empty.wav holds no audio that this browser can decode."),
+        ("no separator", "mono.wav", "Model no separator does not tell its sample rate (by a signature 'describe')."),
     ],
 )
 def test_what_cannot_be_separated_is_one_sentence(
@@ -370,6 +389,7 @@ def test_what_cannot_be_separated_is_one_sentence(
     page.tab.select_option("#model", model)
     assert separate(page.tab, files / name) == words
     assert not page.tab.locator("#work").is_visible()
+    page.tab.select_option("#model", "mono")
     assert separate(page.tab, files / "mono.wav").startswith("Separated")  # and the next song is taken
     assert page.tab.text_content("#problem") == ""
     assert not page.complaints

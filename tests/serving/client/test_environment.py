@@ -10,12 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from models.directory import DEFAULT
 from serving import process
 from serving.local import local_client
 
@@ -93,6 +95,11 @@ def song(path: Path) -> None:
 
 def samples(folder: Path) -> dict[str, bytes]:
     return {path.name: soundfile.read(path, dtype="float32")[0].tobytes() for path in folder.iterdir()}
+
+
+def test_the_wheel_carries_the_model_that_comes_with_it_and_its_card(wheel):
+    carried = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("models/pretrained/")}
+    assert carried == {str(path.relative_to(ROOT)) for path in DEFAULT.rglob("*") if path.is_file()}
 
 
 def test_it_is_small_and_has_no_tensorflow(environment):

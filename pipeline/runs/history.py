@@ -117,9 +117,14 @@ class Run:
     def training(self) -> dict[str, Any]:
         """The figures of `training.json` beside the model: `steps`, `dev_loss`, `cpu_minutes`, `stopped_early` and, for
         each of `stages`, these with its `name` and `network`. Empty when the run trained nothing.
+
+        Raises ValueError where the file holds something else.
         """
         file = ModelDirectory(self.model).training_file if self.model else None
-        return json.loads(file.read_text()) if file and file.is_file() else {}
+        try:
+            return json.loads(file.read_text()) if file and file.is_file() else {}
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file} is no JSON: {error}") from error
 
     @property
     def reasons(self) -> list[str]:

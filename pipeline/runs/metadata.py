@@ -93,13 +93,14 @@ def _opened(config: MetadataConfig, workdir: Workdir) -> mlmd.MetadataStore:
             if COME_AGAIN not in str(error):
                 break
         time.sleep(WAIT_SECONDS)
-    raise ConnectionError(_problem(config, str(problem))) from problem
+    raise ConnectionError(_problem(config, str(problem), workdir)) from problem
 
 
-def _problem(config: MetadataConfig, error: str) -> str:
+def _problem(config: MetadataConfig, error: str, workdir: Workdir) -> str:
     """Why the store does not open. MLMD does not say what a server answered, or whether one did."""
     if config.backend == "sqlite":
-        return f"the metadata cannot be opened: {error}"
+        told = " ".join(error.split()).partition(" query: CREATE")[0]
+        return f"the metadata {workdir.metadata} cannot be opened: {told}"
     try:
         socket.create_connection((config.host, config.port), CONNECT_SECONDS).close()
     except OSError as unreachable:

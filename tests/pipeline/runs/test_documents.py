@@ -166,3 +166,18 @@ def test_a_working_directory_that_cannot_be_written_is_read(workdir: Workdir) ->
         assert (done.returncode, done.stderr) == (0, "")
         assert "GNSDR" in done.stdout
     assert sorted(path for path in workdir.root.rglob("*")) == before
+
+
+def test_what_is_broken_in_a_working_directory_is_named(stemline, workdir: Workdir) -> None:
+    [file] = (workdir.root / "artifacts").glob("demo/Trainer/model/1/*/assets.extra/training.json")
+    file.write_text("{")
+    outcome = stemline("runs", "-w", workdir.root)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"stemline: {file} is no JSON: ")
+    workdir.metadata.write_text("no database")
+    outcome = stemline("runs", "--json", "-w", workdir.root)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert (
+        outcome.err
+        == f"stemline: the metadata {workdir.metadata} cannot be opened: Error when executing query: file is not a database\n"
+    )

@@ -7,8 +7,13 @@ PYTHON := .venv/bin/python
 setup:
 	@.ci/setup
 
+# The last two commands are those of anybody with a song, and with files to judge.
 demo: setup
 	@.venv/bin/stemline demo
+	@echo "20 s of a real song (tests/excerpt) with the model that comes with Stemline:"
+	@.venv/bin/stemline separate tests/excerpt/excerpt.ogg -o runs/demo/real --recipe default --overwrite
+	@.venv/bin/stemline evaluate --references tests/excerpt/stems --estimates runs/demo/real -o runs/demo/judged
+	@echo "listen: runs/demo/judged/report.html plays mixture, true stems and estimates in step"
 
 test: setup
 	@$(PYTHON) -m pytest

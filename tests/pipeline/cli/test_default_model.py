@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import select
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +14,15 @@ import soundfile
 
 from models import directory
 from models.directory import DEFAULT, ModelDirectory
-from pipeline.cli import tables
 from pipeline.config.config import load, other_model
 from pipeline.evaluation.bss_eval.score import score
+from pipeline.studies import systems
 from serving.process import READY
 
 EXCERPT = Path(__file__).resolve().parents[2] / "excerpt"
 MOST_BYTES = 6e6
-FLOORS_DB = {"vocals": 1.0, "accompaniment": 0.0}  # SDR over the mixture's
+FLOORS_DB = {"vocals": 8.0, "accompaniment": 4.0}  # SDR over the mixture's; seen 9.1 and 4.6
 COMES = "default version 1, which comes with Stemline: no {} was pushed in {} yet"
-
-pytestmark = pytest.mark.skipif(ModelDirectory.newest(DEFAULT) is None, reason=f"{DEFAULT} holds no model")
 
 
 @pytest.fixture
@@ -34,7 +30,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One that a test may break."""
     copy = tmp_path / "box" / "default"
     shutil.copytree(DEFAULT, copy)
-    for module in (directory, tables):
+    for module in (directory, systems):
         monkeypatch.setattr(module, "DEFAULT", copy)
     return copy / "1"
 
@@ -145,11 +141,12 @@ def test_it_is_served_while_nothing_is_pushed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.cli.main", "serve", "-p", "0", "-w", str(tmp_path / "runs")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            told, end = [], time.monotonic() + 120
-            while not READY.search("".join(told)):
-                assert select.select([process.stdout], [], [], max(0, end - time.monotonic()))[0], told
-                told.append(process.stdout.readline())
-                assert told[-1], told
+            told = []
+            for line in process.stdout:
+                told.append(line)
+                if READY.search(line):
+                    break
         finally:
             process.terminate()
     assert told[0] == f"serving {COMES.format('model', tmp_path / 'runs')}\n"
+    assert READY.search(told[-1]), told

@@ -11,7 +11,7 @@ import pytest
 
 from models import directory, exported, weights
 from models.checked import ConfigError
-from models.directory import DEFAULT, ModelDirectory
+from models.directory import ModelDirectory
 from models.separator import Separator
 from pipeline.config.config import Config, load, to_json
 from pipeline.data import corpus, ingest, tfrecords
@@ -129,7 +129,6 @@ def test_there_is_one_to_start_from() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(ModelDirectory.newest(DEFAULT) is None, reason=f"{DEFAULT} holds no model")
 def test_six_own_songs_are_learnt_faster_from_it_than_from_scratch(tmp_path: Path) -> None:
     """By the same steps, and judged on a seventh song: rendered ones, of which it has heard none."""
     songs = {"tracks": {"train": 6, "test": 1}, "seconds": 10, "allow_empty_splits": ["dev"]}

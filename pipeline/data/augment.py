@@ -5,6 +5,8 @@ A piece of a track is `[samples, channels, targets]`; a batch has `batch` in fro
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 # Pieces are padded to a multiple of this before they are resampled: a length whose prime factors are small, and that
@@ -66,13 +68,12 @@ def gain(batch: tf.Tensor, deviation_db: float, seed: tf.Tensor, balance_db: flo
     shape = [tf.shape(batch)[0], 1, 1, batch.shape[-1]]
     gains_db = deviation_db * tf.random.stateless_normal(shape, seed)
     if balance_db is not None:
-        energies = (
-            tf.reduce_sum(batch[..., :1] ** 2, [1, 2, 3]),
-            tf.reduce_sum(tf.reduce_sum(batch[..., 1:], -1) ** 2, [1, 2]),
-        )
-        both = tf.minimum(*energies) > 0  # a ratio to silence is no balance
-        of_first, of_others = (tf.where(both, each, 1.0) for each in energies)
-        missing_db = tf.where(both, balance_db - 10 * tf.experimental.numpy.log10(of_first / of_others), 0.0)
+        first, *others = tf.unstack(batch, axis=-1)
+        of_first = tf.reduce_sum(first**2, [1, 2])
+        of_others = tf.reduce_sum(tf.add_n(others) ** 2, [1, 2])
+        both = tf.minimum(of_first, of_others) > 0  # a ratio to silence is no balance
+        over_others = tf.where(both, of_first, 1.0) / tf.where(both, of_others, 1.0)
+        missing_db = tf.where(both, balance_db - 10 * tf.math.log(over_others) / math.log(10), 0.0)
         missing_db = tf.clip_by_value(missing_db, -MOST_BALANCE_DB, MOST_BALANCE_DB)
         gains_db += missing_db[:, None, None, None] * tf.one_hot(0, batch.shape[-1])
     return batch * tf.pow(10.0, gains_db / 20.0)

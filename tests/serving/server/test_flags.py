@@ -95,6 +95,7 @@ def test_values_become_what_they_mean():
         (["--mixed_precision=bfloat16"], "--mixed_precision=bfloat16 is not supported by this server: it would change the answers"),
         (["--platform_config_file=/p"], "--platform_config_file=/p is not supported by this server: only TensorFlow models are served, each with the same options"),
         (["--batching_parameters_file=/b"], "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."),
+        (["--stemline_page"], "--stemline_page is a page of the REST port, which --rest_api_port opens"),
         (["--rest_api_port=8500"], "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST API."),
         (["--model_name="], "--model_name is empty: no request could name the model"),
         (["--model_base_path="], "Both server_options.model_base_path and server_options.model_config_file are empty!"),

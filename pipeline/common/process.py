@@ -35,6 +35,7 @@ def sentence(error: BaseException) -> str:
 
 def shown(words: str) -> str:
     """The words in one line that does nothing to a terminal: names of files may hold anything."""
+    words = os.fsencode(words).decode(errors="backslashreplace")
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
 
 

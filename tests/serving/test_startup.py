@@ -90,7 +90,7 @@ from serving.server import __main__ as server
 open("text.wav", "w").write("words")
 os.mkdir("folder")
 for words in ("separate none.wav", "separate text.wav", "separate folder", "live --model none", "live --server x",
-              "serve", "serve --recipe x -- --model_base_path=/x", "separate text.wav --server localhost:1 --ca x"):
+              "serve --recipe x", "serve --recipe x -- --model_base_path=/x", "separate text.wav --server localhost:1 --ca x"):
     sys.argv = ["stemline", *words.split()]
     try:
         main.main()

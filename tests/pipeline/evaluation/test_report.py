@@ -47,7 +47,7 @@ def leaky(each: SimpleNamespace, leak: float):
 @pytest.fixture(scope="module")
 def judged() -> tuple[Evaluation, list[Shown]]:
     setup = Config(
-        "demo <recipe>",
+        "demo_1.5 + more",
         data=DataConfig(sample_rate_hz=RATE_HZ),
         model=ModelSpec(sample_rate_hz=RATE_HZ, frame_length=256, hop=128),
         evaluate=EvaluateConfig(metrics=("v3", "v4")),
@@ -102,7 +102,7 @@ def rooms_of(text: str) -> list[dict]:
 
 def test_says_the_verdict_and_its_reasons_first(written: Path) -> None:
     parsed = Page(written.read_text())
-    assert parsed.text["title"] == ["demo <recipe>: not blessed"]
+    assert parsed.text["title"] == ["demo_1.5 + more: not blessed"]
     assert parsed.text["strong"] == ["Not blessed"]
     assert parsed.text["li"][0].startswith("vocals v4/SDR is ")
     assert parsed.text["li"][0].endswith("misses the required 90.00 dB")
@@ -236,7 +236,7 @@ def test_chooses_best_median_and_worst(judged) -> None:
 def test_without_a_gate_there_is_no_verdict(judged) -> None:
     text = page.render(replace(judged[0], gated=False), [], labels={"model": "their estimates"})
     parsed = Page(text)
-    assert parsed.text["title"] == ["demo <recipe>"]
+    assert parsed.text["title"] == ["demo_1.5 + more"]
     assert parsed.text["strong"] == ["Scores, without a gate"]
     assert "li" not in parsed.text
     assert "their estimates" in parsed.text["td"]

@@ -53,6 +53,8 @@ class DataConfig:
     encoding: of the stems in TFRecords; `float32` keeps what is below 16 bits, `flac` is smaller and slower to read.
     missing_stem: what a track without a stem for a target is: a bad track, one to skip, or silent there.
     most_seconds: a track that lasts longer is a bad track.
+    balance_db: the first target is brought to so many dB over the sum of the others in every track, by their energies, for
+    stems that no desk has mixed; the mixture is then the sum of the stems. null: as they lie (MIR-1K: 0 dB, as published).
     """
 
     format: str = "auto"
@@ -71,6 +73,7 @@ class DataConfig:
     missing_stem: Literal["bad", "skip", "silence"] = "bad"
     max_bad_tracks: Whole = 0
     most_seconds: Positive = 4 * 3600.0
+    balance_db: Annotated[float, Field(ge=-24, le=24)] | None = None
     quarantine: QuarantineConfig = field(default_factory=QuarantineConfig)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,6 +85,8 @@ class DataConfig:
         for name, most in (("channels", 8), ("sample_rate_hz", 655_350)):
             if self.encoding == "flac" and getattr(self, name) > most:
                 raise ValueError(f"encoding is flac and data.{name} {getattr(self, name)}: legal is at most {most}")
+        if self.balance_db is not None and self.format == "synthetic":
+            raise ValueError("balance_db is for stems in files; legal with data.format synthetic: null")
         if self.spans > 1 and self.path and "{" not in self.path:
             raise ValueError(f"spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
 

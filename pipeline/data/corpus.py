@@ -67,7 +67,10 @@ def with_targets(data: DataConfig, refs: Sequence[TrackRef]) -> list[TrackRef]:
     """The tracks with the stems that `data.sources` asks for. Raises ValueError where no track has any of a target's sources."""
     sources.check(refs, data.sources)
     wanted = takes(data)
-    return [sources.ref(ref, wanted, data.missing_stem) for ref in refs]
+    found = [sources.ref(ref, wanted, data.missing_stem) for ref in refs]
+    if data.balance_db is None:
+        return found
+    return [replace(ref, balance=(data.targets[0], data.balance_db), mixture=()) for ref in found]
 
 
 def rendered(ref: TrackRef, data: DataConfig) -> Track | None:

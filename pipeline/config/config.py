@@ -246,6 +246,7 @@ class Config:
 
 FORMER: Mapping[str, str] = {
     "gate.outputs.misplaced_share": "was of version 0.1; legal: gate.outputs.stray_share, which counts tracks beyond chance",
+    "train.shuffle_buffer": "was of version 0.2; legal: to leave it out, as all of the corpus is shuffled",
     "gate.paired.resamples": "was of version 0.1; legal: to leave it out, as the paired test draws no samples any more",
 }
 """Keys of earlier versions, and what to write today."""
@@ -308,7 +309,8 @@ def _mapping(text: str) -> dict[str, Any]:
 def saved_config(saved_model: str) -> Config:
     """The configuration that a SavedModel was trained with: its sections data, model and train.
 
-    All others are as a new configuration has them: a model may be older than a setting of the gate.
+    All others are as a new configuration has them: a model may be older than a setting of the gate. Keys that are gone
+    are left out.
 
     Raises OSError when it is not beside the model, ConfigError when it cannot be read.
     """
@@ -317,7 +319,10 @@ def saved_config(saved_model: str) -> Config:
     known = {f.name for f in dataclasses.fields(Config) if f.default_factory is dataclasses.MISSING} | set(
         _TRAINED_WITH
     )
-    return from_mapping({key: value for key, value in _mapping(text).items() if key in known})
+    given = {key: value for key, value in _mapping(text).items() if key in known}
+    for section, _, name in (key.partition(".") for key in FORMER):
+        given.get(section, {}).pop(name, None)
+    return from_mapping(given)
 
 
 def other_model(saved_model: str, config: Config) -> list[str]:

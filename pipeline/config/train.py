@@ -42,7 +42,7 @@ class TrainSpec:
     schedule: `cosine` holds the rate for `constant_fraction` of the training, then anneals it; both warm up first.
     ema: decay of the moving average of the weights, None for none.
     augment, augment_options: see `pipeline.config.augment`.
-    segment_frames: frames in a training excerpt. shuffle_buffer: without effect, for the recipes and models that name it.
+    segment_frames: frames in a training excerpt.
     patience: dev evaluations without improvement before stopping, None for never.
     cpu_minutes: a budget, None for none; training ends when it is spent, or at `steps`, and the schedule runs over it.
     optimizer: `adam`, or `lbfgs`, whose steps are iterations (no rate, clipping or EMA); `optimizer_options` are
@@ -70,7 +70,6 @@ class TrainSpec:
     patience: Count | None = None
     checkpoint_minutes: Positive = 5.0
     seed: Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)] = 0
-    shuffle_buffer: Count = 512
     cpu_minutes: Positive | None = None
     optimizer: Literal["adam", "lbfgs"] = "adam"
     optimizer_options: Mapping[str, Count] = dataclasses.field(default_factory=dict)

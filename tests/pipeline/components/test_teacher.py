@@ -22,7 +22,7 @@ from pipeline.runs.workdir import Workdir
 SMALL = [
     "data.options={tracks: {train: 3, dev: 1, test: 1}, seconds: 2}",
     *("data.segment_seconds=2", "model.frame_length=256", "model.hop=128", "train.batch=4", "train.segment_frames=20"),
-    *("train.steps=4", "train.evaluate_every_steps=4", "train.shuffle_buffer=8"),
+    *("train.steps=4", "train.evaluate_every_steps=4"),
 ]
 GUIDE = [*SMALL, "name=guide", "model.network=unet", "model.sizes={filters: [4, 4, 8, 8]}", "train.loss=l1"]
 STUDENT = [

@@ -32,7 +32,6 @@ SMALL = (
     "train.batch=4",
     "train.segment_frames=40",
     "train.evaluate_every_steps=4",
-    "train.shuffle_buffer=8",
     "evaluate.metrics=[v3]",
     "serve.chunk_seconds=2",
     "gate.thresholds=[{target: vocals, metric: v3/SDR, at_least_db: -60}]",

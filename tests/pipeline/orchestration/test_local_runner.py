@@ -28,7 +28,7 @@ SMALL = [
     *("--set", "train.batch=4"),
     *("--set", "train.segment_frames=40"),
     *("--set", "train.evaluate_every_steps=6"),
-    *("--set", "train.shuffle_buffer=8"),
+    *("--set"),
     *("--set", "evaluate.metrics=[v3]"),
     *("--set", "serve.chunk_seconds=2"),
 ]

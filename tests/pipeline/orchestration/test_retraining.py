@@ -32,7 +32,6 @@ SMALL = (
     "train.batch=4",
     "train.segment_frames=20",
     "train.evaluate_every_steps=4",
-    "train.shuffle_buffer=8",
     "train.warm_start=true",
 )
 
@@ -146,7 +145,6 @@ RECIPE = [
     "train.batch=4",
     "train.segment_frames=40",
     "train.evaluate_every_steps=6",
-    "train.shuffle_buffer=8",
     "train.warm_start=true",
     "evaluate.metrics=[v3]",
     "serve.chunk_seconds=2",

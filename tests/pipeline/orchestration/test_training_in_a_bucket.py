@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 SMALL = (
     *("data.sample_rate_hz=8000", "model.sample_rate_hz=8000", "model.frame_length=256", "model.hop=128"),
     *("model.sizes={units: 16}", "train.steps=12", "train.batch=4", "train.segment_frames=20"),
-    *("train.evaluate_every_steps=6", "train.shuffle_buffer=8", "train.warm_start=true", "train.patience=9"),
+    *("train.evaluate_every_steps=6", "train.warm_start=true", "train.patience=9"),
 )
 # Trains, and says how many steps that took.
 PROGRAM = """

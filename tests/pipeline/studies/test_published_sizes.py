@@ -91,7 +91,7 @@ def one_step(name: str, directory: str) -> dict[str, Any]:
     published = config.load(name)
     options = {"tracks": {"train": 1, "dev": 1, "test": 1}, "seconds": 8, "seed": 0}
     steps = {"steps": 1 + len(published.train.stages), "cpu_minutes": None}  # a budget of time goes before steps
-    smaller = {**SMALLER.get(name, {}), **steps, "shuffle_buffer": 8}
+    smaller = {**SMALLER.get(name, {}), **steps}
     if published.train.optimizer == "lbfgs":
         smaller["optimizer_options"] = {**published.train.optimizer_options, "batches": 1}
     loaded = config.load(

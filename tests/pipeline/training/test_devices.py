@@ -44,7 +44,7 @@ files = {split: tfrecords.shards(f"{root}/Split-{split}") for split in ("train",
 recipe = Recipe(
     "small",
     model=ModelSpec(sizes={"units": 8}, frame_length=256, hop=128, sample_rate_hz=8000),
-    train=TrainSpec(steps=6, batch=4, segment_frames=20, evaluate_every_steps=3, shuffle_buffer=4, clip_norm=None, ema=0.9),
+    train=TrainSpec(steps=6, batch=4, segment_frames=20, evaluate_every_steps=3, clip_norm=None, ema=0.9),
 )
 
 def losses(name, strategy):
@@ -81,7 +81,7 @@ root, name, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
 recipe = Recipe(
     "small",
     model=ModelSpec(sizes={"units": 8}, frame_length=256, hop=128, sample_rate_hz=8000),
-    train=TrainSpec(steps=6, batch=batch, segment_frames=20, evaluate_every_steps=3, shuffle_buffer=4, clip_norm=None, ema=0.9),
+    train=TrainSpec(steps=6, batch=batch, segment_frames=20, evaluate_every_steps=3, clip_norm=None, ema=0.9),
 )
 files = [tfrecords.shards(f"{root}/Split-{split}") for split in ("train", "dev")]
 seen = []

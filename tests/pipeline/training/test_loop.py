@@ -24,9 +24,7 @@ from pipeline.training import loop
 MODEL = ModelSpec(
     sizes={"units": 16}, frame_length=256, hop=128, sample_rate_hz=8000, standardise=True, input_power=0.5
 )
-TRAIN = TrainSpec(
-    steps=12, batch=4, segment_frames=20, evaluate_every_steps=4, shuffle_buffer=8, learning_rate=1e-2, warmup_steps=1
-)
+TRAIN = TrainSpec(steps=12, batch=4, segment_frames=20, evaluate_every_steps=4, learning_rate=1e-2, warmup_steps=1)
 RECIPE = Recipe("small", model=MODEL, train=TRAIN)
 
 

@@ -22,7 +22,6 @@ TRAIN = TrainSpec(
     batch=2,
     segment_frames=12,
     evaluate_every_steps=4,
-    shuffle_buffer=4,
     warmup_steps=1,
     checkpoint_minutes=1e-6,
     stages=(

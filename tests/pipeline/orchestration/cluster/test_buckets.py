@@ -18,7 +18,7 @@ from serving.client import Client
 SMALL = (
     *("data.format=folder", "data.options={}", "data.spans=2", "data.segment_seconds=2", "model.sizes={units: 16}"),
     *("train.steps=4", "train.warmup_steps=0", "train.evaluate_every_steps=2", "train.batch=4"),
-    *("train.segment_frames=40", "train.shuffle_buffer=8", "train.warm_start=true"),
+    *("train.segment_frames=40", "train.warm_start=true"),
     *("evaluate.metrics=[v3]", "evaluate.tracks_in_report=1", "serve.chunk_seconds=2", "serve.overlap_seconds=0.5"),
     "gate={better_than_mixture: false, outputs: null, min_tracks: 1}",
 )

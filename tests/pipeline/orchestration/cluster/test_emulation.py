@@ -32,7 +32,6 @@ SMALL = (
     "train.evaluate_every_steps=2",
     "train.batch=4",
     "train.segment_frames=40",
-    "train.shuffle_buffer=8",
     "train.warm_start=true",
     "evaluate.metrics=[v3]",
     "evaluate.tracks_in_report=1",

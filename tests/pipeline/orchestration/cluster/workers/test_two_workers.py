@@ -33,7 +33,6 @@ SMALL = (
     "train.steps=12",
     "train.batch=8",
     "train.segment_frames=20",
-    "train.shuffle_buffer=4",
     "train.evaluate_every_steps=3",
     "train.cpu_minutes=null",
     "train.patience=null",

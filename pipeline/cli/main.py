@@ -329,7 +329,7 @@ def separate(
 ) -> None:
     """Separate files into stems that add up to them, with the last pushed model, in this process or over gRPC.
 
-    While none was pushed in the work directory, with the model that comes with Stemline.
+    While none but the demo's was pushed in the work directory, with the model that comes with Stemline.
 
     One bad file does not stop the others: exit code 4 when some failed, 2 when nothing was begun.
     """
@@ -399,7 +399,7 @@ def serve(
 ) -> None:
     """Serve the pushed models over TF Serving's gRPC protocol; new versions are picked up as they are pushed.
 
-    While none was pushed in the work directory, the model that comes with Stemline.
+    While none but the demo's was pushed in the work directory, the model that comes with Stemline.
 
 
     stemline serve --page
@@ -592,7 +592,7 @@ def _separation(
 
 
 def _newest(workdir: Path, recipe: str | None) -> tuple[Path, str]:
-    """The newest pushed version of one recipe, or of any, else the model that comes with Stemline; and which that is, in words.
+    """The newest pushed version of one recipe, or of any but the demo's, else the model that comes with Stemline; and which it is, in words.
 
     Raises FileNotFoundError where there is neither, ValueError as `recorded`.
     """
@@ -604,12 +604,11 @@ def _newest(workdir: Path, recipe: str | None) -> tuple[Path, str]:
         recipe = recorded(recipe, (path.name for path in (place.root / "serving").glob("*")))
     try:
         pushed = place.latest_version(recipe)
-    except FileNotFoundError:
+    except FileNotFoundError as nothing:
         default = ModelDirectory.newest(DEFAULT) if recipe in (None, DEFAULT.name) else None
         if default is None:
             raise
-        pushed_yet = f"no {'version of it' if recipe else 'model'} was pushed in {place.root} yet"
-        return default.path, f"{DEFAULT.name} version {default.version}, which comes with Stemline: {pushed_yet}"
+        return default.path, f"{DEFAULT.name} version {default.version}, which comes with Stemline: {nothing}"
     return pushed, f"{pushed.parent.name} version {pushed.name}, pushed in {place.root}"
 
 

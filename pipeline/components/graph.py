@@ -1,4 +1,4 @@
-"""The pipeline as a graph; reads like the diagram in the README."""
+"""The pipeline as a graph; reads like the diagram in docs/architecture.md."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from models.directory import PLAIN_NAME, PLAIN_WORDS, ModelDirectory
 
 _KEPT = "artifacts", "serving", "anchors"
+DEMO = "demo"  # a recipe whose models only show that all works: they are taken by name alone
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,19 @@ class Workdir:
         return next((str(end) for end in ends if end.exists()), path)
 
     def latest_version(self, name: str | None = None) -> Path:
-        """Directory of the newest pushed version of one recipe, or of any.
+        """Directory of the newest pushed version of one recipe, or of any but the demo's.
 
         Raises:
           FileNotFoundError: nothing was pushed yet.
         """
-        bases = [self.serving(name)] if name else (self.root / "serving").glob("*")
+        bases = [self.serving(name)] if name else {*(self.root / "serving").glob("*")} - {self.serving(DEMO)}
         found = [version for base in bases if (version := ModelDirectory.newest(base))]
         if not found:
-            what = f"no version of {name!r}" if name else "no model"
-            pushes = f"`stemline run --recipe {name}`" if name else "`stemline demo` or `stemline run`"
-            raise FileNotFoundError(f"{what} was pushed in {self.root} yet; {pushes} pushes one")
+            what = f"version of {name!r}" if name else "model"
+            if not name and ModelDirectory.newest(self.serving(DEMO)):
+                what = f"model but that of the demo, which --recipe {DEMO} takes,"
+            run = f"`stemline run --recipe {name or 'NAME'}`"
+            raise FileNotFoundError(f"no {what} was pushed in {self.root} yet; {run} pushes one")
         return max(found, key=lambda each: each.version).path
 
 

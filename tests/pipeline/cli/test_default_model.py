@@ -22,7 +22,10 @@ from serving.process import READY
 EXCERPT = Path(__file__).resolve().parents[2] / "excerpt"
 MOST_BYTES = 6e6
 FLOORS_DB = {"vocals": 8.0, "accompaniment": 4.0}  # SDR over the mixture's; seen 9.1 and 4.6
-COMES = "default version 1, which comes with Stemline: no {} was pushed in {} yet"
+COMES = (
+    "default version 1, which comes with Stemline: no {} was pushed in {} yet; `stemline run --recipe {}` pushes one"
+)
+MODEL, DEMO, VERSION = "model", "model but that of the demo, which --recipe demo takes,", "version of 'default'"
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_it_is_what_its_recipe_trains() -> None:
 
 def test_an_excerpt_is_separated_in_seconds_without_a_training(stemline, tmp_path: Path) -> None:
     outcome = stemline("separate", EXCERPT / "excerpt.ogg", "-o", "out")
-    assert (outcome.code, first(outcome)) == (0, f"loading {COMES.format('model', tmp_path / 'runs')}")
+    assert (outcome.code, first(outcome)) == (0, f"loading {COMES.format(MODEL, tmp_path / 'runs', 'NAME')}")
     assert sorted(outcome.out.splitlines()) == [f"wrote out/excerpt/{name}.wav" for name in ("accompaniment", "vocals")]
     mixture = soundfile.read(EXCERPT / "excerpt.ogg")[0]
     references = np.stack([soundfile.read(EXCERPT / f"stems/excerpt/{name}.ogg")[0] for name in FLOORS_DB])
@@ -72,13 +75,15 @@ def test_an_excerpt_is_separated_in_seconds_without_a_training(stemline, tmp_pat
 
 
 def test_what_a_team_has_pushed_goes_before(stemline, tmp_path: Path) -> None:
-    """A model that was refused lies in artifacts/ alone; the newest of what was pushed counts."""
+    """A model that was refused lies in artifacts/ alone; the newest of what was pushed counts, and the demo's by name alone."""
     song, runs = short(tmp_path / "song.wav"), tmp_path / "runs"
     shutil.copytree(DEFAULT / "1", runs / "artifacts/mine/Trainer/model/3/Format-Serving")
     (runs / "serving/mine").mkdir(parents=True)
     said = []
     for pushed, flags in (
         (None, ()),
+        ("demo/99", ()),
+        (None, ("--recipe", "demo")),
         ("mine/7", ()),
         (None, ("--recipe", "default")),
         ("default/5", ("--recipe", "default")),
@@ -91,9 +96,11 @@ def test_what_a_team_has_pushed_goes_before(stemline, tmp_path: Path) -> None:
         said.append(first(outcome))
     mine = f"mine version 7, pushed in {runs}"
     ours = (
-        COMES.format("model", runs),
+        COMES.format(MODEL, runs, "NAME"),
+        COMES.format(DEMO, runs, "NAME"),
+        f"demo version 99, pushed in {runs}",
         mine,
-        COMES.format("version of it", runs),
+        COMES.format(VERSION, runs, "default"),
         f"default version 5, pushed in {runs}",
         mine,
     )
@@ -116,7 +123,7 @@ def test_one_that_is_broken_is_told_in_a_sentence(stemline, copy: Path, tmp_path
     outcome = stemline("separate", short(tmp_path / "song.wav"))
     assert outcome.code == 2
     loading, sentence = outcome.err.splitlines()
-    assert loading == f"loading {COMES.format('model', tmp_path / 'runs')}"
+    assert loading == f"loading {COMES.format(MODEL, tmp_path / 'runs', 'NAME')}"
     assert sentence.startswith(f"stemline: model {copy} cannot be loaded: ")
     assert not Path("separated").exists()
 
@@ -148,5 +155,5 @@ def test_it_is_served_while_nothing_is_pushed(tmp_path: Path) -> None:
                     break
         finally:
             process.terminate()
-    assert told[0] == f"serving {COMES.format('model', tmp_path / 'runs')}\n"
+    assert told[0] == f"serving {COMES.format(MODEL, tmp_path / 'runs', 'NAME')}\n"
     assert READY.search(told[-1]), told

@@ -274,8 +274,8 @@ def test_serve_hands_flags_on_to_the_server(tmp_path: Path, flags: list[str], wo
     Only without those that name models a pushed one is asked for.
     """
     if "model" not in flags[0]:
-        (tmp_path / "serving" / "demo" / "1").mkdir(parents=True)
-        (tmp_path / "serving" / "demo" / "1" / "saved_model.pb").touch()
+        (tmp_path / "serving" / "mine" / "1").mkdir(parents=True)
+        (tmp_path / "serving" / "mine" / "1" / "saved_model.pb").touch()
     command = [sys.executable, "-m", "pipeline.cli.main", "serve", "-p", "0", "-w", str(tmp_path), "--", *flags]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert outcome.returncode == 2, outcome

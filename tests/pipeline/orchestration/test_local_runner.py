@@ -28,7 +28,6 @@ SMALL = [
     *("--set", "train.batch=4"),
     *("--set", "train.segment_frames=40"),
     *("--set", "train.evaluate_every_steps=6"),
-    *("--set"),
     *("--set", "evaluate.metrics=[v3]"),
     *("--set", "serve.chunk_seconds=2"),
 ]
@@ -81,7 +80,9 @@ def test_the_first_run_is_blessed_pushed_and_recorded(workdir: Path) -> None:
 def test_the_served_model_holds_nothing_of_training(workdir: Path) -> None:
     import tensorflow as tf
 
-    names = [name for name, _ in tf.train.list_variables(f"{Workdir(workdir).latest_version()}/variables/variables")]
+    names = [
+        name for name, _ in tf.train.list_variables(f"{Workdir(workdir).latest_version('demo')}/variables/variables")
+    ]
     assert names
     assert [name for name in names if "optimizer" in name.lower() or "average" in name.lower()] == []
 
@@ -140,7 +141,9 @@ def judged_now(blessed: history.Run, run: history.Run) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def server(workdir: Path) -> Iterator[str]:
     """`stemline serve` as a process; gives its address."""
-    process = subprocess.Popen([STEMLINE, "serve", "-w", str(workdir), "-p", "0"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [STEMLINE, "serve", "-r", "demo", "-w", str(workdir), "-p", "0"], stdout=subprocess.PIPE, text=True
+    )
     line = process.stdout.readline()
     yield "localhost:" + line.split("127.0.0.1:")[1].split()[0]
     process.send_signal(signal.SIGTERM)
@@ -154,7 +157,7 @@ def test_separation_over_grpc_equals_separation_in_process(
     song = tmp_path / "song.wav"
     mixture = 0.2 * np.random.default_rng(0).normal(size=(samples, 2))
     soundfile.write(song, mixture, 16000, subtype="FLOAT")
-    assert stemline("separate", song, "-o", tmp_path / "here", "-w", workdir).code == 0
+    assert stemline("separate", song, "-o", tmp_path / "here", "-r", "demo", "-w", workdir).code == 0
     assert stemline("separate", song, "-o", tmp_path / "there", "--server", server).code == 0
     total = 0
     for target in ("vocals", "accompaniment"):

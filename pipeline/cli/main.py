@@ -8,8 +8,12 @@ import importlib.metadata
 import logging
 import os
 import shlex
+import shutil
+import signal
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -174,6 +178,7 @@ SHARED_OPTIONS = frozenset({"recipe", "set", "max_bad_tracks", "as_json"})
 MODEL_NAME = "stemline"
 # The port of TensorFlow Serving's image, and the client's patience with a chunk.
 PAGE_FLAGS = ("--stemline_page", "--rest_api_port=8501", "--rest_api_timeout_in_ms=60000")
+WATCH_SECONDS = 1.0
 OF_MODELS = ("--model_config_file", "--model_base_path")  # flags of a model server that say what it serves
 
 
@@ -399,7 +404,7 @@ def serve(
 ) -> None:
     """Serve the pushed models over TF Serving's gRPC protocol; new versions are picked up as they are pushed.
 
-    While none but the demo's was pushed in the work directory, the model that comes with Stemline.
+    Until one but the demo's is pushed in the work directory, the model that comes with Stemline.
 
 
     stemline serve --page
@@ -412,9 +417,14 @@ def serve(
     own = [f"--port={port}", *(PAGE_FLAGS if page else ())]
     named = next((name for name in OF_MODELS for flag in flags or () if flag.partition("=")[0] == name), None)
     if named is None:
+        from models.directory import DEFAULT
+
         directory, words = _newest(workdir, recipe)
         typer.echo(f"serving {words}", err=True)
-        own.append(f"--model_base_path={directory.parent.resolve()}")
+        base = directory.parent.resolve()
+        if directory.parent == DEFAULT:
+            base = _until_pushed(base, lambda: _newest(workdir, recipe)[0].parent.resolve())
+        own.append(f"--model_base_path={base}")
     elif recipe is not None:
         raise ValueError(f"--recipe and {named} both say what to serve; legal is one of them")
     if named != "--model_config_file":
@@ -610,6 +620,28 @@ def _newest(workdir: Path, recipe: str | None) -> tuple[Path, str]:
             raise
         return default.path, f"{DEFAULT.name} version {default.version}, which comes with Stemline: {nothing}"
     return pushed, f"{pushed.parent.name} version {pushed.name}, pushed in {place.root}"
+
+
+def _until_pushed(base: Path, newest: Callable[[], Path]) -> Path:
+    """A link to a base path, and from the first push on to the base path of that, which a model server takes for new versions.
+
+    A child turns it. It removes it when this process, which becomes the server, is gone, and so outlives every signal.
+    """
+    folder, server = Path(tempfile.mkdtemp(prefix="stemline-serve-")), os.getpid()
+    link = folder / "models"
+    link.symlink_to(base)
+    if os.fork():
+        return link
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while os.getppid() == server:
+        with contextlib.suppress(OSError, ValueError):
+            if link.resolve() == base and (pushed := newest()) != base:
+                (folder / "next").symlink_to(pushed)
+                (folder / "next").replace(link)
+        time.sleep(WATCH_SECONDS)
+    shutil.rmtree(folder)
+    os._exit(0)
 
 
 def _pipeline(config: Config, workdir: Path, until: Stage, as_json: bool) -> None:

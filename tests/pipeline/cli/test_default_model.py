@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from models.directory import DEFAULT, ModelDirectory
 from pipeline.config.config import load, other_model
 from pipeline.evaluation.bss_eval.score import score
 from pipeline.studies import systems
+from serving.client.remote import Remote
 from serving.process import READY
 
 EXCERPT = Path(__file__).resolve().parents[2] / "excerpt"
@@ -144,16 +147,35 @@ def test_models_lists_it(stemline) -> None:
     assert Path(last.rpartition(": ")[2]).is_file()
 
 
-def test_it_is_served_while_nothing_is_pushed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.cli.main", "serve", "-p", "0", "-w", str(tmp_path / "runs")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+def test_it_is_served_until_a_model_is_pushed(tmp_path: Path) -> None:
+    """The demo's is none. What is pushed takes its place without a restart, and nothing is left behind."""
+    runs, temporary = tmp_path / "runs", tmp_path / "temporary"
+    temporary.mkdir()
+    shutil.copytree(DEFAULT / "1", runs / "serving/demo/99")
+    command = [sys.executable, "-m", "pipeline.cli.main", "serve", "-p", "0", "-w", str(runs)]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
         try:
             told = []
             for line in process.stdout:
                 told.append(line)
-                if READY.search(line):
+                if found := READY.search(line):
                     break
+            assert told[0] == f"serving {COMES.format(DEMO, runs, 'NAME')}\n"
+            remote = Remote(f"localhost:{found[1]}")
+            assert remote.pinned().version == 1
+            shutil.copytree(DEFAULT / "1", runs / "serving/mine/.7")
+            (runs / "serving/mine/.7").rename(runs / "serving/mine/7")  # as the Pusher does it
+            end = time.monotonic() + 300
+            while (version := remote.pinned().version) != 7:
+                assert (version, time.monotonic() < end) == (1, True)
+                time.sleep(0.1)
         finally:
             process.terminate()
-    assert told[0] == f"serving {COMES.format(MODEL, tmp_path / 'runs', 'NAME')}\n"
-    assert READY.search(told[-1]), told
+    assert process.returncode == 0
+    end = time.monotonic() + 20
+    while [*temporary.glob("stemline-serve-*")] and time.monotonic() < end:
+        time.sleep(0.1)
+    assert [*temporary.glob("stemline-serve-*")] == []

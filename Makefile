@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test test-slow lint style types docs format
+.PHONY: setup demo test test-slow lint style types docs picture format
 
 setup:
 	@.ci/setup
@@ -32,6 +32,10 @@ types: setup
 
 docs: setup
 	@$(PYTHON) -m mkdocs --quiet build --config-file docs/site/mkdocs.yml
+
+# That of the README: anew after a change of the model that comes with Stemline.
+picture: setup
+	@TF_CPP_MIN_LOG_LEVEL=3 PYTHONWARNINGS=ignore $(PYTHON) docs/site/picture.py
 
 format: setup
 	@$(PYTHON) -m ruff format .

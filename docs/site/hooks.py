@@ -33,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = "\n".join([f"# {package}", *(f"::: {name}" for name in names)])
         packages.append(f"api/{package}.md")
         files.append(File.generated(config, packages[-1], content=text))
-    config.nav = [*(config.nav or ()), {"API": packages}]
+    next(each["Reference"] for each in config.nav or () if "Reference" in each).append({"API": packages})
     return files
 
 

@@ -95,3 +95,20 @@ def test_one_version_everywhere() -> None:
     [locked] = [each for each in tomllib.loads((ROOT / "uv.lock").read_text())["package"] if each["name"] == "stemline"]
     [newest, *_] = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert locked["version"] == newest == version
+
+
+def test_what_it_stands_on_is_what_is_locked() -> None:
+    locked = {each["name"]: each["version"] for each in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (ROOT / "docs/foundations.md").read_text(), re.MULTILINE)
+    assert {part: told for part, told in rows if re.search(r"\d", told)} == {
+        "Python": (ROOT / ".python-version").read_text().strip(),
+        "TFX": locked["tfx"],
+        "ML Metadata, TFDV": f"{locked['ml-metadata']}, {locked['tensorflow-data-validation']}",
+        "TensorFlow, with Keras 2 as tf-keras": f"{locked['tensorflow']}, {locked['tf-keras']}",
+        "tensorflow-io": locked["tensorflow-io"],
+        "TensorFlow Serving": locked["tensorflow-serving-api"],
+    }
+    readme = (ROOT / "README.md").read_text()
+    assert (
+        f"TFX {locked['tfx']}, TensorFlow {locked['tensorflow']} and tensorflow-io {locked['tensorflow-io']}" in readme
+    )

@@ -18,13 +18,12 @@ _MOST = 10**9  # of what is counted or measured here; beyond it lie typing error
 Count = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
 Whole = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
 # Not strict: YAML 1.1 reads 1e-3 as text. But true is no number, whatever Python says.
-Positive = Annotated[
-    float,
-    Field(gt=0, le=_MOST),
-    pydantic.BeforeValidator(lambda value: str(value) if isinstance(value, bool) else value),
-]
-Decibels = Annotated[float, Field(ge=-1000, le=1000)]
-Share = Annotated[float, Field(ge=0, le=1)]
+_NUMBER = pydantic.BeforeValidator(lambda value: str(value) if isinstance(value, bool) else value)
+Positive = Annotated[float, Field(gt=0, le=_MOST), _NUMBER]
+Decibels = Annotated[float, Field(ge=-1000, le=1000), _NUMBER]
+DecibelsUnder = Annotated[float, Field(ge=-1000, le=0), _NUMBER]
+DecibelsOver = Annotated[float, Field(ge=0, le=1000), _NUMBER]
+Share = Annotated[float, Field(ge=0, le=1), _NUMBER]
 Name = Annotated[str, Field(min_length=1)]
 PlainName = Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$", description=PLAIN_WORDS)]
 Flag = pydantic.StrictBool

@@ -88,7 +88,7 @@ class ModelDirectory:
             legal = f"a directory with {self.description_file.relative_to(self.path)}"
             raise ValueError(f"{self.path} is no exported separator; legal: {legal}.")
         with storage.told(self.path):
-            return json.loads(self.description_file.read_text())
+            return _read(self.description_file)
 
     @property
     def identity(self) -> str:
@@ -99,7 +99,7 @@ class ModelDirectory:
     def origin(self) -> str:
         """The URI of the model that was pushed as this version; empty where nobody wrote it down."""
         with storage.told(self.path):
-            return json.loads(self.origin_file.read_text())["model"] if self.origin_file.is_file() else ""
+            return _read(self.origin_file)["model"] if self.origin_file.is_file() else ""
 
     def write_origin(self, model_uri: str) -> None:
         """Notes, before a version is published, from which model it was copied."""
@@ -124,3 +124,13 @@ class ModelDirectory:
         with storage.told(self.path):
             ours, theirs = (file.read_bytes() if file.is_file() else b"" for file in files)
             return ours == theirs
+
+
+def _read(file: Any) -> dict[str, Any]:
+    """A JSON object. Raises ValueError, naming the file, where it holds something else."""
+    try:
+        if isinstance(found := json.loads(file.read_text()), dict):
+            return found
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}") from error
+    raise ValueError(f"{file} holds no JSON object")

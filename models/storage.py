@@ -15,16 +15,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import http.client
 import itertools
 import os
 import re
 import shutil
-import socket
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,7 +35,6 @@ PATIENCE = {
     "S3_CONNECT_TIMEOUT_MSEC": "5000",
     "S3_REQUEST_TIMEOUT_MSEC": "30000",
 }
-_ASKED_SECONDS = 2
 _PIECE_BYTES = 2**26
 _AT_A_TIME = 16  # requests; the AWS SDK holds 25 connections
 _SAID = 300  # characters of what a server says
@@ -96,32 +90,6 @@ def absolute(place: str) -> str:
             f"{place} is no place in a bucket: legal is {scheme}BUCKET/NAME/…, no part of it empty, . or .."
         )
     return f"{scheme}{name}"
-
-
-def refuse_absent(place: Place) -> None:
-    """Asks S3_ENDPOINT for the bucket of a place without TensorFlow, whose import takes seconds, and without patience.
-
-    Raises OSError where nobody listens there or that bucket does not exist, and as `absolute`. All else is told by whoever
-    uses the place.
-    """
-    url, endpoint = absolute(os.fspath(place)), os.environ.get("S3_ENDPOINT", "").rstrip("/")
-    scheme = endpoint.partition("://")[0]
-    if not url.startswith("s3://") or scheme not in ("http", "https") or scheme in urllib.request.getproxies():
-        return
-    bucket = url.split("/")[2]
-    request = urllib.request.Request(f"{endpoint}/{urllib.parse.quote(bucket)}", method="HEAD")
-    reason = ""
-    try:
-        urllib.request.urlopen(request, timeout=_ASKED_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        reason = "the bucket does not exist" if error.code == 404 else ""
-    except urllib.error.URLError as error:
-        known = isinstance(error.reason, ConnectionRefusedError | socket.gaierror)
-        reason = error.reason.strerror if known else ""
-    except (OSError, http.client.HTTPException):
-        return
-    if reason:
-        raise OSError(f"{url} cannot be used at {endpoint}: {reason}")
 
 
 def listed(place: Place) -> list[str]:

@@ -50,6 +50,7 @@ ALLOWED = {
     ("models.storage", "tensorflow_io"),
     ("serving.server", "models.storage"),
     ("serving.wire.status", "tensorflow"),
+    ("pipeline.common.process", "serving.wire.words"),
 }
 # The frameworks that run pipelines, and the only rooms that know of them.
 FRAMEWORKS = ("tfx", "ml_metadata", "apache_beam", "kfp")

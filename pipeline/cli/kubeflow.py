@@ -17,6 +17,7 @@ import typer
 
 from pipeline.cli.answers import AsJson, answer
 from pipeline.cli.recipes import Recipe
+from pipeline.common import files
 
 if TYPE_CHECKING:
     from pipeline.config.config import Config
@@ -53,7 +54,8 @@ def compile(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the YAML goes.")] = Path("pipeline.yaml"),
 ) -> None:
     """Write the graph as Kubeflow's pipeline specification; the configuration is its one parameter."""
-    config = _config(recipe, set)
+    files.refuse_unwritable(output.parent, "the folder of --output")
+    config = _checked(_asked(recipe, set))
     from pipeline.orchestration.cluster import compiler, package
 
     compiler.write(compiler.compile(package.sent(config), platform.value), output)
@@ -74,7 +76,7 @@ def emulate(
     from pipeline.orchestration.cluster import kfp_versions
 
     version = kfp_versions.version(kfp)
-    config = _config(recipe, set)
+    config = _checked(_asked(recipe, set))
     from pipeline.cli import kubeflow_tables
     from pipeline.orchestration.cluster import emulate, watch
 
@@ -104,8 +106,7 @@ def submit(
     ] = False,
 ) -> None:
     """Run the pipeline once."""
-    config = _placed(recipe, set, pipeline)
-    cluster = _cluster(host, config)
+    config, cluster = _placed(recipe, set, pipeline, host)
     _note_unserved(config)
     with _submission(config, pipeline) as submission:
         run = cluster.submit(submission)
@@ -131,8 +132,7 @@ def schedule(
     ] = None,
 ) -> None:
     """Run the pipeline by `cluster.cron`: creates or changes the one schedule of the recipe, and says what changed."""
-    config = _placed(recipe, set, pipeline)
-    cluster = _cluster(host, config)
+    config, cluster = _placed(recipe, set, pipeline, host)
     from pipeline.orchestration.cluster import schedule
 
     _note_unserved(config)
@@ -162,31 +162,41 @@ def status(
     answer(document, as_json, kubeflow_tables.print_status)
 
 
-def _config(recipe: str, set: list[str] | None) -> Config:
-    """The configuration, checked as far as it can be where the data are not."""
+def _asked(recipe: str, set: list[str] | None) -> Config:
+    """The configuration, checked as far as it can be at once, where the data are not."""
     from pipeline.config.config import load
-    from pipeline.orchestration import preflight
+    from pipeline.orchestration import at_once
 
     config = load(recipe, set or ())
+    at_once.check(config)
     if config.data.format == "auto":
         raise ValueError(
             "data.format is auto, but where the data are is where tasks run: name their layout for a cluster"
         )
+    return config
+
+
+def _checked(config: Config) -> Config:
+    """The same, after what takes TensorFlow."""
+    typer.echo("loading TensorFlow and TFX", err=True)
+    from pipeline.orchestration import preflight
+
     preflight.check_recipe(config)
     preflight.check_workers(config)
     return config
 
 
-def _placed(recipe: str, set: list[str] | None, compiled: Path | None) -> Config:
-    """The configuration of a run on the cluster, whose tasks see what they need, and which fits what was compiled."""
-    from pipeline.orchestration import preflight
+def _placed(recipe: str, set: list[str] | None, compiled: Path | None, host: str | None) -> tuple[Config, Cluster]:
+    """The configuration of a run, whose tasks see what they need, and which fits what was compiled; and where it will run."""
+    from pipeline.orchestration import at_once
     from pipeline.orchestration.cluster import package
 
-    config = _config(recipe, set)
-    preflight.check_mounts(config)
+    config = _asked(recipe, set)
+    at_once.check_mounts(config)
     if compiled:
         package.check_compiled(package.read(compiled), config)
-    return config
+    cluster = _cluster(host, config)
+    return _checked(config), cluster
 
 
 def _cluster(host: str | None, config: Config) -> Cluster:

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.answers import EPILOG, AsJson, Exit, answer
-from pipeline.cli.commands import WORKDIR, LocalPaths, PipelineCommand, Work, need
+from pipeline.cli.commands import WORKDIR, Group, LocalPaths, PipelineCommand, UsageError, Work, need
 from pipeline.cli.data import app as data_app
 from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
 from pipeline.cli.recipes import Recipe, configured, named, recorded
 from pipeline.cli.runs import app as runs_app
-from pipeline.common.process import quiet, sentence
+from pipeline.common.process import quiet, sentence, shortened
 from pipeline.common.terminal import plain_streams
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def demo(workdir: Work = WORKDIR, set: Set = None) -> None:
     from pipeline.runs.workdir import Workdir
 
     config, place = load("demo", set or ()), Workdir(workdir)
-    with _continued(place):
+    with _alone(config, place, trains=True), _continued(place):
         from pipeline.cli import demo
 
         raise typer.Exit(demo.main(config, place))
@@ -487,6 +487,7 @@ app.add_typer(data_app, name="data")
 
 
 for each in (app, kubeflow_app, gate_app, runs_app, data_app):
+    each.info.cls = Group
     for command in each.registered_commands:
         command.cls = LocalPaths if command.callback in (separate, live, serve) else PipelineCommand
 
@@ -497,9 +498,11 @@ def main() -> None:
     quiet()
     plain_streams()
     try:
-        app()
+        sys.exit(app(prog_name="stemline", standalone_mode=False))
+    except UsageError:  # of no arguments at all: the help was shown
+        sys.exit(Exit.BAD_INPUT)
     except (ValueError, OSError) as error:
-        typer.echo(f"stemline: {sentence(error)}", err=True)
+        typer.echo(f"stemline: {shortened(sentence(error))}", err=True)
         sys.exit(Exit.BAD_INPUT)
 
 
@@ -532,12 +535,17 @@ def _study(
         planned = plan(asked, lambda recipe, given: configured(recipe, data, format, given, bad))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
+    from pipeline.common import files
     from pipeline.data import corpus
     from pipeline.runs.workdir import Workdir
 
     place = Workdir(workdir)
     corpus.usable(planned[0].config.data)
     target = output or place.root / "studies" / asked.name
+    files.refuse_unwritable(target, "--output")
+    for each in planned:
+        with _alone(each.config, place):
+            pass
     # As others would type it: names of folders and files, not where they lie.
     options = {
         "--data": data and Path(data).name,
@@ -587,12 +595,13 @@ def _separation(
         raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
     need("server", "separating without --server")
     from models import storage
+    from pipeline.common import reachable
     from serving.local import local_client
 
     if model is None:
         directory, words = _newest(workdir, recipe)
     else:
-        storage.refuse_absent(model)
+        reachable.refuse_absent(model)
         directory = storage.path(model)
         words = str(directory)
     if not {"saved_model.pb", "saved_model.pbtxt"} & {*storage.listed(directory)}:
@@ -649,11 +658,12 @@ def _pipeline(config: Config, workdir: Path, until: Stage, as_json: bool) -> Non
     from pipeline.runs.workdir import Workdir
 
     place, refs = Workdir(workdir), corpus.usable(config.data)
-    with _continued(place):
+    trains = until != "ingest"
+    with _alone(config, place, trains), _continued(place):
         from pipeline.cli import tables
         from pipeline.orchestration import preflight
 
-        preflight.check_run(config, refs, place if until != "ingest" else None)
+        preflight.check_run(config, refs, place if trains else None)
         from pipeline.orchestration.local_runner import run_local
         from pipeline.runs import documents
 
@@ -661,6 +671,22 @@ def _pipeline(config: Config, workdir: Path, until: Stage, as_json: bool) -> Non
     answer(documents.of_run(result, place), as_json, tables.print_run)
     if until in ("evaluate", "push") and not result.accepted:
         raise typer.Exit(Exit.REFUSED)
+
+
+@contextlib.contextmanager
+def _alone(config: Config, workdir: Workdir, trains: bool = False) -> Iterator[None]:
+    """Refuses what can be refused before TensorFlow is loaded: another run at work, a disk that takes nothing, wrong names.
+
+    trains: whether the teacher, where the recipe names one, must be there.
+    """
+    from pipeline.common import files
+    from pipeline.orchestration import at_once
+    from pipeline.runs import lock
+
+    files.refuse_unwritable(workdir.root, "the working directory")
+    with lock.held(workdir, config, beforehand=True):
+        at_once.check(config, workdir, trains)
+        yield
 
 
 @contextlib.contextmanager

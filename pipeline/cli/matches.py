@@ -11,13 +11,13 @@ from rich import box
 from rich.table import Column, Table
 from rich.text import Text
 
+from pipeline.common.process import shown
 from pipeline.common.terminal import Terminal
 from pipeline.evaluation.separated_files import reading
 from pipeline.evaluation.separated_files.finding import short
 from pipeline.evaluation.separated_files.matching import METHOD_WORDS, Matched, Pair
 from pipeline.evaluation.separated_files.names import MIXTURE
 from pipeline.evaluation.standalone import Found, Judged
-from serving.client.decoding.files import shown
 
 _LISTED = 5
 _IN_A_WORD = r"[^/\s_.()\[\]-]"

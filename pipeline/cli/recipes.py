@@ -38,15 +38,14 @@ def configured(
 ) -> Config:
     """As `asked`, with the layout that --data is recognised as, which is told.
 
-    Raises ConfigError, and as `corpus.resolved` and `storage.refuse_absent`.
+    Raises ConfigError, and as `corpus.resolved` and `reachable.refuse_absent`.
     """
-    from models import storage
+    from pipeline.common import reachable
     from pipeline.data import corpus
 
     config = asked(recipe, data, format, overrides, bad)
     if config.data.path is not None:
-        _tell(f"looking at {storage.absolute(config.data.path)}")
-        storage.refuse_absent(config.data.path)
+        reachable.refuse_absent(config.data.path)
     section, reason = corpus.resolved(config.data)
     if not reason:
         return config

@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.answers import AsJson, answer
 from pipeline.cli.commands import WORKDIR, Work, need
 from pipeline.cli.recipes import named
+from pipeline.common.process import shown
 
 if TYPE_CHECKING:
     from pipeline.runs.history import Run
@@ -28,6 +29,7 @@ def runs(ctx: typer.Context, workdir: Work = WORKDIR, as_json: AsJson = False) -
             raise ValueError(f"--json stands before {ctx.invoked_subcommand}; legal is behind it")
         return
     need("pipeline", "stemline runs")
+    typer.echo(f"reading what is in {shown(str(workdir))}", err=True)
     from pipeline.cli import tables
     from pipeline.runs import documents
     from pipeline.runs.workdir import Workdir
@@ -121,6 +123,7 @@ def page(
 ) -> None:
     """Write one page of every recipe's life: scores with intervals over runs, verdicts, data, drift, training and speed."""
     from models import storage
+    from pipeline.common import reachable
     from pipeline.runs import life
     from pipeline.runs import page as life_page
 
@@ -128,7 +131,7 @@ def page(
         place = _of_runs(ctx, workdir)
         lives, source = life.of_workdir(place, recipe), f"What ran in {place.root}"
     else:
-        storage.refuse_absent(artifacts)
+        reachable.refuse_absent(artifacts)
         lives, source = life.of_artifacts(storage.absolute(artifacts), recipe), f"Evaluations in {artifacts}"
     if not lives:
         of = f" of {recipe}" if recipe else ""

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import typer
 
-from pipeline.common.process import sentence, sigterm_exits
+from pipeline.common.process import sentence, shown, sigterm_exits
 from pipeline.common.progress import separating
 from serving.client import Client
-from serving.client.decoding.files import shown
 from serving.client.files import inputs, outputs, tagging, writing
 from serving.client.files.encodings import Encoding
 from serving.client.files.inputs import STANDARD

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from pathlib import Path
 
 from models import storage
+
+_ROOM_BYTES = 2**20  # less than any work leaves
+
+
+def refuse_unwritable(folder: Path, what: str) -> None:
+    """Looks whether a folder, which may not be there yet, can be written; nothing is made: others may be at work beside.
+
+    Raises ValueError where it is, or lies below, a file, and OSError where nothing can be written or the disk is full.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"{what} is {folder}, and {there} is a file: legal is a directory")
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        raise OSError(f"{what} is {folder}, where nothing can be written: {error.strerror}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from serving.wire.words import shown as shown
+
 Answer = TypeVar("Answer")
+_SAID = 4000  # characters of one sentence
 
 
 class ProcessError(ValueError):
@@ -33,10 +36,9 @@ def sentence(error: BaseException) -> str:
     return shown(" ".join(str(error).split()))
 
 
-def shown(words: str) -> str:
-    """The words in one line that does nothing to a terminal: names of files may hold anything."""
-    words = os.fsencode(words).decode(errors="backslashreplace")
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
+def shortened(words: str) -> str:
+    """The words, of thousands the first and the last ones: what was typed may be a megabyte."""
+    return words if len(words) <= _SAID else f"{words[: _SAID // 2]} … {words[-_SAID // 2 :]}"
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from tfx.types import standard_artifacts
 from models import storage
 from models.directory import ModelDirectory
 from pipeline.common import files, process
-from pipeline.common.progress import console
+from pipeline.common.progress import line
 from pipeline.components import judging, rivals
 from pipeline.components.judging import JudgingTask
 from pipeline.components.pusher import SERVED_VERSION
@@ -84,6 +84,7 @@ def BssEvaluator(
     tracks = _chosen(examples.uri, settings)
     models = {"model": rivals.serving_dir(model)}
     needed = settings.data.sample_rate_hz, settings.data.channels, settings.model.targets
+    line("loading the candidate, and what it is judged against")
     judging.load_separator(models["model"]).check_fits(*needed)
     baseline = rivals.baseline(model, baseline_model, served)
     with contextlib.ExitStack() as fetched:
@@ -108,7 +109,7 @@ def BssEvaluator(
     facts = _facts(models["model"], settings)
     result = conclude(scores, settings, unfit, facts, leaked.refused, anchor=anchor.judged_as)
     if data.words:
-        console.print(f"  drift: {data.words}", style="yellow", markup=False, soft_wrap=True)
+        line(f"drift: {data.words}", "yellow")
         if settings.gate.drift.refuse:
             verdict = Verdict((*result.verdict.checks, Check(False, data.words, "drift")))
             result = dataclasses.replace(result, verdict=verdict)
@@ -121,6 +122,7 @@ def BssEvaluator(
     results.write(result, directory)
     files.write_text(directory / drift.FILE, drift.to_json(data))
     inside, kept = _shown(result, task)
+    line(f"writing the report, with {len(inside)} tracks to listen to")
     write_report(result, inside, directory / REPORT, f"Model {model.uri}", data=data, kept=kept)
     _publish_scores(evaluation, result)
     anchor.move(result, settings.gate, model, baseline)
@@ -175,6 +177,7 @@ def _facts(directory: str, config: Config) -> ModelFacts:
     """What the model costs; its speed is measured, in a process of its own, only where the gate has a budget for it."""
     factor = None
     if config.gate.budgets.real_time_factor is not None:
+        line("measuring how fast the candidate is")
         [factor] = process.call(speed.factors, [directory])
     size = sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file())
     return ModelFacts(factor, size / 1e6, ModelDirectory(directory).description["parameters"])

@@ -25,6 +25,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from models.directory import ModelDirectory
+from pipeline.common.progress import line
 from pipeline.config import config as config_module
 from pipeline.data import tfrecords as examples_module
 from serving import process
@@ -68,8 +69,13 @@ def validate(
       Refused: it does not load, does not answer, or answers something else than in this process.
     """
     try:
+        line("loading the candidate, to ask it in this process")
         with local_client(model) as local:
             requests = dict(_requests(local, examples, sample_rate_hz, chunk_samples))
+            count = sum(map(len, requests.values()))
+            line(
+                f"serving the candidate and comparing {len(requests)} signatures by {count} requests: {', '.join(requests)}"
+            )
             with process.running_model(model, MODEL_NAME) as address, Client(address, model_name=MODEL_NAME) as client:
                 report = {name: _compare(name, cases, local, client, tolerance) for name, cases in requests.items()}
                 if STREAM_SIGNATURE in report:
@@ -264,6 +270,7 @@ def bless(
     signatures, reason = {}, ""
     try:
         signatures = validate(candidate, requests, rate_hz, chunk_samples, config.serve.tolerance)
+        line("copying the candidate with its warm-up requests")
         _stamp(candidate, Path(path_utils.stamped_model_path(str(uri))), chunk_samples)
         blessing.set_int_custom_property("has_model", 1)
     except Refused as error:

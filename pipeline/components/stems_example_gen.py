@@ -143,6 +143,7 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         if recognised:
             line(f"format {data.format}: {recognised}")
         shards = ingest.plan(corpus.discover(data, found))
+        line(f"reading, checking and writing {sum(len(shard.refs) for shard in shards)} tracks")
         outcomes = self._run(shards, data, artifact.uri)
         entries = [entry for outcome in outcomes for entry in outcome]
         # A track whose files changed while it was read is a bad track; any other change is of data still being written.

@@ -65,6 +65,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     devices.strategy()  # while TensorFlow has run nothing
     config = from_json(fn_args.custom_config["config"])
+    progress.line(f"building {config.model.network} and reading what it trains on")
     teacher = teacher_of(config, fn_args.base_model)
     train_files, dev_files = files(fn_args.train_files), files(fn_args.eval_files)
     key = training_key(config, train_files + dev_files, teacher)
@@ -74,13 +75,14 @@ def run_fn(fn_args: FnArgs) -> None:
     start = devices.chief_first(lambda: warm_start.begin(config, serving_directory, checkpoint_dir))
     given = start.separator if start else None
     if start:
-        progress.console.print(f"  training starts {start.words}", markup=False, soft_wrap=True)
+        progress.line(f"training starts {start.words}")
     with progress.training(config.recipe.name) as report:
         result = loop.train(
             config.recipe, train_files, dev_files, str(checkpoint_dir), fn_args.model_run_dir, report, teacher, given
         )
     if not devices.is_chief():
         return
+    progress.line("writing the SavedModel with its signatures")
     exported.save(result.separator, fn_args.serving_model_dir, recipe_name=config.name)
     _write_record(ModelDirectory(fn_args.serving_model_dir), config, result, start)
     # The checkpoints of the recipe's earlier trainings are useless now; its own serve a repeat.

@@ -35,6 +35,8 @@ Fraction = Annotated[float, Field(ge=0, lt=MOST_FRACTION)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 _FRACTIONS = ("dev_fraction", "test_fraction")
 _TRAINED_WITH = ("data", "model", "train")
+NOT_YAML = yaml.YAMLError, ValueError, RecursionError
+"""What PyYAML raises of text: also of a month 13, of bytes that are no UTF-8, and where brackets are a thousand deep."""
 
 # `<system>` is the recipe of a system at its published settings, `<system>_mir1k` the one that trains in minutes.
 BENCHMARK_SUFFIX = "_mir1k"
@@ -362,7 +364,7 @@ def _read(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} extends itself: {circle}")
     try:
         mapping = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(mapping, dict):
         raise ConfigError(f"{path} holds {type(mapping).__name__}, a recipe is a mapping of sections")
@@ -408,7 +410,7 @@ def parsed(override: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {override!r} is not of the form key.path=value")
     try:
         return key, yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise ConfigError(f"--set {override!r}: the value is not YAML") from error
 
 

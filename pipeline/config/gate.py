@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.checked import Count, Decibels, Name, Positive, Share, Whole, checked
+from models.checked import Count, Decibels, DecibelsOver, DecibelsUnder, Name, Positive, Share, Whole, checked
 
 AUTO = "auto"
 
@@ -47,7 +47,7 @@ class PairedConfig:
 
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     min_tracks: Count = 6
-    boundary: Annotated[float, Field(ge=1)] = 2.0
+    boundary: Annotated[float, Field(ge=1, le=100)] = 2.0
     cluster: Name | None = AUTO
     power: Share = 0.5
 
@@ -62,10 +62,10 @@ class FalseVoiceLimits:
     share_of_track, share: of the silent time of any track, and of all tracks together, that may be false.
     """
 
-    leakage_db: Annotated[float, Field(le=0)] = -10.0
-    excess_db: Annotated[float, Field(ge=0)] = 6.0
-    invented_db: Annotated[float, Field(le=0)] = -15.0
-    audible_db: Annotated[float, Field(le=0)] = -40.0
+    leakage_db: DecibelsUnder = -10.0
+    excess_db: DecibelsOver = 6.0
+    invented_db: DecibelsUnder = -15.0
+    audible_db: DecibelsUnder = -40.0
     share_of_track: Share = 0.25
     share: Share = 0.1
 
@@ -81,7 +81,7 @@ class BandLimits:
 
     median_db: Positive = 10.0
     track_db: Positive = 12.0
-    octaves: Annotated[float, Field(ge=0)] = 1.2
+    octaves: Annotated[float, Field(ge=0, le=20)] = 1.2
     share: Share = 0.2
     invented_db: Decibels = 0.0
     up_to_hz: Positive | None = None
@@ -99,7 +99,7 @@ class ArtefactLimits:
     unevenness_db: Positive = 2.0
     track_unevenness_db: Positive = 4.5
     lost_share: Share = 0.33
-    clicks_per_minute: Annotated[float, Field(ge=0)] = 1.0
+    clicks_per_minute: Annotated[float, Field(ge=0, le=60_000)] = 1.0
     foreign_db: Decibels = -40.0
     track_foreign_db: Decibels = -20.0
     resolution_db: Decibels = 50.0
@@ -137,7 +137,7 @@ class OutputLimits:
     track_balance_db: Positive | None = 12.0
     width_db: Decibels | None = 4.0
     tilt_db: Decibels | None = 9.0
-    stray_share: Annotated[float, Field(ge=0, le=1)] = 0.001
+    stray_share: Share = 0.001
     false_voice: FalseVoiceLimits | None = field(default_factory=FalseVoiceLimits)
     bands: BandLimits | None = field(default_factory=BandLimits)
     artefacts: ArtefactLimits | None = field(default_factory=ArtefactLimits)

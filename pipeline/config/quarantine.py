@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from models.checked import Positive, Share, checked
+from models.checked import DecibelsUnder, Positive, Share, checked
 
 Kind = Literal[
     "clipped", "silent", "level", "sum", "inverted", "delayed", "swapped",
     "gain", "apart", "offset", "dead_channel", "silent_stem", "copy", "mislabelled",
 ]  # fmt: skip
-Decibels = Annotated[float, Field(le=0)]
 
 
 @checked("data.quarantine")
@@ -30,9 +27,9 @@ class QuarantineConfig:
 
     refuse: tuple[Kind, ...] = ("clipped", "silent", "level", "sum", "inverted", "delayed", "swapped")
     clipping_ratio: Share = 0.05
-    gain_db: Decibels = -20.0
-    residual_db: Decibels = -3.0
-    examined_db: Decibels = -20.0
+    gain_db: DecibelsUnder = -20.0
+    residual_db: DecibelsUnder = -3.0
+    examined_db: DecibelsUnder = -20.0
     offset: Positive = 0.02
     low_share: Share = 0.3
 

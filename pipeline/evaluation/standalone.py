@@ -168,6 +168,7 @@ def check_output(directory: Path, inputs: Sequence[Path | None] = ()) -> None:
             raise ValueError(
                 f"--output {directory} holds a folder {name} that is not of stemline evaluate; choose another"
             )
+    files.refuse_unwritable(directory, "--output")
     for path in inputs:
         if path is not None and path.resolve().is_relative_to((directory / beside.FOLDER).resolve()):
             raise ValueError(f"--output {directory} would replace {path}, which is to be judged; choose another")

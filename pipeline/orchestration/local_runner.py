@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
 import time
 from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 
 import absl.logging
-import filelock
 from rich.text import Text
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
@@ -23,7 +18,7 @@ from pipeline.common.progress import console
 from pipeline.components import graph
 from pipeline.config.config import Config
 from pipeline.orchestration import beam_runners, preflight
-from pipeline.runs import history, metadata
+from pipeline.runs import history, lock, metadata
 from pipeline.runs.workdir import Workdir
 
 
@@ -42,11 +37,10 @@ def run_local(
     """
     metadata.check_store(config.metadata, workdir)
     workdir.root.mkdir(parents=True, exist_ok=True)
-    shared = config.metadata.backend == "mysql"
     runner = _Runner()
-    with _locked(workdir.lock_of(config.name) if shared else workdir.lock, config.name), _narrated():
+    with lock.held(workdir, config), _narrated():
         metadata.note(config.metadata, workdir)
-        if not shared and (store := metadata.store(workdir)):
+        if config.metadata.backend != "mysql" and (store := metadata.store(workdir)):
             history.relocate(store, workdir)
         if until not in ("ingest", "baselines"):
             preflight.check_teacher(config, workdir)
@@ -66,8 +60,34 @@ def run_local(
             with contextlib.suppress(Exception):  # what failed is worth more than that it is noted
                 if store := metadata.store(workdir, config.metadata):
                     history.record_problem(store, runner.run_id, words)
+            if any(said in words for said in FULL):
+                raise OSError(
+                    f"the disk of {workdir.root} is full, or that of the temporary files: finished steps are kept, and the "
+                    "same command goes on where there is room again"
+                ) from error
             raise
     return next(run for run in history.runs(workdir, config.name) if run.run_id == runner.run_id)
+
+
+FULL = "No space left on device", "disk is full", "Disk quota exceeded"
+"""What a full disk is called by Linux, sqlite and Linux again, in errors of every kind."""
+
+DOES = {
+    "StemsExampleGen": "stems to TFRecords",
+    "SharedExamples": "TFRecords of another run",
+    "StatisticsGen": "statistics of the tracks' metadata",
+    "ImportSchemaGen": "the schema that they are held against",
+    "ExampleValidator": "anomalies in the statistics",
+    "AnomalyGate": "stops at an anomaly",
+    "Teacher": "the model that the loss looks through",
+    "Trainer": "trains, and writes the SavedModel",
+    "LatestBlessedModel": "looks for the model to compare with",
+    "BaselinesEvaluator": "scores of mixture and baselines on the test tracks",
+    "BssEvaluator": "scores of the candidate on the test tracks, and the gate",
+    "ServingValidator": "asks the candidate over gRPC, as clients will",
+    "Pusher": "publishes the candidate, if it was blessed",
+}
+"""What the nodes of the graph do, for people who wait for them."""
 
 
 class _Runner(LocalDagRunner):
@@ -80,34 +100,6 @@ class _Runner(LocalDagRunner):
             super().run_with_ir(pipeline, run_options)
         finally:
             self.run_id = pipeline.runtime_spec.pipeline_run_id.field_value.string_value
-
-
-@contextlib.contextmanager
-def _locked(path: Path, recipe: str) -> Iterator[None]:
-    """A second run that wants the lock is refused at once: sqlite takes one writer, and a recipe's checkpoints do."""
-    lock, holder = filelock.FileLock(path), path.with_name(f"{path.name}.holder")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise BlockingIOError(
-            f"another stemline run{_told(holder)} is at work in {path.parent}; wait for it or choose another --workdir"
-        ) from error
-    try:
-        since = datetime.now().astimezone().isoformat(" ", "seconds")
-        holder.write_text(json.dumps({"pid": os.getpid(), "recipe": recipe, "since": since}) + "\n")
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _told(holder: Path) -> str:
-    """Who holds the lock, in brackets; empty in the moment before the holder has said so."""
-    try:
-        told = json.loads(holder.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return ""
-    return f" (process {told['pid']}, recipe {told['recipe']}, since {told['since']})"
 
 
 @contextlib.contextmanager
@@ -135,7 +127,8 @@ class _Narrator(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == "Component %s is running.":
             self.started, self.cached = time.monotonic(), False
-            console.print(Text(f"{record.getMessage().split()[1]} …", style="dim"))
+            name = record.getMessage().split()[1]
+            console.print(Text(f"{name} … {DOES.get(name, '')}".rstrip(), style="dim"))
         elif record.msg == "A cached execution %d is used.":
             self.cached = True
         elif record.msg == "Component %s is finished.":

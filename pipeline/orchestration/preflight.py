@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,14 +16,13 @@ from pipeline.data.datasets import pairing
 from pipeline.data.datasets.track import TrackRef
 from pipeline.data.leaks import ruling
 from pipeline.evaluation.gate import outlook
-from pipeline.orchestration import beam_runners
+from pipeline.orchestration import at_once, beam_runners
 from pipeline.runs import history, metadata, power
 from pipeline.runs.workdir import Workdir
 from pipeline.training import devices, stages
 
 # The smallest STFT: the network's sizes are checked without the memory of its real number of bins.
 SMALL_FRAME_LENGTH, SMALL_HOP = 4, 1
-INGEST, JUDGE, PUSHER = "StemsExampleGen", "BssEvaluator", "Pusher"  # as their nodes are called
 
 
 def check_run(config: Config, refs: Sequence[TrackRef], workdir: Workdir | None = None) -> None:
@@ -102,37 +99,8 @@ def check_workers(config: Config) -> None:
             )
 
 
-def check_mounts(config: Config) -> None:
-    """Raises ValueError for a place that is in no bucket and that a task which needs it does not mount."""
-    cluster = config.cluster
-    trainer = (TRAINER,) if config.train.warm_start else ()
-    needs = {
-        "data.path": (config.data.path, (INGEST,)),
-        "cluster.serving": (cluster.serving, (PUSHER, JUDGE, *trainer)),
-        "cluster.workdir": (cluster.workdir, (TRAINER, JUDGE)),
-    }
-    for key, (place, tasks) in needs.items():
-        if place is None or storage.is_remote(place):
-            continue
-        for task in tasks:
-            paths = [volume.mount_path for volume in cluster.task(task).volumes]
-            if not any(Path(os.path.normpath(place)).is_relative_to(path) for path in paths):
-                raise ValueError(
-                    f"{key} is {place}, which {task} does not see: of cluster.tasks.{task} and cluster.every it mounts "
-                    f"{', '.join(paths) or 'nothing'}; legal are places below a mount, s3://BUCKET/… and gs://BUCKET/…"
-                )
-
-
 def check_teacher(config: Config, workdir: Workdir) -> None:
     """Raises ValueError where train.teacher names a recipe without a trained model in `workdir`, or an unfit model."""
-    recipe = config.train.teacher
-    if recipe is None:
-        return
-    model = history.trained_model(workdir, recipe, config.metadata)
-    if model is None:
-        data = ["--format", config.data.format, "--data", config.data.path] if config.data.path else []
-        command = shlex.join(["stemline", "run", "--recipe", recipe, *data, "--workdir", str(workdir.root)])
-        raise ValueError(
-            f"train.teacher is {recipe!r}, of which {workdir.root} holds no trained model; this makes one: {command}"
-        )
-    losses.check_teacher(saved_config(model.saved_model).model, config.model)
+    model = at_once.teacher(config, workdir)
+    if model is not None:
+        losses.check_teacher(saved_config(model.saved_model).model, config.model)

@@ -18,7 +18,7 @@ from models.directory import ModelDirectory
 from pipeline.common import publishing
 from pipeline.config import config
 from pipeline.runs import compare, history
-from pipeline.runs.workdir import Workdir
+from pipeline.runs.workdir import Workdir, is_plain
 
 BEST, PINNED = "best", "pinned"
 _KEPT = 2  # the newest, and the one that another run may be reading
@@ -112,7 +112,7 @@ def unpin(workdir: Workdir, recipe: str | None = None) -> str:
 
 def listed(workdir: Workdir) -> dict[str, Anchor]:
     """The anchor of every recipe that has one, by its name."""
-    names = storage.listed(workdir.root / "anchors")
+    names = filter(is_plain, storage.listed(workdir.root / "anchors"))
     return {name: anchor for name in names if (anchor := find(workdir.anchors(name)))}
 
 

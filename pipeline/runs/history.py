@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,10 +12,11 @@ from typing import Any
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from models.directory import ModelDirectory
+from models.directory import PLAIN_WORDS, ModelDirectory
+from pipeline.common.progress import line
 from pipeline.config.metadata import MetadataConfig
 from pipeline.runs import metadata
-from pipeline.runs.workdir import Workdir
+from pipeline.runs.workdir import Workdir, is_plain
 
 STATES = {
     pb.Execution.COMPLETE: "done",
@@ -137,7 +139,10 @@ class Run:
 
 
 def runs(workdir: Workdir, pipeline: str | None = None) -> list[Run]:
-    """All runs that the metadata of `workdir` knows, newest first; of one pipeline when it is named."""
+    """All runs that the metadata of `workdir` knows, newest first; of one pipeline when it is named.
+
+    One whose recipe has a name that leads elsewhere, as older versions took it, is told and left out.
+    """
     store = metadata.store(workdir)
     if store is None:
         return []
@@ -149,7 +154,16 @@ def runs(workdir: Workdir, pipeline: str | None = None) -> list[Run]:
         numbered.append(replace(run, number=number, trained_by=trained.get(cached) if cached else None))
         if run.model and not cached:
             trained[run.model] = numbered[-1]
-    return [run for run in reversed(numbered) if pipeline in (None, run.pipeline)]
+    for run in numbered:
+        if not is_plain(run.pipeline):
+            _tell(f"run {run.number} is left out: its recipe is called {run.pipeline!r}; legal are {PLAIN_WORDS}")
+    return [run for run in reversed(numbered) if pipeline in (None, run.pipeline) and is_plain(run.pipeline)]
+
+
+@functools.cache
+def _tell(words: str) -> None:
+    """Once, however often they are asked for."""
+    line(words, "yellow")
 
 
 def relocate(store: mlmd.MetadataStore, workdir: Workdir) -> None:

@@ -75,7 +75,10 @@ def store(workdir: Workdir, config: MetadataConfig | None = None) -> mlmd.Metada
 def _noted(workdir: Workdir) -> MetadataConfig | None:
     """Where the runs of `workdir` are recorded; None before its first run."""
     if workdir.metadata_note.exists():
-        return MetadataConfig(**json.loads(workdir.metadata_note.read_text()))
+        try:
+            return MetadataConfig(**json.loads(workdir.metadata_note.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{workdir.metadata_note} does not say where the runs are recorded: {error}") from error
     return MetadataConfig() if workdir.metadata.exists() else None
 
 

@@ -102,6 +102,11 @@ class Workdir:
         return max(found, key=lambda each: each.version).path
 
 
+def is_plain(name: str) -> bool:
+    """Whether a recipe of this name has directories of its own here; one without a name has recorded nothing yet."""
+    return not name or bool(PLAIN_NAME.fullmatch(name))
+
+
 def _plain(name: str) -> str:
     """Raises ValueError for a name that would lead to another place."""
     if not PLAIN_NAME.fullmatch(name):

@@ -15,8 +15,8 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from models.checked import ConfigError, Name, Positive, Whole, checked, in_words, nearest
-from pipeline.config.config import BENCHMARK_SUFFIX, Config, recipe_names
+from models.checked import ConfigError, Name, PlainName, Positive, Whole, checked, in_words, nearest
+from pipeline.config.config import BENCHMARK_SUFFIX, NOT_YAML, Config, recipe_names
 
 SHIPPED = Path(__file__).parent / "shipped"
 PLAIN = ""
@@ -44,7 +44,7 @@ class Study:
     are ranked and compared. baselines: what is judged beside them, once. The first variant is what the others are compared with.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$", description="letters, digits and _ . -")]
+    name: PlainName
     recipes: Annotated[tuple[Entry, ...], Field(min_length=1)]
     title: str = ""
     overrides: Annotated[Mapping[str, Values], Field(min_length=1)] = field(default_factory=lambda: {PLAIN: {}})
@@ -93,7 +93,7 @@ def read(file: str, systems: Iterable[str] = ()) -> Study:
         raise ConfigError(f"study file {file} does not exist")
     try:
         mapping = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise ConfigError(f"{file} is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(mapping, dict):
         raise ConfigError(f"{file} holds {type(mapping).__name__}; legal: a mapping with the key recipes")

@@ -36,7 +36,7 @@ import grpc
 
 from serving.server import logs, runtime
 from serving.server.flags import Flags, parse
-from serving.wire.status import printable
+from serving.wire.words import printable
 
 if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig

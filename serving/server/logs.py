@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from serving.wire.status import printable
+from serving.wire.words import printable
 
 AT_ONCE = 20  # records of one place in the code
 SECONDS = 30.0  # in which it may have one more

@@ -55,13 +55,6 @@ class StatusError(Exception):
         return encoded[:MAX_MESSAGE_LENGTH].decode(errors="ignore") + "...TRUNCATED"
 
 
-def printable(text: str) -> str:
-    """The text with what is no printable character (a line's end, an escape sequence) written out, as `\\x1b`."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def hidden(log: logging.Logger, what: str, error: Exception) -> StatusError:
     """The answer to a fault no one foresaw; the log has its kind and place, and neither has words of the request."""
     places = "".join(traceback.format_tb(error.__traceback__))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -40,36 +37,6 @@ def test_a_process_that_used_s3_ends_with_its_own_exit_code(bucket, end: str, co
     root = Path(storage.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root)
     assert (done.returncode, done.stdout) == (code, "False"), done.stderr
-
-
-def test_a_bucket_that_does_not_exist_is_told_without_tensorflow(bucket, free_ports, monkeypatch) -> None:
-    loaded = "tensorflow" in sys.modules
-    storage.refuse_absent(f"{bucket.url}/nothing/is/here")
-    with pytest.raises(OSError, match=rf"^{bucket.url}-not/x cannot be used at http://.*: the bucket does not exist$"):
-        storage.refuse_absent(f"{bucket.url}-not/x")
-    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
-    monkeypatch.setenv("S3_ENDPOINT", nobody)
-    began = time.monotonic()
-    with pytest.raises(OSError, match=f"^{bucket.url}/x cannot be used at {nobody}: Connection refused$"):
-        storage.refuse_absent(f"{bucket.url}/x")
-    assert time.monotonic() - began < 2
-    assert ("tensorflow" in sys.modules) == loaded
-    monkeypatch.setenv("http_proxy", nobody)
-    storage.refuse_absent(f"{bucket.url}/x")  # who knows what lies behind it
-    storage.refuse_absent("/a/place/of/this/machine")
-
-
-@pytest.mark.parametrize("code", [200, 301, 400, 403, 500])
-def test_what_a_bucket_says_to_strangers_is_no_verdict(code: int, monkeypatch) -> None:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(code)
-            self.end_headers()
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        monkeypatch.setenv("S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        storage.refuse_absent("s3://bucket/x")
 
 
 def test_a_model_goes_to_a_bucket_within_it_and_back(bucket, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import typer
 from pipeline.cli.answers import AsJson, Exit, answer
 from pipeline.cli.commands import WORKDIR, Work
 from pipeline.cli.recipes import asked, named, recorded
-from pipeline.common.process import shown
 
 app = typer.Typer(
     help="What a corpus holds before any work, and what was ingested.",
@@ -52,16 +51,15 @@ def check(
 
     Exit code 3 when ingest would refuse it.
     """
-    typer.echo(f"looking at {shown(path)}", err=True)
     if page and page.is_dir():
         raise ValueError(f"--page is {page}, a directory; legal is the name of a file")
-    from models import storage
     from pipeline.cli.data import tables
+    from pipeline.common import reachable
     from pipeline.common.progress import looking
     from pipeline.data.survey.survey import survey
 
     config = asked(recipe, path, format, set, max_bad_tracks)
-    storage.refuse_absent(path)
+    reachable.refuse_absent(path)
     with looking() as show:
         found = survey(config.data, show)
     if page:

@@ -45,7 +45,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     try:
         documents = list(yaml.safe_load_all(path.read_text()))
         compiled_for(documents)
-    except (yaml.YAMLError, KeyError, TypeError, IndexError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} is not a pipeline that `stemline kubeflow compile` wrote") from error
     return documents
 

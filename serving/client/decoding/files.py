@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from serving.wire.status import printable
+from serving.wire.words import shown
 
 BLOCK_SAMPLES = 2**16
 HIGHEST_RATE_HZ = 768_000
@@ -85,11 +85,6 @@ def named(path: Path) -> Iterator[None]:
         if error.errno in OF_THE_MACHINE:
             raise
         raise BadFileError(f"{shown(path.name)} cannot be read ({error.strerror or error})") from error
-
-
-def shown(path: Path | str) -> str:
-    """A path, or words that hold one, on one line: bytes that are no UTF-8 as \\xNN, what is not printable escaped."""
-    return printable(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 def regular(path: Path) -> None:

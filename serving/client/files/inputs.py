@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.client.decoding.files import shown
 from serving.client.decoding.names import audio_named, litter_kind
 from serving.client.signals import SeparationError
+from serving.wire.words import shown
 
 STANDARD = Path("-")  # standard input as an argument
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from serving.client.decoding.files import shown
 from serving.client.decoding.names import AUDIO
 from serving.client.files.inputs import STANDARD, Input
 from serving.client.signals import SeparationError
+from serving.wire.words import shown
 
 TEMPLATE = "{track}/{stem}.{ext}"
 FIELDS = ("track", "trackext", "stem", "ext")

@@ -16,7 +16,8 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from models import storage
 from serving.server import textproto
 from serving.server.models.versions import Policy, latest
-from serving.wire.status import Code, StatusError, printable
+from serving.wire.status import Code, StatusError
+from serving.wire.words import printable
 
 PLATFORM = "tensorflow"
 

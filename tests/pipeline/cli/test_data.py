@@ -172,7 +172,11 @@ def test_what_shows_of_a_corpus_is_refused_before_such_imports(corpus: Path, tmp
     (tmp_path / "empty").mkdir()
     shutil.rmtree(corpus / "dev")
     missing = imported(command, "--recipe", "drnn_mir1k")
-    assert missing == ([], "stemline: data.format is mir1k, a layout of files: --data says where they are\n")
+    assert missing == (
+        [],
+        "reading recipe drnn_mir1k and what is in runs\n"
+        "stemline: data.format is mir1k, a layout of files: --data says where they are\n",
+    )
     for data, words in (
         (tmp_path / "empty", f"{tmp_path}/empty holds nothing"),
         (tmp_path / "nowhere", f"{tmp_path}/nowhere is not there"),

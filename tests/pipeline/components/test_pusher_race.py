@@ -15,9 +15,21 @@ import pytest
 
 from models.directory import ModelDirectory
 from pipeline.config.config import Config, load
-from pipeline.orchestration.local_runner import _locked, run_local
+from pipeline.orchestration.local_runner import run_local
 from pipeline.runs.history import Output, Run
 from pipeline.runs.workdir import Workdir
+
+ROOT = Path(__file__).parents[3]
+HOLDER = """
+import sys
+from pathlib import Path
+from pipeline.config.config import Config
+from pipeline.runs import lock
+from pipeline.runs.workdir import Workdir
+with lock.held(Workdir(Path(sys.argv[1])), Config("slow_recipe")):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def blessed_model(root: Path, size: int = 1000) -> Path:
@@ -221,12 +233,16 @@ def test_versions_grow_when_the_clock_is_set_back(tmp_path: Path) -> None:
 
 def test_a_second_run_on_a_workdir_is_told_who_holds_it(tmp_path: Path) -> None:
     workdir = Workdir(tmp_path)
-    holder = rf"process {os.getpid()}, recipe slow_recipe, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d[^)]*"
-    with (
-        _locked(workdir.lock, "slow_recipe"),
-        pytest.raises(BlockingIOError, match=rf"another stemline run \({holder}\) is at work in {tmp_path}; wait"),
-    ):
-        run_local(Config("another"), workdir)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == b"held\n"
+        holder = rf"process {other.pid}, recipe slow_recipe, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d[^)]*"
+        with pytest.raises(BlockingIOError, match=rf"another stemline run \({holder}\) is at work in {tmp_path}; wait"):
+            run_local(Config("another"), workdir)
+        other.stdin.close()
     assert not (tmp_path / ".lock.holder").exists()
     with filelock.FileLock(workdir.lock), pytest.raises(BlockingIOError, match="another stemline run is at work"):
         run_local(Config("another"), workdir)  # in the moment before the holder has said who it is

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,3 +286,45 @@ def test_a_section_that_may_be_null_names_its_keys() -> None:
     with pytest.raises(config.ConfigError, match=r"unknown key 'gate.outputs.bands.octave'; did you mean 'octaves'\?"):
         config.load("demo", ["gate.outputs.bands.octave=1"])
     assert config.load("demo", ["gate.outputs.bands=null"]).gate.outputs.bands is None
+
+
+def numbers(cls: type, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The keys of a configuration that take a number, through what may be null."""
+    for name, kind in typing.get_type_hints(cls).items():
+        if typing.get_origin(kind) in (tuple, Mapping):
+            continue
+        kinds = [each for each in (kind, *typing.get_args(kind)) if isinstance(each, type)]
+        if inner := [each for each in kinds if dataclasses.is_dataclass(each)]:
+            yield from numbers(inner[0], (*path, name))
+        elif {int, float} & {*kinds}:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, 10**30, math.nan], ids=str)
+def test_no_number_may_be_absurd(value: float) -> None:
+    keys = [*numbers(config.Config)]
+    assert ("gate", "outputs", "artefacts", "clicks_per_minute") in keys
+    assert len(keys) > 90
+    for key in keys:
+        mapping: Any = value
+        for part in reversed(key):
+            mapping = {part: mapping}
+        with pytest.raises(config.ConfigError, match=rf"^{'.'.join(key)} is .*; legal: "):
+            config.from_mapping({"name": "absurd", **mapping})
+
+
+@pytest.mark.parametrize(
+    ("override", "legal"),
+    [
+        ("data.quarantine.gain_db=-1e6", "a number of at least -1000 and of at most 0"),
+        ("data.quarantine.examined_db=1", "a number of at least -1000 and of at most 0"),
+        ("gate.paired.boundary=101", "a number of at least 1 and of at most 100"),
+        ("gate.outputs.false_voice.excess_db=1001", "a number of at least 0 and of at most 1000"),
+        ("gate.outputs.bands.octaves=21", "a number of at least 0 and of at most 20"),
+        ("gate.outputs.artefacts.clicks_per_minute=1e9", "a number of at least 0 and of at most 60000"),
+        ("gate.outputs.level_db=true", "a number of at least -1000 and of at most 1000"),
+    ],
+)
+def test_limits_of_the_gate_have_limits(override: str, legal: str) -> None:
+    with pytest.raises(config.ConfigError, match=f"; legal: {legal}"):
+        config.load("demo", [override])

@@ -1,14 +1,17 @@
-"""Places that the tasks of a cluster do not see, before anything is sent."""
+"""Places that the tasks of a cluster do not see, before anything is sent, and names that there are not, before TensorFlow."""
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 
+from models import losses, networks
 from pipeline.components import graph
 from pipeline.config.config import load
-from pipeline.orchestration import preflight
+from pipeline.orchestration import at_once, preflight
 from pipeline.runs.workdir import Workdir
 
 FOLDER = "data.format=folder"
@@ -34,7 +37,7 @@ ELSEWHERE = "cluster.every.volumes=[{claim: work, mount_path: /volume}]"
     ],
 )
 def test_places_below_a_mount_or_in_a_bucket(overrides: tuple[str, ...]) -> None:
-    preflight.check_mounts(load("demo", overrides))
+    at_once.check_mounts(load("demo", overrides))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_places_below_a_mount_or_in_a_bucket(overrides: tuple[str, ...]) -> None
 )
 def test_a_place_that_a_task_does_not_see(overrides: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
-        preflight.check_mounts(load("demo", [FOLDER, *overrides]))
+        at_once.check_mounts(load("demo", [FOLDER, *overrides]))
     assert "\n" not in str(caught.value)
 
 
@@ -75,14 +78,14 @@ def test_a_trainer_needs_the_served_version_only_where_it_starts_with_it() -> No
         "cluster.tasks.Pusher.volumes=[{claim: served, mount_path: /served}]",
         "cluster.tasks.BssEvaluator.volumes=[{claim: m, mount_path: /models}, {claim: served, mount_path: /served}]",
     ]
-    preflight.check_mounts(load("demo", given))
+    at_once.check_mounts(load("demo", given))
     with pytest.raises(ValueError, match=r"cluster\.serving is /served, which Trainer does not see"):
-        preflight.check_mounts(load("demo", [*given, "train.warm_start=true"]))
+        at_once.check_mounts(load("demo", [*given, "train.warm_start=true"]))
 
 
 def test_the_tasks_are_called_as_their_nodes() -> None:
     nodes = {node.id for node in graph.components(load("demo"), Workdir(Path("w")), resolve=False)}
-    assert {preflight.INGEST, preflight.JUDGE, preflight.PUSHER, preflight.TRAINER} <= nodes
+    assert {at_once.INGEST, at_once.JUDGE, at_once.PUSHER, at_once.TRAINER} <= nodes
 
 
 @pytest.mark.parametrize("command", ["submit", "schedule"])
@@ -91,5 +94,46 @@ def test_nothing_is_sent_where_stems_are_not_seen(stemline, command: str) -> Non
         "kubeflow", command, "--set", FOLDER, "--set", "data.path=/home/me/stems", "--host", "http://localhost:9"
     )
     assert outcome.code == 2
-    assert outcome.err.startswith("stemline: data.path is /home/me/stems, which StemsExampleGen does not see")
-    assert outcome.err.count("\n") == 1
+    begun, last = outcome.err.splitlines()
+    assert begun == "reading recipe demo"
+    assert last.startswith("stemline: data.path is /home/me/stems, which StemsExampleGen does not see")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.network=drn"],
+        ["model.sizes.unitss=3"],
+        ["train.loss=csd"],
+        ["train.loss_options={gama: 1}"],
+        ["train.loss=deep_features"],
+        ["train.teacher=crn"],
+        ["train.stages=[{name: first, network: drn, share: 0.5}]"],
+    ],
+)
+def test_names_are_refused_at_once_in_the_words_of_later(overrides: list[str]) -> None:
+    config = load("demo", overrides)
+    with pytest.raises(ValueError, match=r"; (did you mean .*\? )?legal: ") as later:
+        preflight.check_recipe(config)
+    with pytest.raises(ValueError, match=re.escape(str(later.value))):
+        at_once.check(config)
+
+
+def test_whatever_a_network_and_a_loss_take_passes() -> None:
+    """Read from their source and asked of themselves."""
+    given = "self", "bins", "channels", "targets"
+    for name in networks.names():
+        sizes = {*inspect.signature(networks.network_class(name).__init__).parameters} - {*given}
+        at_once.check(
+            load("demo", ["model.sizes={}", f"model.network={name}", *(f"model.sizes.{size}=1" for size in sizes)])
+        )
+    for name in losses.names():
+        teacher = "crn" if name == "deep_features" else "null"
+        at_once.check(load("demo", [f"train.loss={name}", f"train.teacher={teacher}"]))
+
+
+def test_a_network_of_another_keras_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text("from keras import layers\n")
+    monkeypatch.setattr(networks, "__path__", [*networks.__path__, str(tmp_path)])
+    with pytest.raises(ValueError, match=r"^network 'mine' imports keras, which is Keras 3; legal: tf_keras$"):
+        at_once.check(load("demo", ["model.network=mine", "model.sizes={}"]))

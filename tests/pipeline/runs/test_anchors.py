@@ -59,7 +59,10 @@ def test_the_newest_pin_counts_and_the_best_one_comes_back(workdir: Workdir, tmp
         assert anchors.find(place).model.identity == name
     assert len(ModelDirectory.versions(place / anchors.PINNED)) == 2, "one more than counts"
     several = stemline("runs", "unpin", "-w", tmp_path)
-    assert (several.code, several.err) == (2, "stemline: --recipe is needed: models are pinned for demo, drnn\n")
+    assert (several.code, several.err.splitlines()[1:]) == (
+        2,
+        ["stemline: --recipe is needed: models are pinned for demo, drnn"],
+    )
     assert stemline("runs", "unpin", "-w", tmp_path, "-r", "demo").code == 0
     assert anchors.find(place).model.identity == "best"
 
@@ -81,8 +84,7 @@ def test_the_newest_pin_counts_and_the_best_one_comes_back(workdir: Workdir, tmp
 def test_what_cannot_be_pinned_is_told_in_a_sentence(workdir: Workdir, stemline, words: list[str], told: str) -> None:
     outcome = stemline("runs", *words, "--workdir", workdir.root)
     assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
-    assert told in outcome.err
+    assert told in outcome.err.splitlines()[-1]
     assert not (workdir.root / "anchors").exists()
 
 

@@ -97,5 +97,5 @@ def test_nothing_to_describe_is_a_sentence(workdir: Path, stemline, tmp_path: Pa
         (("-w", workdir), "have no tracks.json: ingest the data again"),
     ):
         outcome = stemline("data", "describe", *args, "--json")
-        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 2)
         assert words in outcome.err

@@ -181,3 +181,18 @@ def test_what_is_broken_in_a_working_directory_is_named(stemline, workdir: Workd
         outcome.err
         == f"stemline: the metadata {workdir.metadata} cannot be opened: Error when executing query: file is not a database\n"
     )
+
+
+def test_a_run_whose_name_leads_elsewhere_is_told_and_left_out(stemline, workdir: Workdir, metadata: Any) -> None:
+    """As an older version took it; the numbers of the others stay."""
+    start = "2026-11-18T12:00:00.000004"
+    metadata.run(start, "../../escaped", {"Trainer": {}}, failed={"Trainer": "it was stopped"})
+    (workdir.root / "anchors" / ".hidden").mkdir(parents=True)
+    listed = stemline("runs", "--workdir", workdir.root, "--json")
+    assert listed.code == 0, listed
+    assert [run["number"] for run in json.loads(listed.out)["runs"]] == [4, 3, 1]
+    assert listed.err.splitlines() == [
+        f"reading what is in {workdir.root}",
+        "  run 2 is left out: its recipe is called '../../escaped'; legal are letters, digits, spaces and . _ + -, a letter, "
+        "a digit or _ first, 100 at most",
+    ]

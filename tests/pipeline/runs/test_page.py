@@ -166,14 +166,14 @@ def test_the_artifacts_alone_tell_all_but_what_lies_elsewhere(tmp_path: Path, st
     assert set(life.of_artifacts(str(tmp_path / "root"))) == {"demo", "drnn"}
     (tmp_path / "root" / "other" / "summary.json").write_text("{")
     broken = stemline("runs", "page", "--artifacts", tmp_path / "root")
-    assert (broken.code, broken.err.count("\n")) == (2, 1)
+    assert (broken.code, broken.err.count("\n")) == (2, 2)
     assert "summary.json is no JSON" in broken.err
 
 
 def test_nothing_to_show_is_a_sentence(tmp_path: Path, workdir: Workdir, stemline) -> None:
     for words in (["-w", tmp_path / "empty"], ["--artifacts", tmp_path / "empty"], ["-w", workdir.root, "-r", "drnn"]):
         outcome = stemline("runs", "page", *words)
-        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 2)
         assert "there is nothing to show" in outcome.err
     assert not Path("runs.html").exists()
 

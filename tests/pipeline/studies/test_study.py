@@ -150,6 +150,7 @@ def test_the_command_says_it_in_one_sentence(tmp_path: Path) -> None:
     ):
         done = subprocess.run([STEMLINE, "study", *args], capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("stemline: ")
-        assert words in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        begun, last = done.stderr.splitlines()
+        assert begun == f"reading study {args[0]} and what is in runs"
+        assert last.startswith("stemline: ")
+        assert words in last

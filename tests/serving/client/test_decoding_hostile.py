@@ -29,7 +29,7 @@ from hostile_files import (
 )
 
 from serving.client import decoding
-from serving.client.decoding.files import shown
+from serving.wire.words import shown
 
 BAD = [kind for kind in KINDS if kind.reason]
 GOOD = [kind for kind in KINDS if not kind.reason]

@@ -126,6 +126,12 @@ class ModelDirectory:
             return ours == theirs
 
 
+def refuse_no_model(place: str | os.PathLike[str]) -> None:
+    """Raises ValueError where there is no SavedModel, without loading TensorFlow for a place of this machine, and OSError as `storage.listed`."""
+    if not {"saved_model.pb", "saved_model.pbtxt"} & {*storage.listed(place)}:
+        raise ValueError(f"{os.fspath(place)} is no SavedModel; legal is a directory with saved_model.pb")
+
+
 def _read(file: Any) -> dict[str, Any]:
     """A JSON object. Raises ValueError, naming the file, where it holds something else."""
     try:

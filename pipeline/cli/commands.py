@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pipeline.common.process import sentence, shortened, shown
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+    from pipeline.runs.workdir import Workdir
 
 Work = Annotated[Path, typer.Option("--workdir", "-w", help="Metadata, artifacts, checkpoints and pushed models.")]
 WORKDIR = Path("runs")
@@ -28,6 +35,33 @@ def need(extra: str, what: str) -> None:
     """Raises ValueError where the packages of an extra are not installed; `what` asks for them."""
     if find_spec(_PACKAGES[extra]) is None:
         raise ValueError(f"{what} needs packages that are not installed: pip install 'stemline[{extra}]'")
+
+
+@contextlib.contextmanager
+def alone(config: Config, workdir: Workdir, trains: bool = False) -> Iterator[None]:
+    """Refuses what can be refused before TensorFlow is loaded: another run at work, a disk that takes nothing, wrong names.
+
+    trains: whether the teacher, where the recipe names one, must be there.
+    """
+    from pipeline.common import files
+    from pipeline.orchestration import at_once
+    from pipeline.runs import lock
+
+    files.refuse_unwritable(workdir.root, "the working directory")
+    with lock.held(workdir, config, beforehand=True):
+        at_once.check(config, workdir, trains)
+        yield
+
+
+@contextlib.contextmanager
+def continued(workdir: Workdir) -> Iterator[None]:
+    """Says first that TensorFlow and TFX are loaded, which takes seconds, and at Ctrl-C what goes on after the finished steps."""
+    from pipeline.common.progress import sigint_ends
+
+    typer.echo("loading TensorFlow and TFX", err=True)
+    command = shlex.join(["stemline", *sys.argv[1:]])
+    with sigint_ends(f"stopped: finished steps are kept in {workdir.root}, and this goes on after them: {command}"):
+        yield
 
 
 class _Plain:

@@ -54,7 +54,7 @@ def compile(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the YAML goes.")] = Path("pipeline.yaml"),
 ) -> None:
     """Write the graph as Kubeflow's pipeline specification; the configuration is its one parameter."""
-    files.refuse_unwritable(output.parent, "the folder of --output")
+    files.refuse_no_file(output, "--output")
     config = _checked(_asked(recipe, set))
     from pipeline.orchestration.cluster import compiler, package
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import logging
@@ -13,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +21,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.answers import EPILOG, AsJson, Exit, answer
-from pipeline.cli.commands import WORKDIR, Group, LocalPaths, PipelineCommand, UsageError, Work, need
+from pipeline.cli.commands import (
+    WORKDIR,
+    Group,
+    LocalPaths,
+    PipelineCommand,
+    UsageError,
+    Work,
+    alone,
+    continued,
+    need,
+)
 from pipeline.cli.data import app as data_app
 from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
@@ -34,7 +43,6 @@ from pipeline.common.terminal import plain_streams
 if TYPE_CHECKING:
     from pipeline.components.graph import Stage
     from pipeline.config.config import Config
-    from pipeline.runs.workdir import Workdir
     from serving.client import Client
 
 # TFX's own imports must see the Keras that the models are built with; no process that is started here may run what lies in
@@ -204,7 +212,7 @@ def demo(workdir: Work = WORKDIR, set: Set = None) -> None:
     from pipeline.runs.workdir import Workdir
 
     config, place = load("demo", set or ()), Workdir(workdir)
-    with _alone(config, place, trains=True), _continued(place):
+    with alone(config, place, trains=True), continued(place):
         from pipeline.cli import demo
 
         raise typer.Exit(demo.main(config, place))
@@ -544,7 +552,7 @@ def _study(
     target = output or place.root / "studies" / asked.name
     files.refuse_unwritable(target, "--output")
     for each in planned:
-        with _alone(each.config, place):
+        with alone(each.config, place):
             pass
     # As others would type it: names of folders and files, not where they lie.
     options = {
@@ -557,7 +565,7 @@ def _study(
     words = [word for option, value in options.items() if value for word in (option, value)]
     words += [word for each in overrides or () for word in ("--set", each)]
     words = ["study", Path(file).name, *words] if systems is None else ["leaderboard", *words]
-    with _continued(place):
+    with continued(place):
         from pipeline.cli import tables
         from pipeline.studies import run
 
@@ -595,6 +603,7 @@ def _separation(
         raise ValueError("--ca, --cert and --key are of a connection to a server; legal only with --server")
     need("server", "separating without --server")
     from models import storage
+    from models.directory import refuse_no_model
     from pipeline.common import reachable
     from serving.local import local_client
 
@@ -604,8 +613,7 @@ def _separation(
         reachable.refuse_absent(model)
         directory = storage.path(model)
         words = str(directory)
-    if not {"saved_model.pb", "saved_model.pbtxt"} & {*storage.listed(directory)}:
-        raise ValueError(f"{directory} is no SavedModel; legal is a directory with saved_model.pb")
+    refuse_no_model(directory)
     typer.echo(f"loading {words}", err=True)
     return local_client(directory, alone=True)
 
@@ -659,7 +667,7 @@ def _pipeline(config: Config, workdir: Path, until: Stage, as_json: bool) -> Non
 
     place, refs = Workdir(workdir), corpus.usable(config.data)
     trains = until != "ingest"
-    with _alone(config, place, trains), _continued(place):
+    with alone(config, place, trains), continued(place):
         from pipeline.cli import tables
         from pipeline.orchestration import preflight
 
@@ -671,33 +679,6 @@ def _pipeline(config: Config, workdir: Path, until: Stage, as_json: bool) -> Non
     answer(documents.of_run(result, place), as_json, tables.print_run)
     if until in ("evaluate", "push") and not result.accepted:
         raise typer.Exit(Exit.REFUSED)
-
-
-@contextlib.contextmanager
-def _alone(config: Config, workdir: Workdir, trains: bool = False) -> Iterator[None]:
-    """Refuses what can be refused before TensorFlow is loaded: another run at work, a disk that takes nothing, wrong names.
-
-    trains: whether the teacher, where the recipe names one, must be there.
-    """
-    from pipeline.common import files
-    from pipeline.orchestration import at_once
-    from pipeline.runs import lock
-
-    files.refuse_unwritable(workdir.root, "the working directory")
-    with lock.held(workdir, config, beforehand=True):
-        at_once.check(config, workdir, trains)
-        yield
-
-
-@contextlib.contextmanager
-def _continued(workdir: Workdir) -> Iterator[None]:
-    """Says first that TensorFlow and TFX are loaded, which takes seconds, and at Ctrl-C what goes on after the finished steps."""
-    from pipeline.common.progress import sigint_ends
-
-    typer.echo("loading TensorFlow and TFX", err=True)
-    command = shlex.join(["stemline", *sys.argv[1:]])
-    with sigint_ends(f"stopped: finished steps are kept in {workdir.root}, and this goes on after them: {command}"):
-        yield
 
 
 if __name__ == "__main__":

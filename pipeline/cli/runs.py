@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.answers import AsJson, answer
 from pipeline.cli.commands import WORKDIR, Work, need
 from pipeline.cli.recipes import named
+from pipeline.common import files
 from pipeline.common.process import shown
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def page(
     from pipeline.runs import life
     from pipeline.runs import page as life_page
 
+    files.refuse_no_file(output, "--output")
     if artifacts is None:
         place = _of_runs(ctx, workdir)
         lives, source = life.of_workdir(place, recipe), f"What ran in {place.root}"

@@ -27,6 +27,14 @@ def refuse_unwritable(folder: Path, what: str) -> None:
         raise OSError(f"{what} is {folder}, where nothing can be written: {error.strerror}") from error
 
 
+def refuse_no_file(path: Path, what: str) -> None:
+    """Raises ValueError for a directory where a file is to be written, and as `refuse_unwritable` for its folder."""
+    if path.is_dir():
+        raise ValueError(f"{what} is {path}, a directory; legal is the name of a file")
+    if path.is_file() or not path.exists():  # no device, nor a pipe
+        refuse_unwritable(path.parent, f"the folder of {what}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file, and the directories that it needs; several processes, also of several machines, may write the same.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import threadpoolctl
 
+from models.directory import refuse_no_model
 from models.spec import ModelSpec
 from pipeline.common import files, process, progress
 from pipeline.config.config import Config, DataConfig, EvaluateConfig
@@ -249,6 +250,9 @@ def _check_options(request: Request) -> None:
     if request.baseline_estimates is not None and request.baseline_model is not None:
         raise ValueError("of --baseline-estimates and --baseline-model only one can be given")
     of_targets.check(request.targets)
+    for model in (request.model, request.baseline_model):
+        if model is not None:
+            refuse_no_model(model)
 
 
 def _work(request: Request, found: Sequence[Pair]) -> Work:

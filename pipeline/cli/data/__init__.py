@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.answers import AsJson, Exit, answer
 from pipeline.cli.commands import WORKDIR, Work
 from pipeline.cli.recipes import asked, named, recorded
+from pipeline.common import files
 
 app = typer.Typer(
     help="What a corpus holds before any work, and what was ingested.",
@@ -51,8 +52,8 @@ def check(
 
     Exit code 3 when ingest would refuse it.
     """
-    if page and page.is_dir():
-        raise ValueError(f"--page is {page}, a directory; legal is the name of a file")
+    if page:
+        files.refuse_no_file(page, "--page")
     from pipeline.cli.data import tables
     from pipeline.common import reachable
     from pipeline.common.progress import looking

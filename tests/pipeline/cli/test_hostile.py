@@ -154,9 +154,9 @@ def walk(stemline, place: Path, chosen) -> int:
 
 
 def test_a_few_hostile_values_for_every_option(stemline, place: Path) -> None:
-    """For each option other ones, so that all of them are met."""
-    every = [*lines()]
-    assert walk(stemline, place, every[:: len(HOSTILE) // 2]) > 200
+    """For each option other ones, so that all of them are met; a leaderboard plans 18 trainings each time."""
+    every = [args for args in lines() if args[0] != "leaderboard"]
+    assert walk(stemline, place, every[::31]) > 200
 
 
 @pytest.mark.slow

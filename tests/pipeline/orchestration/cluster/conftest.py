@@ -284,7 +284,7 @@ def run_node(tmp_path: Path) -> Callable[..., None]:
 
 @pytest.fixture
 def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
-    """`stemline kubeflow ...` in this process: exit code, and both streams."""
+    """`stemline kubeflow ...` in this process: exit code, and both streams without what a command begins with."""
 
     def call(*words: str) -> tuple[int, str]:
         from pipeline.cli import main
@@ -293,6 +293,7 @@ def stemline(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> C
         with pytest.raises(SystemExit) as stopped:
             main.main()
         streams = capfd.readouterr()
-        return int(stopped.value.code or 0), streams.out + streams.err
+        told = [each for each in streams.err.splitlines(keepends=True) if not each.startswith(("reading ", "loading "))]
+        return int(stopped.value.code or 0), streams.out + "".join(told)
 
     return call

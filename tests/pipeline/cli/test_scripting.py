@@ -144,5 +144,5 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     assert listed.stdout
     assert listed.stderr
     listed.stdout.close()
-    assert listed.stderr.read() == b""
+    assert listed.stderr.read() == b"reading what is in runs\n"
     assert listed.wait() == Exit.UNEXPECTED

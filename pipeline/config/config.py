@@ -87,8 +87,6 @@ class DataConfig:
         for name, most in (("channels", 8), ("sample_rate_hz", 655_350)):
             if self.encoding == "flac" and getattr(self, name) > most:
                 raise ValueError(f"encoding is flac and data.{name} {getattr(self, name)}: legal is at most {most}")
-        if self.balance_db is not None and self.format == "synthetic":
-            raise ValueError("balance_db is for stems in files; legal with data.format synthetic: null")
         if self.spans > 1 and self.path and "{" not in self.path:
             raise ValueError(f"spans is {self.spans}, but data.path {self.path} has no {{SPAN}}: legal is 1")
 

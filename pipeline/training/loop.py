@@ -16,6 +16,7 @@ import tf_keras as keras
 
 from models import losses, spectral, storage
 from models.separator import Separator
+from pipeline.common import process
 from pipeline.common.progress import TrainingProgress
 from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import batches, effects
@@ -191,7 +192,8 @@ class _Loop:
             if self.step == 0:
                 self._begin()
             descend = {"adam": self._adam, "lbfgs": self._lbfgs}[self.spec.optimizer]
-            descend(report)
+            with process.keeping_freed_memory():
+                descend(report)
             self._count()
             self._save(self.latest)
         self.writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -32,6 +33,23 @@ def test_what_went_wrong_is_one_sentence(function, argument, words: str) -> None
     with pytest.raises(process.ProcessError) as caught:
         process.call(function, argument)
     assert str(caught.value) == words
+
+
+def page_faults(repeated: int) -> int:
+    """Of so many allocations of 32 MB, all written to and freed."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(repeated):
+        b"x" * 2**25
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_memory_that_is_freed_is_mapped_once_within_the_block_and_each_time_without() -> None:
+    once = page_faults(1)
+    assert once > 100
+    with process.keeping_freed_memory():
+        page_faults(1)
+        assert page_faults(20) < once
+    assert page_faults(20) > 10 * once
 
 
 def test_a_killed_caller_leaves_no_process_behind() -> None:

@@ -72,7 +72,9 @@ def with_targets(data: DataConfig, refs: Sequence[TrackRef]) -> list[TrackRef]:
     if data.balance_db is None:
         return found
     if hasattr(datasets.reader(data.format), "load"):
-        raise ValueError(f"data.balance_db is {data.balance_db:g}, and songs that are rendered have a balance: legal is null")
+        raise ValueError(
+            f"data.balance_db is {data.balance_db:g}, and songs that are rendered have a balance: legal is null"
+        )
     return [replace(ref, balance=(data.targets[0], data.balance_db), mixture=()) for ref in found]
 
 

@@ -66,9 +66,14 @@ class Equaliser:
 
 @checked("train.augment_options.gain")
 class Gain:
-    """A normally distributed gain in dB of every stem."""
+    """A normally distributed gain in dB of every stem.
+
+    balance_db: before it, the first target is brought to so many dB over the sum of the others in its excerpt, by at most 20 dB, for
+        stems that no desk has mixed; null leaves the levels of the tracks.
+    """
 
     deviation_db: Decibels = 1.5
+    balance_db: Annotated[float, Field(ge=-24, le=24)] | None = None
 
 
 @checked("train.augment_options.mp3")

@@ -55,8 +55,6 @@ class DataConfig:
     encoding: of the stems in TFRecords; `float32` keeps what is below 16 bits, `flac` is smaller and slower to read.
     missing_stem: what a track without a stem for a target is: a bad track, one to skip, or silent there.
     most_seconds: a track that lasts longer is a bad track.
-    balance_db: the first target is brought to so many dB over the sum of the others in every track, by their energies, for
-    stems that no desk has mixed; the mixture is then the sum of the stems. null: as they lie (MIR-1K: 0 dB, as published).
     """
 
     format: str = "auto"
@@ -75,7 +73,6 @@ class DataConfig:
     missing_stem: Literal["bad", "skip", "silence"] = "bad"
     max_bad_tracks: Whole = 0
     most_seconds: Positive = 4 * 3600.0
-    balance_db: Annotated[float, Field(ge=-24, le=24)] | None = None
     quarantine: QuarantineConfig = field(default_factory=QuarantineConfig)
     options: Mapping[str, Any] = field(default_factory=dict)
 

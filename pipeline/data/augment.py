@@ -5,11 +5,15 @@ A piece of a track is `[samples, channels, targets]`; a batch has `batch` in fro
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 # Pieces are padded to a multiple of this before they are resampled: a length whose prime factors are small, and that
 # stays whole times 17/16 or 9/8, makes the Fourier transforms an order of magnitude faster.
 SMOOTH = 16 * 17 * 9 * 8
+# What is nearly silent in an excerpt stays so.
+MOST_BALANCE_DB = 20.0
 
 
 def pad(piece: tf.Tensor, samples: int | tf.Tensor) -> tf.Tensor:
@@ -56,10 +60,23 @@ def remix(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.stack(targets, axis=-1)
 
 
-def gain(batch: tf.Tensor, deviation_db: float, seed: tf.Tensor) -> tf.Tensor:
-    """Scales every stem of every excerpt by a normally distributed gain in dB."""
+def gain(batch: tf.Tensor, deviation_db: float, seed: tf.Tensor, balance_db: float | None = None) -> tf.Tensor:
+    """Scales every stem of every excerpt by a normally distributed gain in dB.
+
+    With `balance_db`, the first target is brought to so many dB over the sum of the others before, by at most MOST_BALANCE_DB.
+    """
     shape = [tf.shape(batch)[0], 1, 1, batch.shape[-1]]
-    return batch * tf.pow(10.0, deviation_db * tf.random.stateless_normal(shape, seed) / 20.0)
+    gains_db = deviation_db * tf.random.stateless_normal(shape, seed)
+    if balance_db is not None:
+        first, *others = tf.unstack(batch, axis=-1)
+        of_first = tf.reduce_sum(first**2, [1, 2])
+        of_others = tf.reduce_sum(tf.add_n(others) ** 2, [1, 2])
+        both = tf.minimum(of_first, of_others) > 0  # a ratio to silence is no balance
+        over_others = tf.where(both, of_first, 1.0) / tf.where(both, of_others, 1.0)
+        missing_db = tf.where(both, balance_db - 10 * tf.math.log(over_others) / math.log(10), 0.0)
+        missing_db = tf.clip_by_value(missing_db, -MOST_BALANCE_DB, MOST_BALANCE_DB)
+        gains_db += missing_db[:, None, None, None] * tf.one_hot(0, batch.shape[-1])
+    return batch * tf.pow(10.0, gains_db / 20.0)
 
 
 def polarity(batch: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:

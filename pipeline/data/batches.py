@@ -76,7 +76,7 @@ def _augmented(batch: tf.Tensor, on: dict[str, Any], seed: tf.Tensor) -> tf.Tens
     """Stems between and within the excerpts of a batch, by `seed`, int64 [2]."""
     steps: dict[str, Callable[[tf.Tensor, Any, tf.Tensor], tf.Tensor]] = {
         "remix": lambda batch, options, own: augment.remix(batch, options.probability, own),
-        "gain": lambda batch, options, own: augment.gain(batch, options.deviation_db, own),
+        "gain": lambda batch, options, own: augment.gain(batch, options.deviation_db, own, options.balance_db),
         "polarity": lambda batch, options, own: augment.polarity(batch, options.probability, own),
         "channel_swap": lambda batch, options, own: augment.channel_swap(batch, options.probability, own),
     }

@@ -64,18 +64,10 @@ def as_they_lie(data: DataConfig, found: Sequence[spans.Span] = ()) -> list[Trac
 
 
 def with_targets(data: DataConfig, refs: Sequence[TrackRef]) -> list[TrackRef]:
-    """The tracks with the stems that `data.sources` asks for. Raises ValueError where no track has any of a target's sources,
-    and for a balance of songs that lie in no files."""
+    """The tracks with the stems that `data.sources` asks for. Raises ValueError where no track has any of a target's sources."""
     sources.check(refs, data.sources)
     wanted = takes(data)
-    found = [sources.ref(ref, wanted, data.missing_stem) for ref in refs]
-    if data.balance_db is None:
-        return found
-    if hasattr(datasets.reader(data.format), "load"):
-        raise ValueError(
-            f"data.balance_db is {data.balance_db:g}, and songs that are rendered have a balance: legal is null"
-        )
-    return [replace(ref, balance=(data.targets[0], data.balance_db), mixture=()) for ref in found]
+    return [sources.ref(ref, wanted, data.missing_stem) for ref in refs]
 
 
 def rendered(ref: TrackRef, data: DataConfig) -> Track | None:

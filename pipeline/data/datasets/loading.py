@@ -57,9 +57,9 @@ def opened(ref: TrackRef, most_seconds: float | None = None) -> Iterator[Stream]
     if ref.reason:
         raise BadTrackError(ref.reason)
     scales: Mapping[str, np.float32] = {}
-    if ref.balance:  # the energy of a whole signal: decoded twice
+    if ref.equal_energy:  # the energy of a whole signal: decoded twice
         with _as_they_lie(ref, most_seconds) as stream:
-            scales = _balancing(stream.blocks(), *ref.balance)
+            scales = _to_equal_energy(stream.blocks())
     with _as_they_lie(ref, most_seconds) as stream:
         silent = tuple(name for name in sorted(ref.stems) if not ref.stems[name])
 
@@ -235,33 +235,30 @@ def _mixed(block: Signals) -> Signals:
     return block if MIXTURE in block else {**block, MIXTURE: mix(list(block.values()))}
 
 
-# --- balance ---------------------------------------------------------------------------------------------------------
+# --- one energy ------------------------------------------------------------------------------------------------------
 
 
-def _balancing(blocks: Iterable[Signals], first: str, over_others_db: float) -> dict[str, np.float32]:
-    """Factors that bring a stem to so many dB over the sum of the others; the product of both norms stays as it is.
+def _to_equal_energy(blocks: Iterable[Signals]) -> dict[str, np.float32]:
+    """Factors that bring signals to unit L2 norm times the geometric mean of their norms: clips at 0 dB stay as they are.
 
     What would clip is turned down at encoding. None where there are no samples, or some that are not finite, for which
     others find the words.
 
     Raises:
-      BadTrackError: the stem or the sum of the others is silent.
+      BadTrackError: a signal is silent.
     """
-    names: tuple[str, ...] = ()
-    energies = np.zeros(2)  # of the stem, of the others
+    energies: dict[str, float] = {}
     for block in blocks:
-        names = tuple(block)
-        if first not in names or len(names) == 1:  # nothing to balance
-            return {}
-        others = mix([np.zeros_like(block[first]), *(signal for name, signal in block.items() if name != first)])
-        energies += [np.sum(np.square(signal, dtype=np.float64)) for signal in (block[first], others)]
-    if not names or not np.isfinite(energies).all():
+        for name, signal in block.items():
+            exact = signal.astype(np.float64).ravel()
+            energies[name] = energies.get(name, 0.0) + float(np.dot(exact, exact))
+    if not energies or not np.isfinite(list(energies.values())).all():
         return {}
-    for energy, what in zip(energies, (first, " + ".join(name for name in names if name != first)), strict=True):
-        if energy == 0.0:
-            raise BadTrackError(f"its {what} is silent, so {over_others_db:g} dB mixing is not defined")
-    ratio = 10 ** (over_others_db / 20) * np.sqrt(energies[1] / energies[0])
-    return {name: np.float32(np.sqrt(ratio) if name == first else 1 / np.sqrt(ratio)) for name in names}
+    if silent := [name for name, energy in energies.items() if energy == 0.0]:
+        raise BadTrackError(f"its {silent[0]} is silent, so 0 dB mixing is not defined")
+    norms = {name: float(np.sqrt(energy)) for name, energy in energies.items()}
+    level = float(np.exp(np.mean(np.log(list(norms.values())))))
+    return {name: np.float32(level / norm) for name, norm in norms.items()}
 
 
 def _scaled(block: Signals, scales: Mapping[str, np.float32]) -> Signals:

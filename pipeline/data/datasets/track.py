@@ -38,8 +38,7 @@ class TrackRef:
     stems: name -> what is summed to it; a stem of nothing is silent. mixture: what is summed to it; without, it is the
     sum of the stems.
     metadata: groups that the track belongs to, such as {"singer": "Ani"}; scores and gates can be told by them.
-    balance: a stem, and how many dB over the sum of the others it is brought to first, by their energies; the mixture is
-      then the sum of all.
+    equal_energy: its stems are brought to one energy first, and the mixture is their sum (0 dB).
     lengths: files of other lengths than the others make the track bad ("equal"), are cut to the "shortest", or followed by
       silence up to the "longest".
     reason: why the track cannot be used, if that shows without reading its audio.
@@ -51,7 +50,7 @@ class TrackRef:
     stems: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
     mixture: tuple[Source, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-    balance: tuple[str, float] | None = None
+    equal_energy: bool = False
     lengths: Literal["equal", "shortest", "longest"] = "equal"
     reason: str = ""
     skipped: bool = False

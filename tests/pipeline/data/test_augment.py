@@ -43,6 +43,20 @@ def test_gain_has_the_stated_deviation_and_is_one_number_a_stem() -> None:
     assert np.corrcoef(gains_db[:, 0, 0, 0], gains_db[:, 0, 0, 1])[0, 1] == pytest.approx(0, abs=0.1)
 
 
+def test_balance_is_of_the_first_target_over_the_sum_of_the_others_and_leaves_silence() -> None:
+    batch = noise(5, 4000, 2, 3) * np.float32([1.0, 0.1, 0.2])
+    batch[1] *= [1e-3, 1.0, 1.0]  # 60 dB too quiet: raised by 20 dB
+    batch[2, ..., 0] = 0
+    batch[3, ..., 1:] = 0
+    batch[4, ..., 2] = -batch[4, ..., 1]  # others that cancel each other
+    balanced = augment.gain(tf.constant(batch), 0.0, tf.constant([1, 2]), -3.0).numpy()
+    np.testing.assert_array_equal(balanced[..., 1:], batch[..., 1:])
+    np.testing.assert_array_equal(balanced[2:], batch[2:])
+    first, others = (np.sum(each**2) for each in (balanced[0, ..., 0], balanced[0, ..., 1:].sum(-1)))
+    assert 10 * np.log10(first / others) == pytest.approx(-3, abs=1e-3)
+    np.testing.assert_allclose(balanced[1, ..., 0], 10 * batch[1, ..., 0], rtol=1e-5)
+
+
 def test_channel_swap_moves_all_stems_of_an_excerpt_together() -> None:
     batch = noise(64, 5, 2, 2)
     swapped = augment.channel_swap(tf.constant(batch), 0.5, tf.constant([5, 6])).numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from pipeline.config.config import DataConfig
 from pipeline.data import corpus
 from pipeline.data.datasets import sources
 from pipeline.data.datasets.loading import load
-from pipeline.data.datasets.track import BadTrackError, group
+from pipeline.data.datasets.track import group
 from tests.pipeline.data.layouts import corpora
 from tests.pipeline.data.layouts.corpora import read
 
@@ -74,42 +73,6 @@ def test_a_track_without_a_stem_is_bad_or_left_out_or_silent_there(tmp_path: Pat
     assert not track.stems["bass"].any()
     assert track.stems["bass"].shape == track.mixture.shape
     assert np.abs(track.mixture - sum(stems.values())).max() < 1e-6
-
-
-@pytest.mark.parametrize("over_others_db", [-6.0, 0.0, 4.5])
-def test_a_balance_is_kept_by_every_track_with_both_sides(tmp_path: Path, over_others_db: float) -> None:
-    """Both norms' product stays, so does the balance within the others; a mixture that lies beside the stems is made anew."""
-    levels = {"vocals": 0.02, "drums": 0.3, "bass": 0.1}
-    for name in ("a", "instrumental"):
-        for stem in list(levels)[name == "instrumental" :]:
-            corpora.write(tmp_path / name / f"{stem}.wav", level=levels[stem])
-    corpora.write(tmp_path / "a" / "mixture.wav")
-    found, plain = (listed(tmp_path, missing_stem="silence", **given) for given in ({"balance_db": over_others_db}, {}))
-    track, before = (load(refs["a"]).stems for refs in (found, plain))
-
-    def sides(stems: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.array([np.linalg.norm(stems["vocals"]), np.linalg.norm(stems["drums"] + stems["bass"])])
-
-    after = sides(track)
-    assert 20 * np.log10(after[0] / after[1]) == pytest.approx(over_others_db, abs=1e-4)
-    assert after.prod() == pytest.approx(sides(before).prod(), rel=1e-5)
-    assert np.allclose(
-        track["drums"] * np.abs(before["bass"]).max(), before["drums"] * np.abs(track["bass"]).max(), atol=1e-6
-    )
-    assert np.abs(load(found["a"]).mixture - sum(track.values())).max() < 1e-6
-    instrumental = load(found["instrumental"])
-    assert np.array_equal(instrumental.stems["drums"], load(plain["instrumental"]).stems["drums"])
-    assert not instrumental.stems["vocals"].any()
-
-
-def test_no_balance_of_a_silent_stem_or_of_rendered_songs(tmp_path: Path) -> None:
-    corpora.write(tmp_path / "a" / "vocals.wav")
-    for stem in ("bass", "drums"):
-        corpora.write(tmp_path / "a" / f"{stem}.wav", level=0.0)
-    with pytest.raises(BadTrackError, match=r"its bass \+ drums is silent, so -6 dB mixing is not defined"):
-        load(listed(tmp_path, balance_db=-6.0)["a"])
-    with pytest.raises(ValueError, match=r"data\.balance_db is -6, and songs that are rendered .*: legal is null"):
-        corpus.listed(DataConfig(balance_db=-6.0))
 
 
 def test_a_name_that_no_track_has_names_the_nearest(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def is_published(name: str, split: str) -> bool:
 
 def _ref(name: str, split: str, file: str) -> TrackRef:
     stems = {ACCOMPANIMENT: (Source(file, channel=0),), "vocals": (Source(file, channel=1),)}
-    return TrackRef(name, split, stems, metadata={"singer": name.split("_")[0]}, balance=("vocals", 0.0))
+    return TrackRef(name, split, stems, metadata={"singer": name.split("_")[0]}, equal_energy=True)
 
 
 def _listed(name: str, splits: list[str], clips: Mapping[str, Any], lists: Any) -> TrackRef:

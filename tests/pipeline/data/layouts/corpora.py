@@ -14,11 +14,11 @@ RATE_HZ = 16000
 FOUR = ("bass", "drums", "other", "vocals")
 
 
-def write(path: Path, samples: int = 3200, channels: int = 2, level: float = 0.2) -> np.ndarray:
+def write(path: Path, samples: int = 3200, channels: int = 2) -> np.ndarray:
     """Writes noise that its path alone decides, and returns what a decoder gives: float32 [samples, channels]."""
     seed = list("/".join(path.parts[-3:]).encode())
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.random.default_rng(seed).uniform(-level, level, (samples, channels)), RATE_HZ)
+    soundfile.write(path, np.random.default_rng(seed).uniform(-0.2, 0.2, (samples, channels)), RATE_HZ)
     return read(path)
 
 

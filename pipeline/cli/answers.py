@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import json
 import math
+import shlex
+import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -45,6 +47,12 @@ def answer(document: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[s
         typer.echo(json.dumps(_finite(document), indent=1, allow_nan=False))
     else:
         show(document)
+
+
+def typed(*more: str) -> str:
+    """The command as it was typed, for who wants to go on with it; `more` stands behind its name, and for what it contradicts."""
+    contradicted = ("--overwrite", *more) if more else ()
+    return shlex.join(["stemline", *sys.argv[1:2], *more, *(each for each in sys.argv[2:] if each not in contradicted)])
 
 
 def _finite(value: Any) -> Any:

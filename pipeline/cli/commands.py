@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from pipeline.cli.answers import typed
+from pipeline.common import stopping
 from pipeline.common.process import sentence, shortened, shown
 
 if TYPE_CHECKING:
@@ -55,12 +55,9 @@ def alone(config: Config, workdir: Workdir, trains: bool = False) -> Iterator[No
 
 @contextlib.contextmanager
 def continued(workdir: Workdir) -> Iterator[None]:
-    """Says first that TensorFlow and TFX are loaded, which takes seconds, and at Ctrl-C what goes on after the finished steps."""
-    from pipeline.common.progress import sigint_ends
-
+    """Says first that TensorFlow and TFX are loaded, which takes seconds, and at Ctrl-C or SIGTERM what goes on after the finished steps."""
     typer.echo("loading TensorFlow and TFX", err=True)
-    command = shlex.join(["stemline", *sys.argv[1:]])
-    with sigint_ends(f"stopped: finished steps are kept in {workdir.root}, and this goes on after them: {command}"):
+    with stopping.says(f"stopped: finished steps are kept in {workdir.root}, and this goes on after them: {typed()}"):
         yield
 
 

@@ -12,6 +12,7 @@ import soundfile
 from rich.table import Table
 
 from pipeline.cli import tables
+from pipeline.common import stopping
 from pipeline.common.progress import separating
 from pipeline.common.terminal import Terminal
 from pipeline.config.config import Config
@@ -43,6 +44,11 @@ def main(config: Config, workdir: Workdir) -> int:
     tables.print_run(documents.of_run(run, workdir))
     if not workdir.serving(config.name).exists():
         return 3
+    with stopping.says(raising=True):
+        return _served(config, workdir)
+
+
+def _served(config: Config, workdir: Workdir) -> int:
     song = held_out_song(config)
     directory = workdir.root / "demo"
     directory.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.answers import EPILOG, AsJson, Exit, answer
+from pipeline.cli.answers import EPILOG, AsJson, Exit, answer, typed
 from pipeline.cli.commands import (
     WORKDIR,
     Group,
@@ -38,6 +38,7 @@ from pipeline.cli.gate import app as gate_app
 from pipeline.cli.kubeflow import app as kubeflow_app
 from pipeline.cli.recipes import Recipe, configured, named, recorded
 from pipeline.cli.runs import app as runs_app
+from pipeline.common import stopping
 from pipeline.common.process import quiet, sentence, shortened
 from pipeline.common.terminal import plain_streams
 
@@ -507,7 +508,8 @@ def main() -> None:
     quiet()
     plain_streams()
     try:
-        sys.exit(app(prog_name="stemline", standalone_mode=False))
+        with stopping.heard(f"stopped; this begins again: {typed()}", raising=True):
+            sys.exit(app(prog_name="stemline", standalone_mode=False))
     except UsageError:  # of no arguments at all: the help was shown
         sys.exit(Exit.BAD_INPUT)
     except (ValueError, OSError) as error:

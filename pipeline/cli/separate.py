@@ -16,7 +16,9 @@ from pathlib import Path
 
 import typer
 
-from pipeline.common.process import sentence, shown, sigterm_exits
+from pipeline.cli.answers import typed
+from pipeline.common import stopping
+from pipeline.common.process import sentence, shown
 from pipeline.common.progress import separating
 from serving.client import Client
 from serving.client.files import inputs, outputs, tagging, writing
@@ -95,10 +97,12 @@ def run(request: Request, model: Model) -> bool:
       OSError: nothing can be written to the output.
     """
     with ExitStack() as stack:
-        stack.enter_context(sigterm_exits())
         folder = request.output
         if request.piped:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            whole = f"stopped: what was written to {shown(folder)} is whole"
+            stack.enter_context(stopping.says(f"{whole}, and this makes the others: {typed('--skip-existing')}", True))
         files = inputs.found(request.audio, without=None if request.piped else folder)
         jobs = _planned(request, files, request.selection.known, folder)
         places = {each.path: stack.enter_context(inputs.on_disk(each.path)) for each in files.files}
@@ -109,13 +113,7 @@ def run(request: Request, model: Model) -> bool:
         if request.stream:
             check_streams(client)
         jobs = _planned(request, files, request.selection.names(client.targets), folder)
-        try:
-            outcomes = list(_separated(request, client, jobs, places, bad))
-        except KeyboardInterrupt:
-            if not request.piped:
-                whole = f"stopped: what was written to {shown(folder)} is whole"
-                typer.echo(f"{whole}, and the same command with --skip-existing makes the others", err=True)
-            raise
+        outcomes = list(_separated(request, client, jobs, places, bad))
         _tell(request, outcomes, files.ignored, folder)
         if request.piped and outcomes[0].status == "done":
             [path] = outcomes[0].outputs.values()
@@ -171,7 +169,8 @@ def _separated(
 ) -> Iterator[Outcome]:
     """One file after the other; after the server is gone none is tried any more."""
     gone = ""
-    sizes = {shown(path): place.stat().st_size if place.exists() else 0 for path, place in places.items()}
+    tried = {job.input.path for job in jobs if job.outputs} - bad.keys()
+    sizes = {shown(path): place.stat().st_size if path in tried else 0 for path, place in places.items()}
     with separating(sizes) as progress:
         for job in jobs:
             name, began = shown(job.input.path), time.monotonic()

@@ -83,6 +83,16 @@ def keeping_freed_memory() -> Iterator[None]:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that are begun within the block hear no Ctrl-C: a terminal sends it to all, and this one tells them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def call(function: Callable[..., Answer], *args: Any) -> Answer:
     """`function(*args)` in a new Python process, which ends with this one, even when this one is killed.
 
@@ -94,7 +104,9 @@ def call(function: Callable[..., Answer], *args: Any) -> Answer:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context, initializer=begin) as processes:
         try:
-            answer = processes.submit(_answer, function, args).result()
+            with deaf():
+                answered = processes.submit(_answer, function, args)
+            answer = answered.result()
         except concurrent.futures.process.BrokenProcessPool as error:
             raise ProcessError("the process was killed before it was done: is there too little memory?") from error
     if isinstance(answer, ProcessError):
@@ -113,7 +125,11 @@ def _answer(function: Callable[..., Answer], args: tuple) -> Answer | ProcessErr
 
 
 def begin() -> None:
+    """What a process of ours does first."""
+    from pipeline.common import stopping  # which imports this module
+
     quiet()
+    stopping.hear()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,18 +1,20 @@
-"""What long work says while it runs: one rich console on standard error for the whole pipeline."""
+"""What long work says while it runs: one rich console on standard error for the whole pipeline, and one estimate of the time left."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import math
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.cells import cell_len
+from rich.progress import Progress, ProgressColumn, Task
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from pipeline.common.process import shown
 from pipeline.common.terminal import Terminal
@@ -21,7 +23,7 @@ console = Terminal(stderr=True, highlight=False)
 
 # Without a terminal, a line this often instead of a moving bar.
 LINE_SECONDS = 15
-LOOKING_SECONDS = 5
+BAR_COLUMNS = 6, 40  # a bar that has fewer is left out
 
 
 def line(words: str, style: str | None = None) -> None:
@@ -29,32 +31,45 @@ def line(words: str, style: str | None = None) -> None:
     console.print(f"  {shown(words)}", style=style, markup=False, soft_wrap=True)
 
 
-@contextlib.contextmanager
-def sigint_ends(words: str) -> Iterator[None]:
-    """Within the block Ctrl-C ends this process at once, after one line, as a kill does, but with exit code 130.
+class Pace:
+    """How long work still takes, by its pace since its first part was done.
 
-    Beam would take an exception for a failure of the step at work, and show it as one.
+    The first part is no measure: in it graphs are traced, models loaded, files found for the first time.
+
+    done: the fraction that is done when it begins. beside: how many parts are worked on at a time, so that as many come at once.
     """
 
-    def stop(number: int, _: object) -> None:
-        console.print(shown(words), style="yellow", markup=False, soft_wrap=True)
-        console.show_cursor()  # a bar has hidden it
-        os._exit(128 + number)
+    def __init__(self, done: float = 0.0, beside: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._done, self._beside = clock, done, beside
+        self._parts = 0
+        self._began, self._before = 0.0, done
+        self._end = math.nan
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # of a shell's background jobs
-        signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def at(self, fraction: float) -> float:
+        """As `left`, after so much of the work is done; less than before where it has begun anew."""
+        now = self._clock()
+        if fraction < self._done:
+            self.__init__(fraction, self._beside, self._clock)
+        elif fraction > self._done:
+            self._done, self._parts = fraction, self._parts + 1
+            if self._parts == self._beside:
+                self._began, self._before = now, fraction
+            elif self._parts % self._beside == 0:
+                self._end = now + (now - self._began) / (fraction - self._before) * (1 - fraction)
+        return self.left
+
+    @property
+    def left(self) -> float:
+        """Seconds; NaN until there is a pace."""
+        return max(self._end - self._clock(), 0.0) if math.isfinite(self._end) else math.nan
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
     """What a training says after every step; `dev_loss` is the last one measured, NaN before the first.
 
-    `fraction` is the part of the stage's steps, or of its CPU minutes, that is done.
+    `fraction` is the part of the stage's steps, or of its CPU minutes, that is done; `seconds_left` those of the stage, NaN
+    until they can be told.
     """
 
     stage: str
@@ -71,79 +86,87 @@ def training(name: str) -> Iterator[Callable[[TrainingProgress], None]]:
     if not console.is_terminal:
         yield _line_printer(name)
         return
-    columns = (
-        TextColumn("  training {task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[words]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(name, total=1.0, words="")
-        yield lambda at: bars.update(task, completed=at.fraction, words=_words(at))
+    with _bars() as bars:
+        task = bars.add_task(f"training {name}", total=1.0)
+        yield lambda at: bars.update(task, completed=at.fraction, words=_words(at), left=at.seconds_left)
 
 
 @contextlib.contextmanager
 def separating(sizes: Mapping[str, int]) -> Iterator[Callable[[str, float], None]]:
     """Shows how far a list of files is, name -> bytes: a bar on a terminal, a line now and then elsewhere.
 
-    Yields what takes a name and the fraction of it that is done; the files before it are.
+    Yields what takes a name and the fraction of it that is done; the files before it are. A file that takes no time has no bytes.
     """
     before = dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False))
     number = {name: place for place, name in enumerate(sizes, 1)}
-    columns = (
-        TextColumn("  separating {task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task, told = bars.add_task("", total=max(sum(sizes.values()), 1)), time.monotonic()
+    total, pace, told = max(sum(sizes.values()), 1), Pace(), time.monotonic()
+    with _bars() as bars:
+        task = bars.add_task("separating", total=1.0, pace=pace)
 
         def show(name: str, fraction: float) -> None:
             nonlocal told
-            bars.update(
-                task, description=f"{number[name]}/{len(sizes)} {name}", completed=before[name] + fraction * sizes[name]
-            )
+            done = (before[name] + fraction * sizes[name]) / total
+            words, left = f"separating {number[name]}/{len(sizes)} {name}", pace.at(done)
+            bars.update(task, description=words, completed=done)
             if not console.is_terminal and time.monotonic() - told >= LINE_SECONDS:
-                told, at = time.monotonic(), bars.tasks[0]
-                left = "" if at.time_remaining is None else f", {timedelta(seconds=round(at.time_remaining))} left"
-                console.print(f"  separating {at.description}: {at.percentage:.0f} %{left}", markup=False)
+                told = time.monotonic()
+                line(f"{words}: {done:.0%}{_left(left)}")
 
         yield show
 
 
 @contextlib.contextmanager
-def judging(total: int) -> Iterator[Callable[[int], None]]:
-    """Shows how many tracks are judged: a bar on a terminal, elsewhere a line whenever another tenth is."""
-    columns = (TextColumn("  judging tracks"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task, told = bars.add_task("", total=total), 0
+def counting(
+    doing: str, done_is: str, what: str, before: float = 0.0, beside: int = 1
+) -> Iterator[Callable[[int, int], None]]:
+    """Shows how many things are done: a bar on a terminal, elsewhere a line now and then.
 
-        def show(done: int) -> None:
-            nonlocal told
-            bars.update(task, completed=done)
-            if not console.is_terminal and (done >= told + max(1, total // 10) or told < done == total):
-                told = done
-                console.print(f"  judged {done} of {total} tracks")
-
-        yield show
-
-
-@contextlib.contextmanager
-def looking() -> Iterator[Callable[[int, int], None]]:
-    """Shows of how many files the headers were read: a bar on a terminal, elsewhere a line every few seconds."""
-    columns = (TextColumn("  reading headers"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task, last = bars.add_task("", total=None), time.monotonic()
+    Yields what takes how many are done, and of how many.
+    doing, done_is: as in "judging" and "judged". before, beside: see `Pace`.
+    """
+    pace, told, when = Pace(before, beside), 0, time.monotonic()
+    with _bars() as bars:
+        task = bars.add_task(f"{doing} {what}", total=1.0, pace=pace)
 
         def show(done: int, total: int) -> None:
-            nonlocal last
-            bars.update(task, completed=done, total=total)
-            if not console.is_terminal and time.monotonic() - last >= LOOKING_SECONDS:
-                last = time.monotonic()
-                console.print(f"  read the headers of {done} of {total} files")
+            nonlocal told, when
+            left = pace.at(done / max(total, 1))
+            bars.update(task, completed=done / max(total, 1), words=f"{done}/{total}")
+            ended = told > 0 and done == total
+            if not console.is_terminal and done > told and (ended or time.monotonic() - when >= LINE_SECONDS):
+                told, when = done, time.monotonic()
+                line(f"{done_is} {done} of {total} {what}{_left(left)}")
 
         yield show
+
+
+def _bars() -> Progress:
+    return Progress(_Row(), console=console, transient=True, disable=not console.is_terminal)
+
+
+class _Row(ProgressColumn):
+    """One line, as wide as the terminal at most: what does not fit is left out, the words first, then the bar."""
+
+    def render(self, task: Task) -> Table:
+        pace = task.fields.get("pace")
+        seconds = pace.left if pace else task.fields.get("left", math.nan)
+        percent, left = f"{task.percentage:3.0f}%", _left(seconds, "")
+        told, words, name = [percent, left], str(task.fields.get("words", "")), f"  {shown(task.description)}"
+        width = console.width - sum(cell_len(each) + 1 for each in told) - cell_len(name) - 1
+        if words and cell_len(words) + 1 <= width:
+            told.insert(1, words)
+            width -= cell_len(words) + 1
+        row = Table.grid(padding=(0, 1, 0, 0))
+        row.add_column(no_wrap=True, overflow="ellipsis", max_width=cell_len(name) + min(width, 0))
+        cells: list[Text | ProgressBar] = [Text(name)]
+        least, most = BAR_COLUMNS
+        if width > least:
+            cells.append(ProgressBar(total=1.0, completed=task.completed, width=min(width - 1, most)))
+        cells += [Text(each) for each in told if each]
+        for _ in cells[1:]:
+            row.add_column(no_wrap=True)
+        row.add_row(*cells)
+        return row
 
 
 def _line_printer(name: str) -> Callable[[TrainingProgress], None]:
@@ -153,7 +176,7 @@ def _line_printer(name: str) -> Callable[[TrainingProgress], None]:
         nonlocal last
         if time.monotonic() - last >= LINE_SECONDS or at.fraction >= 1:
             last = time.monotonic()
-            console.print(f"  training {name}: {at.fraction:4.0%}, {_words(at)}")
+            line(f"training {name}: {at.fraction:4.0%}, {_words(at)}{_left(at.seconds_left)}")
 
     return show
 
@@ -161,4 +184,8 @@ def _line_printer(name: str) -> Callable[[TrainingProgress], None]:
 def _words(at: TrainingProgress) -> str:
     dev = "" if math.isnan(at.dev_loss) else f", dev {at.dev_loss:.4g}"
     stage = "" if at.stage == "own" else f"stage {at.stage}, "
-    return f"{stage}step {at.step}, loss {at.loss:.4g}{dev}, {timedelta(seconds=round(at.seconds_left))} left"
+    return f"{stage}step {at.step}, loss {at.loss:.4g}{dev}"
+
+
+def _left(seconds: float, before: str = ", ") -> str:
+    return "" if math.isnan(seconds) else f"{before}{timedelta(seconds=round(seconds))} left"

@@ -77,7 +77,7 @@ def judge_tracks(pipeline: beam.Pipeline, task: JudgingTask, directory: Path) ->
         progress.console.print(f"  {len(held)} of {len(files)} tracks were judged before")
     if pending:
         judge_track = _JudgeTrack(dict(task.models), configuration.to_json(task.config), str(directory))
-        with _watched(directory, names), pipeline:
+        with _watched(directory, names, len(held)), pipeline:
             _ = pipeline | "Tracks" >> beam.Create(pending) | beam.Reshuffle() | "JudgeTrack" >> beam.ParDo(judge_track)
     with storage.told(directory):
         return [results.from_json(path.read_text()) for path in files.values()]
@@ -127,16 +127,16 @@ def _add_files(digest: hashlib._Hash, files: Iterable[Path]) -> None:
 
 
 @contextlib.contextmanager
-def _watched(directory: Path, names: Set[str]) -> Iterator[None]:
-    """Shows how many tracks are judged by counting their files, wherever the workers run."""
+def _watched(directory: Path, names: Set[str], held: int) -> Iterator[None]:
+    """Shows how many tracks are judged by counting their files, wherever the workers run; `held` were judged before."""
     done = threading.Event()
 
-    def watch(show: Callable[[int], None]) -> None:
+    def watch(show: Callable[[int, int], None]) -> None:
         while not done.wait(_WATCH_SECONDS):
             with contextlib.suppress(OSError):  # who writes there says what is wrong
-                show(len(names & {*storage.listed(directory)}))
+                show(len(names & {*storage.listed(directory)}), len(names))
 
-    with progress.judging(len(names)) as show:
+    with progress.counting("judging", "judged", "tracks", held / len(names)) as show:
         watcher = threading.Thread(target=watch, args=(show,))
         watcher.start()
         try:

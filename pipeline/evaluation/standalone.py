@@ -316,17 +316,18 @@ def _limit(bad: Mapping[str, str], most: int, usable: int) -> None:
 def _outcomes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome]:
     """One for each pair, as they are done. Models run in one process: TensorFlow uses all cores anyway."""
     jobs = min(jobs or (1 if work.models else os.cpu_count() or 1), len(found))
-    with progress.judging(len(found)) as show:
+    with progress.counting("judging", "judged", "tracks", beside=jobs) as show:
         outcomes = (_score_pair(each, work) for each in found) if jobs == 1 else _by_processes(found, work, jobs)
         for done, outcome in enumerate(outcomes, start=1):
-            show(done)
+            show(done, len(found))
             yield outcome
 
 
 def _by_processes(found: Sequence[Pair], work: Work, jobs: int) -> Iterator[_Outcome]:
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=process.begin) as processes:
-        waiting = [processes.submit(_score_pair, each, work) for each in found]
+        with process.deaf():
+            waiting = [processes.submit(_score_pair, each, work) for each in found]
         try:
             yield from (done.result() for done in concurrent.futures.as_completed(waiting))
         except concurrent.futures.process.BrokenProcessPool as error:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import absl.logging
 from rich.text import Text
@@ -13,12 +14,13 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.common import stopping
 from pipeline.common.process import sentence
-from pipeline.common.progress import console
+from pipeline.common.progress import console, line
 from pipeline.components import graph
 from pipeline.config.config import Config
 from pipeline.orchestration import beam_runners, preflight
-from pipeline.runs import history, lock, metadata
+from pipeline.runs import abandoned, history, lock, metadata
 from pipeline.runs.workdir import Workdir
 
 
@@ -40,8 +42,11 @@ def run_local(
     runner = _Runner()
     with lock.held(workdir, config), _narrated():
         metadata.note(config.metadata, workdir)
-        if config.metadata.backend != "mysql" and (store := metadata.store(workdir)):
-            history.relocate(store, workdir)
+        if store := metadata.store(workdir, config.metadata):
+            if config.metadata.backend != "mysql":
+                history.relocate(store, workdir)
+            for name in abandoned.clear(store, workdir, config.name):
+                line(f"{name} of an earlier run was stopped before its end: what it had begun is removed")
         if until not in ("ingest", "baselines"):
             preflight.check_teacher(config, workdir)
         pipeline = Pipeline(
@@ -53,7 +58,8 @@ def run_local(
             beam_pipeline_args=[*beam_runners.arguments(config.beam)],
         )
         try:
-            runner.run(pipeline)
+            with stopping.first(partial(_clear, config, workdir)):
+                runner.run(pipeline)
         except Exception as error:
             expected = isinstance(error, ValueError | OSError)
             words = sentence(error) if expected else f"{type(error).__name__}: {sentence(error)}"
@@ -88,6 +94,11 @@ DOES = {
     "Pusher": "publishes the candidate, if it was blessed",
 }
 """What the nodes of the graph do, for people who wait for them."""
+
+
+def _clear(config: Config, workdir: Workdir) -> None:
+    if store := metadata.store(workdir, config.metadata):
+        abandoned.clear(store, workdir, config.name)
 
 
 class _Runner(LocalDagRunner):

@@ -23,6 +23,7 @@ STATES = {
     pb.Execution.CACHED: "cached",
     pb.Execution.FAILED: "failed",
     pb.Execution.RUNNING: "stopped",
+    pb.Execution.CANCELED: "stopped",
 }
 _ENDED = pb.Execution.COMPLETE, pb.Execution.FAILED
 _PROBLEM = "problem"  # property of an execution that failed

@@ -7,10 +7,12 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import filelock
 
+from pipeline.common import stopping
 from pipeline.config.config import Config
 from pipeline.runs.workdir import Workdir
 
@@ -37,7 +39,8 @@ def held(workdir: Workdir, config: Config, beforehand: bool = False) -> Iterator
     try:
         since = datetime.now().astimezone().isoformat(" ", "seconds")
         holder.write_text(json.dumps({"pid": os.getpid(), "recipe": config.name, "since": since}) + "\n")
-        yield
+        with stopping.first(partial(holder.unlink, missing_ok=True)):
+            yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()

@@ -39,7 +39,7 @@ def minimise(
     for name, value in (("iterations", iterations), ("history", history)):
         if value < 1:
             raise ValueError(f"{name} of L-BFGS is {value}; legal: at least 1.")
-    finished = 0
+    finished, iterate = 0, _flat([variable.numpy() for variable in variables])
 
     def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
         _assign(variables, point)
@@ -52,16 +52,17 @@ def minimise(
         return value, gradient
 
     def after_iteration(intermediate_result: optimize.OptimizeResult) -> None:  # SciPy goes by this parameter's name
-        nonlocal finished
-        finished += 1
-        _assign(variables, intermediate_result.x)
+        nonlocal finished, iterate
+        finished, iterate = finished + 1, intermediate_result.x.copy()
+        _assign(variables, iterate)
         if callback(finished, float(intermediate_result.fun)):
             raise StopIteration
 
     options = {"maxiter": iterations, "maxfun": sys.maxsize, "maxcor": history, "ftol": 0.0, "gtol": 0.0}
-    start = _flat([variable.numpy() for variable in variables])
-    result = optimize.minimize(evaluate, start, jac=True, method="L-BFGS-B", callback=after_iteration, options=options)
-    _assign(variables, result.x)
+    try:
+        optimize.minimize(evaluate, iterate, jac=True, method="L-BFGS-B", callback=after_iteration, options=options)
+    finally:  # not where a line search has tried
+        _assign(variables, iterate)
 
 
 def over_batches(

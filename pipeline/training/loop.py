@@ -16,12 +16,13 @@ import tf_keras as keras
 
 from models import losses, spectral, storage
 from models.separator import Separator
-from pipeline.common import process
+from pipeline.common import process, progress, stopping
 from pipeline.common.progress import TrainingProgress
 from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import batches, effects
 from pipeline.data.excerpts import Tracks
 from pipeline.training import devices, lbfgs, stages
+from pipeline.training.clock import Clock, rehearsed
 
 # How many dev-free batches of mixtures measure the per-bin mean and deviation of the network's input.
 ADAPT_BATCHES = 16
@@ -81,8 +82,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         if train.schedule == "constant":
             return train.learning_rate * warm
         done = (self.fraction - train.constant_fraction) / max(1 - train.constant_fraction, 1e-6)
-        progress = tf.clip_by_value(done, 0.0, 1.0)
-        return train.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * progress)))
+        annealed = tf.clip_by_value(done, 0.0, 1.0)
+        return train.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * annealed)))
 
 
 def train(
@@ -91,7 +92,7 @@ def train(
     dev_files: Sequence[str],
     checkpoint_dir: str,
     log_dir: str,
-    report: Callable[[TrainingProgress], None] = lambda progress: None,
+    report: Callable[[TrainingProgress], None] = lambda at: None,
     teacher: Separator | None = None,
     start: Separator | None = None,
 ) -> Result:
@@ -144,7 +145,7 @@ class _Loop:
         start: Separator | None,
     ) -> None:
         self.name, self.recipe, self.spec = name, recipe, recipe.train
-        self.warm = start is not None
+        self.warm, self.moved = start is not None, False  # moved: whether this process has made a step
         self.tracks, self.dev_files = tracks, dev_files
         self.strategy = devices.strategy()
         keras.utils.set_random_seed(self.spec.seed)
@@ -187,15 +188,24 @@ class _Loop:
     def run(self, report: Callable[[TrainingProgress], None]) -> tuple[Separator, StageResult]:
         if self.begun:
             self.latest.checkpoint.restore(self.begun)
+            self._evaluate_late()
         if not self.done:
-            self.clock, self.saved = _Clock(float(self.fraction)), time.monotonic()
+            if self.begun:
+                progress.line(f"training goes on after step {self.step}")
+            self.clock, self.saved = Clock(self.spec), time.monotonic()
             if self.step == 0:
                 self._begin()
+            dev = self._dev_batches() if self.spec.cpu_minutes is None else ()
+            self.clock.begin(float(self.fraction), rehearsed(self.dev_step, dev))
             descend = {"adam": self._adam, "lbfgs": self._lbfgs}[self.spec.optimizer]
-            with process.keeping_freed_memory():
-                descend(report)
-            self._count()
-            self._save(self.latest)
+            try:
+                with stopping.says(raising=True), process.keeping_freed_memory():
+                    descend(report)
+                    self._count()
+                    self._save(self.latest)
+            except stopping.Stopped:
+                self._keep()
+                stopping.leave()
         self.writer.close()
         figures = StageResult(
             self.name,
@@ -220,8 +230,10 @@ class _Loop:
             asked = time.monotonic()
             batch = next(iterator)
             waited = time.monotonic() - asked
-            loss = float(self._train_step(batch))
-            with self.writer.as_default(step=self.step + 1):
+            with stopping.whole() if self.moved else contextlib.nullcontext():  # in the first, graphs are traced
+                loss = float(self._train_step(batch))
+                self._stepped()
+            with self.writer.as_default(step=self.step):
                 tf.summary.scalar("data/share_of_step_waited", waited / (time.monotonic() - asked))
             self._after_step(loss, report)
 
@@ -232,6 +244,7 @@ class _Loop:
         objective = list(batched.take(options["batches"]))
 
         def after_iteration(_: int, loss: float) -> bool:
+            self._stepped()
             self._after_step(loss, report)
             return self.done
 
@@ -243,26 +256,46 @@ class _Loop:
             self.fraction.assign(1.0)
             self._evaluate()
 
-    def _after_step(self, loss: float, report: Callable[[TrainingProgress], None]) -> None:
+    def _stepped(self) -> None:
         self.steps.assign_add(1)
         self._count()
+        self.moved = True
+
+    def _after_step(self, loss: float, report: Callable[[TrainingProgress], None]) -> None:
         if not math.isfinite(loss):
             raise ValueError(
                 f"the training loss became {loss} at step {self.step}: lower train.learning_rate "
                 f"(now {self.spec.learning_rate}) or set train.clip_norm (now {self.spec.clip_norm})"
             )
-        if self.step % self.spec.evaluate_every_steps == 0 or float(self.fraction) >= 1:
-            self._evaluate()
+        if self._evaluation_due():
+            with self.clock.evaluating():
+                self._evaluate()
         with self.writer.as_default(step=self.step):
             tf.summary.scalar("loss/train", loss)
             tf.summary.scalar("learning_rate", self.optimizer.learning_rate)
             if math.isfinite(float(self.dev_loss)):
                 tf.summary.scalar("loss/dev", self.dev_loss)
         fraction = float(self.fraction)
-        report(TrainingProgress(self.name, self.step, fraction, loss, float(self.dev_loss), self.clock.left(fraction)))
+        left = self.clock.left(fraction, self.step)
+        report(TrainingProgress(self.name, self.step, fraction, loss, float(self.dev_loss), left))
         if time.monotonic() - self.saved > 60 * self.spec.checkpoint_minutes:
             self._save(self.latest)
             self.saved = time.monotonic()
+
+    def _keep(self) -> None:
+        """Saves a training that is stopped, as it is."""
+        if self.moved:
+            self._save(self.latest)
+            progress.line(f"training is kept at step {self.step}")
+
+    def _evaluation_due(self) -> bool:
+        return self.step % self.spec.evaluate_every_steps == 0 or float(self.fraction) >= 1
+
+    def _evaluate_late(self) -> None:
+        """Makes up for the evaluation in which a training was stopped."""
+        evaluated = [step for step, *_ in json.loads(bytes(self.curve.numpy()))]
+        if self.step and self._evaluation_due() and self.step not in evaluated:
+            self._evaluate()
 
     def _save(self, checkpoints: tf.train.CheckpointManager) -> None:
         with storage.told(self.place):
@@ -314,9 +347,8 @@ class _Loop:
 
     def _evaluate(self) -> None:
         """Dev loss with the averaged weights; keeps the best weights and counts evaluations without improvement."""
-        dev = batches.dev_batches(self.dev_files, self.recipe.model, self.spec)
         with self._averaged():
-            total = [(float(self.dev_step(batch)), int(batch.shape[0])) for batch in dev]
+            total = [(float(self.dev_step(batch)), int(batch.shape[0])) for batch in self._dev_batches()]
             if not total:  # a corpus may have no dev split: then there is nothing to stop early by
                 return
             mean = sum(loss * size for loss, size in total) / sum(size for _, size in total)
@@ -324,11 +356,18 @@ class _Loop:
             improved = mean < float(self.best_loss)
             if improved:
                 self._save(self.best)
+        with stopping.whole():
+            self._note(mean, improved)
+
+    def _note(self, mean: float, improved: bool) -> None:
         self.dev_loss.assign(mean)
         at = self.step, round(float(self.cpu_seconds) / 60, 3), float(f"{mean:.5g}")
         self.curve.assign(json.dumps([*json.loads(bytes(self.curve.numpy())), at]))
         self.best_loss.assign(min(mean, float(self.best_loss)))
         self.bad_evaluations.assign(0 if improved else self.bad_evaluations + 1)
+
+    def _dev_batches(self) -> tf.data.Dataset:
+        return batches.dev_batches(self.dev_files, self.recipe.model, self.spec)
 
     def _out_of_patience(self) -> bool:
         return self.spec.patience is not None and int(self.bad_evaluations) >= self.spec.patience
@@ -346,21 +385,6 @@ class _Loop:
         finally:
             for variable, value in zip(self.separator.trainable_variables, kept, strict=True):
                 variable.assign(value)
-
-
-class _Clock:
-    """CPU seconds since the last look, and an estimate of the time left from what this process did."""
-
-    def __init__(self, fraction: float) -> None:
-        self.cpu, self.started, self.first = time.process_time(), time.monotonic(), fraction
-
-    def cpu_seconds(self) -> float:
-        now = time.process_time()
-        spent, self.cpu = now - self.cpu, now
-        return spent
-
-    def left(self, fraction: float) -> float:
-        return (time.monotonic() - self.started) / max(fraction - self.first, 1e-9) * (1 - fraction)
 
 
 def spectrograms(batch: tf.Tensor, recipe: Recipe) -> tf.Tensor:

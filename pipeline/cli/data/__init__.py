@@ -56,12 +56,12 @@ def check(
         files.refuse_no_file(page, "--page")
     from pipeline.cli.data import tables
     from pipeline.common import reachable
-    from pipeline.common.progress import looking
+    from pipeline.common.progress import counting
     from pipeline.data.survey.survey import survey
 
     config = asked(recipe, path, format, set, max_bad_tracks)
     reachable.refuse_absent(path)
-    with looking() as show:
+    with counting("reading headers of", "read the headers of", "files") as show:
         found = survey(config.data, show)
     if page:
         from pipeline.cli.data import page as corpus_page

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from models import storage
-from pipeline.common import process
 from pipeline.config.config import Config
 from pipeline.orchestration.cluster import argo, kfp_versions, package
 from pipeline.orchestration.cluster.executor import POD_ROOT
 from pipeline.orchestration.cluster.kfp_versions import Artifact, Version
+from serving import process
 
 LOG = "log.txt"
 _DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"  # of Kubeflow Pipelines, where a run names none
@@ -102,8 +102,7 @@ def run(
     for name in graphlib.TopologicalSorter(needs).static_order():
         show(name, "RUNNING", "")
         try:
-            with process.sigterm_exits():  # and takes the task with it
-                emulation.run_task(name)
+            emulation.run_task(name)
         except TaskError as error:
             show(name, "FAILED", str(error))
             raise
@@ -141,10 +140,12 @@ class _Emulation:
             pod = _Pod(self.directory / name / f"pod-{len(attempts)}", self.directory, self.version)
             began = time.monotonic()
             left = None if upcoming.deadline is None else upcoming.deadline - upcoming.begins
-            why = pod.run([*container["command"], *container["args"]], container, attempt, self.python, left)
-            if not why:
-                self.done[name] = pod.record(attempt, self._numbers)
-            pod.clear()
+            try:
+                why = pod.run([*container["command"], *container["args"]], container, attempt, self.python, left)
+                if not why:
+                    self.done[name] = pod.record(attempt, self._numbers)
+            finally:
+                pod.clear()
             if not why:
                 return
             attempts.append(argo.Attempt(upcoming.begins, upcoming.begins + time.monotonic() - began))
@@ -185,13 +186,18 @@ class _Pod:
         environment.pop("PYTHONPATH", None)
         environment |= {"TF_USE_LEGACY_KERAS": "1", POD_ROOT: str(self.root)}
         environment |= {each["name"]: each["value"] for each in container.get("env", ())}
-        with self.log.open("wb") as log:
+        with (
+            self.log.open("wb") as log,
+            subprocess.Popen(command, cwd=self.root, env=environment, stdout=log, stderr=log) as task,
+        ):
             try:
-                code = subprocess.run(
-                    command, cwd=self.root, env=environment, stdout=log, stderr=log, timeout=seconds
-                ).returncode
+                code = task.wait(seconds)
             except subprocess.TimeoutExpired:
+                task.kill()
                 return "Pod was active on the node longer than the specified deadline"
+            except BaseException:
+                process.stop(task)
+                raise
         if code == 0:
             return ""
         last = next(reversed(self.log.read_text(errors="replace").splitlines()), "it wrote nothing")

@@ -15,11 +15,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from tfx.types import Artifact, standard_artifacts, standard_component_specs
 from tfx.types.channel import BaseChannel
 
 from models import storage
-from pipeline.common import files
+from pipeline.common import files, stopping
 from pipeline.common.process import quiet, sentence
 from pipeline.components import graph
 from pipeline.config.cluster import TRAINER
@@ -76,7 +78,7 @@ def run(given: ExecutorInput) -> None:
     outputs = _typed(given.outputs.artifacts, node.outputs, "output", names)
     for artifact in itertools.chain(*inputs.values(), *outputs.values()):
         artifact.uri = local_path(artifact.uri)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, stopping.first(partial(shutil.rmtree, scratch)):
         _execute(config, node, inputs, outputs, scratch)
     _keep(config, inputs, outputs)
     for name, [artifact] in outputs.items():  # some executors put others in the place of those that they were given
@@ -174,7 +176,8 @@ def main(text: str) -> int:
     quiet()
     given = json_format.Parse(text, ExecutorInput(), ignore_unknown_fields=True)
     try:
-        run(given)
+        with stopping.heard(f"task {_parameter(given, NODE)} was stopped"):
+            run(given)
     except (ValueError, OSError) as error:
         words = sentence(error)
     except Exception as error:

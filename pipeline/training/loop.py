@@ -18,10 +18,10 @@ from models import losses, spectral, storage
 from models.separator import Separator
 from pipeline.common import process, progress, stopping
 from pipeline.common.progress import TrainingProgress
-from pipeline.config.train import Recipe, TrainSpec
+from pipeline.config.train import Recipe
 from pipeline.data import batches, effects
 from pipeline.data.excerpts import Tracks
-from pipeline.training import devices, lbfgs, stages
+from pipeline.training import devices, lbfgs, optimizers, stages
 from pipeline.training.clock import Clock, rehearsed
 
 # How many dev-free batches of mixtures measure the per-bin mean and deviation of the network's input.
@@ -65,25 +65,6 @@ class Result:
     def cpu_minutes(self) -> float:
         """CPU minutes of all stages."""
         return sum(stage.cpu_minutes for stage in self.stages)
-
-
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up over steps; then constant, or constant for a fraction of the training and a cosine to 1 % of the peak.
-
-    `fraction` holds how much of the training is done, 0 to 1.
-    """
-
-    def __init__(self, train: TrainSpec, fraction: tf.Variable) -> None:
-        self.train, self.fraction = train, fraction
-
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        train = self.train
-        warm = tf.minimum((tf.cast(step, tf.float32) + 1) / max(train.warmup_steps, 1), 1.0)
-        if train.schedule == "constant":
-            return train.learning_rate * warm
-        done = (self.fraction - train.constant_fraction) / max(1 - train.constant_fraction, 1e-6)
-        annealed = tf.clip_by_value(done, 0.0, 1.0)
-        return train.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * annealed)))
 
 
 def train(
@@ -163,7 +144,7 @@ class _Loop:
             self.separator = Separator(recipe.model, precision=self.spec.precision)
             if start:  # before the optimiser begins its moving average with the weights
                 self.separator.set_weights(start.get_weights())
-            self.optimizer = _optimizer(self.spec, self.fraction)
+            self.optimizer = optimizers.build(self.spec, self.fraction)
             self.optimizer.build(self.separator.trainable_variables)
         through = {"teacher": teacher} if teacher else {}
         self.loss = losses.build(self.spec.loss, **self.spec.loss_options, **through)
@@ -393,16 +374,3 @@ def spectrograms(batch: tf.Tensor, recipe: Recipe) -> tf.Tensor:
     waveforms = tf.transpose(batch, [0, 2, 3, 1])
     spectra = spectral.stft(waveforms, model.frame_length, model.hop, model.window)
     return tf.transpose(spectra, [0, 3, 4, 1, 2])
-
-
-def _optimizer(spec: TrainSpec, fraction: tf.Variable) -> keras.optimizers.Optimizer:
-    """Adam; for L-BFGS, which keeps no state between calls, the smallest optimiser there is, never applied."""
-    if spec.optimizer == "lbfgs":
-        return keras.optimizers.SGD(jit_compile=False)
-    return keras.optimizers.Adam(
-        learning_rate=Schedule(spec, fraction),  # pyright: ignore[reportArgumentType]  # typed by its default
-        global_clipnorm=spec.clip_norm,
-        use_ema=spec.ema is not None,
-        ema_momentum=spec.ema if spec.ema is not None else 0.99,
-        jit_compile=False,
-    )

@@ -19,7 +19,7 @@ from pipeline.config.config import load
 from pipeline.config.train import Recipe, TrainSpec
 from pipeline.data import batches, corpus, ingest, tfrecords
 from pipeline.data.excerpts import Tracks
-from pipeline.training import loop
+from pipeline.training import loop, optimizers
 
 MODEL = ModelSpec(
     sizes={"units": 16}, frame_length=256, hop=128, sample_rate_hz=8000, standardise=True, input_power=0.5
@@ -189,7 +189,7 @@ def test_no_records_and_a_diverging_loss_are_said_in_words(small_records, tmp_pa
 def test_the_schedule_warms_up_holds_and_anneals_to_one_percent() -> None:
     spec = TrainSpec(steps=1000, warmup_steps=100, constant_fraction=0.4, learning_rate=1.0)
     fraction = tf.Variable(0.0)
-    schedule = loop.Schedule(spec, fraction)
+    schedule = optimizers.Schedule(spec, fraction)
 
     def rate(step: int) -> float:
         fraction.assign(step / 1000)
@@ -198,7 +198,7 @@ def test_the_schedule_warms_up_holds_and_anneals_to_one_percent() -> None:
     rates = {step: rate(step) for step in (0, 49, 99, 400, 700, 1000)}
     expected = {0: 0.01, 49: 0.5, 99: 1.0, 400: 1.0, 700: 0.505, 1000: 0.01}
     assert rates == pytest.approx(expected, rel=1e-3)
-    constant = loop.Schedule(dataclasses.replace(spec, schedule="constant"), fraction)
+    constant = optimizers.Schedule(dataclasses.replace(spec, schedule="constant"), fraction)
     assert float(constant(tf.constant(999))) == 1.0
 
 

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.common import stopping
 from pipeline.common.process import shown
 from pipeline.common.terminal import Terminal
 
@@ -140,8 +141,11 @@ def counting(
         yield show
 
 
-def _bars() -> Progress:
-    return Progress(_Row(), console=console, transient=True, disable=not console.is_terminal)
+@contextlib.contextmanager
+def _bars() -> Iterator[Progress]:
+    bars = Progress(_Row(), console=console, transient=True, disable=not console.is_terminal)
+    with bars, stopping.first(bars.stop):
+        yield bars
 
 
 class _Row(ProgressColumn):

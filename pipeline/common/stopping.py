@@ -6,10 +6,12 @@ does, the process ends from where it is: `first` says what has to be done before
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -104,10 +106,10 @@ def leave() -> NoReturn:
         child.join(CHILDREN_SECONDS)
     for child in children:
         child.kill()
-    console = Terminal(stderr=True, highlight=False)
     if _state.words:
-        console.say(_state.words, "yellow")
-    console.show_cursor()  # a bar has hidden it
+        Terminal(stderr=True, highlight=False).say(_state.words, "yellow")
+    sys.unraisablehook = lambda _: None
+    atexit._run_exitfuncs()  # temporary directories, and files that TensorFlow traces functions from
     os._exit(128 + (_state.number or signal.SIGTERM))
 
 

@@ -55,7 +55,7 @@ def rehearsed(evaluate: Callable[[tf.Tensor], tf.Tensor], batches: Iterable[tf.T
     """The seconds that an evaluation is going to take: its graphs are traced, one batch is timed, and the others are read."""
     began, count, sizes = time.monotonic(), 0, {}
     for batch in batches:
-        count, sizes = count + 1, {int(batch.shape[0]): batch, **sizes}
+        count, sizes = count + 1, {len(batch): batch, **sizes}
     read, seconds = time.monotonic() - began, 0.0
     for batch in sizes.values():
         evaluate(batch)

@@ -15,13 +15,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +76,7 @@ def run(given: ExecutorInput) -> None:
     outputs = _typed(given.outputs.artifacts, node.outputs, "output", names)
     for artifact in itertools.chain(*inputs.values(), *outputs.values()):
         artifact.uri = local_path(artifact.uri)
-    with tempfile.TemporaryDirectory() as scratch, stopping.first(partial(shutil.rmtree, scratch)):
+    with tempfile.TemporaryDirectory() as scratch:
         _execute(config, node, inputs, outputs, scratch)
     _keep(config, inputs, outputs)
     for name, [artifact] in outputs.items():  # some executors put others in the place of those that they were given

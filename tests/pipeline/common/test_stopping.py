@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,22 @@ with stopping.heard('stopped: a\\nb is kept'):
         finally: say('gone on')
 """
     assert told(program) == (code, ["inner", "outer"], "stopped: a\\nb is kept\n")
+
+
+def test_no_temporary_file_and_no_bar_is_left() -> None:
+    program = """
+import tempfile
+os.environ.update(TERM='xterm', FORCE_COLOR='1')
+from pipeline.common import progress
+process.quiet()
+with stopping.heard('stopped'), tempfile.TemporaryDirectory() as scratch:
+    say(scratch)
+    with progress.counting('a', 'b', 'c') as show: show(1, 2); hit()
+"""
+    code, [scratch], said = told(program)
+    assert code == 130
+    assert not Path(scratch).exists()
+    assert re.search(r"\x1b\[\?25h.*\x1b\[2K[^\n]*stopped[^\n]*\n$", said, re.DOTALL)  # cursor shown, row cleared
 
 
 def test_where_a_shell_has_it_ignored_it_is_not_heard() -> None:

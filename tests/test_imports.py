@@ -51,6 +51,7 @@ ALLOWED = {
     ("serving.server", "models.storage"),
     ("serving.wire.status", "tensorflow"),
     ("pipeline.common.process", "serving.wire.words"),
+    ("pipeline.common.terminal", "serving.wire.words"),
 }
 # The frameworks that run pipelines, and the only rooms that know of them.
 FRAMEWORKS = ("tfx", "ml_metadata", "apache_beam", "kfp")

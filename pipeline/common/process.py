@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from pipeline.common import stopping
 from serving.wire.words import shown as shown
 
 Answer = TypeVar("Answer")
@@ -126,8 +127,6 @@ def _answer(function: Callable[..., Answer], args: tuple) -> Answer | ProcessErr
 
 def begin() -> None:
     """What a process of ours does first."""
-    from pipeline.common import stopping  # which imports this module
-
     quiet()
     stopping.hear()
     threading.Thread(target=_end_with_parent, daemon=True).start()

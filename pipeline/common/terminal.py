@@ -10,7 +10,7 @@ import unicodedata
 
 from rich.console import Console, ConsoleDimensions
 
-from pipeline.common.process import shown
+from serving.wire.words import shown
 
 _ENDLESS = 100_000  # columns
 _ASCII = "stemline.ascii"

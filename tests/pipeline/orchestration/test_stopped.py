@@ -144,7 +144,8 @@ def test_a_run_that_is_stopped_wherever_it_is_goes_on(
         if number == signal.SIGKILL:
             assert end.code == -number, name
         else:
-            assert (end.code, list(scratch.iterdir())) == (128 + number, []), name
+            ours = [each for each in scratch.iterdir() if not each.name.startswith("beam-pipeline-temp")]
+            assert (end.code, ours) == (128 + number, []), name
             assert last.startswith(
                 f"stopped: finished steps are kept in {workdir}, and this goes on after them: stemline run "
             ), name

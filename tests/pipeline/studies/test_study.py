@@ -103,7 +103,7 @@ def test_a_recipe_file_lies_beside_its_study(tmp_path: Path) -> None:
         ("seeds: [1]", "mine.yaml: recipes is missing"),
         ("recipes: [demo]\nsed: [1]", "mine.yaml: unknown key 'sed'; did you mean 'seeds'?"),
         ("recipes: [{recipe: demo, sett: {}}]", "mine.yaml: unknown key 'recipes.0.sett'; did you mean 'set'?"),
-        ("recipes: [demo]\nname: a/b", "mine.yaml: name is 'a/b'; legal: letters, digits and _ . -"),
+        ("recipes: [demo]\nname: a/b", "mine.yaml: name is 'a/b'; legal: letters, digits, spaces and . _ + -"),
         ("recipes: [demo]\nseeds: []", "mine.yaml: seeds is []; legal: "),
         ("recipes: [demo]\nseeds: [-1]", "mine.yaml: seeds.0 is -1; legal: a whole number of at least 0"),
         ("recipes: [demo]\ncpu_minutes: 0", "mine.yaml: cpu_minutes is 0; legal: a number above 0"),

@@ -178,8 +178,8 @@ def test_what_is_broken_in_a_working_directory_is_named(stemline, workdir: Workd
     outcome = stemline("runs", "--json", "-w", workdir.root)
     assert (outcome.code, outcome.out) == (2, "")
     assert (
-        outcome.err
-        == f"stemline: the metadata {workdir.metadata} cannot be opened: Error when executing query: file is not a database\n"
+        outcome.err.splitlines()[-1]
+        == f"stemline: the metadata {workdir.metadata} cannot be opened: Error when executing query: file is not a database"
     )
 
 

@@ -163,7 +163,7 @@ def test_it_is_served_until_a_model_is_pushed(tmp_path: Path) -> None:
                 told.append(line)
                 if found := READY.search(line):
                     break
-            assert told[0] == f"serving {COMES.format(DEMO, runs, 'NAME')}\n"
+            assert told[1] == f"serving {COMES.format(DEMO, runs, 'NAME')}\n"
             remote = Remote(f"localhost:{found[1]}")
             assert remote.pinned().version == 1
             shutil.copytree(DEFAULT / "1", runs / "serving/mine/.7")

@@ -126,7 +126,9 @@ def _begun(params: dict[str, Any]) -> str:
     """What a command begins with, as far as its options say."""
     for name in ("data", "path", "audio", "references"):
         if value := params.get(name):
-            return f"looking at {', '.join(map(str, _each(value)))}"
+            return (
+                f"looking at {', '.join('standard input' if str(each) == '-' else str(each) for each in _each(value))}"
+            )
     read = {"file": "study {}", "recipe": "recipe {}", "workdir": "what is in {}"}
     return f"reading {' and '.join(words.format(params[name]) for name, words in read.items() if params.get(name))}"
 

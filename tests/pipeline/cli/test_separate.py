@@ -169,7 +169,7 @@ def test_which_stems(stemline, model, tmp_path, flags, names) -> None:
         assert (outcome.code, "cannot stream" in outcome.err) == (2, True)
         assert not Path("out").exists()
         return
-    assert (outcome.code, outcome.err) == (0, f"looking at song.wav\nloading {model}\n")
+    assert (outcome.code, outcome.err) == (0, f"looking at standard input\nloading {model}\n")
     assert sorted(outcome.out.splitlines()) == [f"wrote out/song/{name}.wav" for name in names]
     stems = {path.stem: soundfile.read(path, dtype="float32")[0] for path in Path("out/song").iterdir()}
     assert sorted(stems) == names
@@ -286,7 +286,7 @@ def pipe(*args: object, **kind) -> subprocess.CompletedProcess:
 def test_standard_input_and_output(model, tmp_path) -> None:
     source = song(tmp_path / "song.ogg", 44100)
     piped = pipe("-", "-o", "-", "--stems", "vocals", "-m", model, input=source.read_bytes())
-    assert (piped.returncode, piped.stderr.decode()) == (0, f"looking at -\nloading {model}\n")
+    assert (piped.returncode, piped.stderr.decode()) == (0, f"looking at standard input\nloading {model}\n")
     Path("piped.wav").write_bytes(piped.stdout)
     named = pipe("-", "-m", model, "--json", input=source.read_bytes())
     assert json.loads(named.stdout)["files"][0]["outputs"]["vocals"] == "separated/stdin/vocals.wav"

@@ -67,8 +67,7 @@ def sigterm_exits() -> Iterator[None]:
 def keeping_freed_memory() -> Iterator[None]:
     """Within the block memory that is freed stays with the process, for what repeats the same large allocations.
 
-    glibc maps a tensor of a megabyte anew each time, and the kernel clears every page of it: a quarter of a training step. Does
-    nothing with another C library.
+    glibc maps a tensor of a megabyte anew each time, and the kernel clears every page of it. Does nothing with another C library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

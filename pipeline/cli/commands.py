@@ -124,7 +124,7 @@ class PipelineCommand(LocalPaths):
 
 def _begun(params: dict[str, Any]) -> str:
     """What a command begins with, as far as its options say."""
-    for name in ("data", "path", "audio", "references"):
+    for name in ("data", "path", "audio", "references", "model", "server"):
         if value := params.get(name):
             return (
                 f"looking at {', '.join('standard input' if str(each) == '-' else str(each) for each in _each(value))}"

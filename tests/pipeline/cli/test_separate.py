@@ -169,7 +169,7 @@ def test_which_stems(stemline, model, tmp_path, flags, names) -> None:
         assert (outcome.code, "cannot stream" in outcome.err) == (2, True)
         assert not Path("out").exists()
         return
-    assert (outcome.code, outcome.err) == (0, f"looking at standard input\nloading {model}\n")
+    assert (outcome.code, outcome.err) == (0, f"looking at song.wav\nloading {model}\n")
     assert sorted(outcome.out.splitlines()) == [f"wrote out/song/{name}.wav" for name in names]
     stems = {path.stem: soundfile.read(path, dtype="float32")[0] for path in Path("out/song").iterdir()}
     assert sorted(stems) == names

@@ -96,7 +96,8 @@ def test_live_answers_hop_by_hop_within_its_latency(model, local):
     assert process.stdin
     assert process.stdout
     assert process.stderr
-    loading, ready = (process.stderr.readline().decode() for _ in range(2))
+    looking, loading, ready = (process.stderr.readline().decode() for _ in range(3))
+    assert looking == f"looking at {model}\n"
     assert loading == f"loading {model}\n"
     assert ready == "stemline live: accompaniment: s16le, 8000 Hz, 2 channels, latency 8 ms (64 samples)\n"
     got = b""
@@ -134,9 +135,9 @@ def test_live_ends_when_its_reader_does(address):
         pass
     assert process.wait(20) == 0
     lines = process.stderr.read().decode().splitlines()
-    assert lines[0] == f"asking model 'stemline' at {address}"
-    assert lines[1].endswith("8000 Hz, 1 channel, latency 20 ms (160 samples)")
-    assert lines[2:] == ["stemline live: standard output was closed by its reader"]
+    assert lines[:2] == [f"looking at {address}", f"asking model 'stemline' at {address}"]
+    assert lines[2].endswith("8000 Hz, 1 channel, latency 20 ms (160 samples)")
+    assert lines[3:] == ["stemline live: standard output was closed by its reader"]
 
 
 @pytest.mark.parametrize(("samples", "channels", "hops"), [(0, 1, 1), (1, 2, 1), (33000, 1, 200), (300, 3, 2)])

@@ -105,6 +105,11 @@ def test_judge(free_ports) -> None:
 
 
 @pytest.mark.slow
+def test_train(free_ports) -> None:
+    walk((ROOT / "docs/walks/train.md").read_text(), free_ports)
+
+
+@pytest.mark.slow
 def test_network(free_ports, tmp_path: Path) -> None:
     """In a copy of the checkout."""
     for name in ("models", "pipeline", "serving", "tests"):

@@ -73,8 +73,18 @@ def turn(base: str | os.PathLike[str]) -> Iterator[Publisher]:
                 bucket.withdraw()
         return
     os.makedirs(place, exist_ok=True)
-    with filelock.FileLock(os.path.join(place, LOCK)):
+    lock = filelock.FileLock(os.path.join(place, LOCK))
+    try:
+        own = lock.acquire(timeout=0)
+    except filelock.Timeout:
+        _tell_waiting(place)
+        own = lock.acquire()
+    with own:
         yield _Disk(place)
+
+
+def _tell_waiting(base: str) -> None:
+    progress.console.print(f"  waiting: another model is being pushed to {base}", markup=False)
 
 
 class _Disk:
@@ -112,7 +122,7 @@ class _Bucket:
                 return
             self.withdraw()
             if not waiting:
-                progress.console.print(f"  waiting: another model is being pushed to {self.base}", markup=False)
+                _tell_waiting(self.base)
             waiting = True
             time.sleep(random.uniform(*_WAIT_SECONDS))
 

@@ -7,6 +7,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -202,3 +204,19 @@ def test_a_number_above_all_that_are_taken(bucket, tmp_path: Path) -> None:
     with publishing.turn(base) as publisher:
         assert publisher.publish(model(tmp_path, "one"), at_least=7).version == 71
     assert "served/70/notes.txt" in bucket.keys  # not a publisher's: it stays
+
+
+def test_who_waits_for_a_turn_on_this_machine_says_so_at_once(tmp_path: Path) -> None:
+    code = "import sys; from pipeline.common import publishing\nwith publishing.turn(sys.argv[1]): pass"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert (
+        "waiting"
+        not in (alone := subprocess.run(command, capture_output=True, text=True, check=True)).stderr + alone.stdout
+    )
+    with publishing.turn(tmp_path):
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert second.stdout
+        assert second.stdout.readline().strip() == f"waiting: another model is being pushed to {tmp_path}"
+        assert second.poll() is None
+    assert second.wait(30) == 0
+    second.stdout.close()

@@ -113,7 +113,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
 def weights_of(workdir: Path) -> list[np.ndarray]:
     import tensorflow as tf
 
-    variables = f"{Workdir(workdir).latest_version()}/variables/variables"
+    variables = f"{Workdir(workdir).latest_version('demo')}/variables/variables"
     return [
         tf.train.load_variable(variables, name) for name, _ in tf.train.list_variables(variables) if "OBJ" not in name
     ]

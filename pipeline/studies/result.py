@@ -74,6 +74,10 @@ class Trial:
         made_of = planned.series, planned.point, planned.recipe, planned.changes
         return cls(planned.variant, *made_of, planned.seed, *told, problem=problem)
 
+    def with_figures(self, of: Trial) -> Trial:
+        """The trial with what another study, perhaps on another machine, has found of the same training."""
+        return dataclasses.replace(self, **{name: getattr(of, name) for name in _FIGURES})
+
     def finished(self, run: Run, tracks: Sequence[TrackScores], result: Result, root: Path) -> Trial:
         """The trial with what its run put out."""
         model = run.model or ""
@@ -99,6 +103,12 @@ class Trial:
             if run.pushed
             else "; ".join(each.removeprefix("refused: ") for each in run.reasons if not each.startswith("ok")),
         )
+
+
+_FIGURES = (
+    *("date", "machine", "parameters", "latency_ms", "cpu_minutes", "steps", "scores", "clips", "curve"),
+    *("real_time_factor", "model", "refused"),
+)
 
 
 @dataclass(frozen=True)

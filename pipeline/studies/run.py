@@ -27,6 +27,7 @@ from pipeline.studies.result import Result, Trial
 from pipeline.studies.study import Planned, Study, compared_with
 
 if TYPE_CHECKING:
+    from pipeline.data.catalogue import IngestedTrack
     from pipeline.runs.history import Run
 
 
@@ -44,13 +45,24 @@ def run(study: Study, planned: Sequence[Planned], workdir: Workdir, output: Path
     plain = {each.variant: to_json(each.config) for each in reversed(planned)}
     shared = process.call(_shared, to_json(_without_model(study, planned[0].config)), str(workdir.root), plain)
     ingested = shared.outputs["Examples"].uri
+    tracks = catalogue.read(ingested)
+    keys = fingerprints(planned, digest(study.target, tracks))
+    known = _known(output, workdir)
+    # A pupil that is still to be trained needs its teacher's model, not its figures alone.
+    teaching = {each.config.train.teacher for each in planned if keys[each.config.name] not in known}
     old = Result.read(output, study.name)
-    result = Result.begin(study, compared_with(study, planned), command, shared, catalogue.read(ingested))
+    result = Result.begin(study, compared_with(study, planned), command, shared, tracks)
     made: dict[str, Trial] = {}
     for place, each in enumerate(planned, start=1):
         seed = f", seed {each.seed}" if len(study.seeds) > 1 else ""
         console.print(Text.assemble((each.variant, "bold"), f"{seed} ({place} of {len(planned)})"))
-        made[each.config.name] = _trial(each, result, old, workdir, ingested, made.get(each.config.train.teacher or ""))
+        name, key = each.config.name, keys[each.config.name]
+        before = known.get(key)
+        if before and (name not in teaching or (workdir.root / before.model).is_dir()):
+            console.print("finished before")
+            made[name] = Trial.begin(each, key).with_figures(before)
+        else:
+            made[name] = _trial(each, key, result, workdir, ingested, made.get(each.config.train.teacher or ""))
         result = result.with_trial(made[each.config.name])
         # With the trials still to come as they are from before: stopped now, they are not made again.
         rest = {(later.variant, later.seed) for later in planned[place:]}
@@ -99,19 +111,8 @@ def _pipeline(config: str, root: str, ingested: str) -> tuple[Run, tuple[TrackSc
     return done, life.tracks(done.outputs["ModelEvaluation"].uri)
 
 
-def _trial(
-    planned: Planned, result: Result, old: Result | None, workdir: Workdir, ingested: str, teacher: Trial | None
-) -> Trial:
-    """The trial: of the study before if nothing changed, else of a run."""
+def _trial(planned: Planned, key: str, result: Result, workdir: Workdir, ingested: str, teacher: Trial | None) -> Trial:
     config = planned.config
-    key = fingerprint(config, ingested, teacher)
-    same = (
-        trial for trial in (old.trials if old else ()) if (trial.variant, trial.seed) == (planned.variant, planned.seed)
-    )
-    before = next(same, None)
-    if before and before.fingerprint == key and before.model and (workdir.root / before.model).is_dir():
-        console.print("finished before")
-        return before
     if teacher and teacher.problem:
         return _failed(planned, key, f"its teacher {teacher.variant} failed")
     try:
@@ -121,10 +122,41 @@ def _trial(
     return Trial.begin(planned, key).finished(run, tracks, result, workdir.root)
 
 
-def fingerprint(config: Config, ingested: str, teacher: Trial | None) -> str:
-    """Changes with whatever a trial's figures depend on. ingested: URI of the Examples."""
-    depends = (to_json(config), ingested, teacher.fingerprint if teacher else "")
-    return hashlib.sha256("\0".join(depends).encode()).hexdigest()[:16]
+def fingerprints(planned: Sequence[Planned], heard: str) -> dict[str, str]:
+    """Pipeline -> what changes with whatever the figures of its trial depend on, and with nothing that a study or a machine
+    calls its own.
+
+    heard: the digest of the tracks.
+    """
+    found: dict[str, str] = {}
+    for each in planned:  # teachers first
+        config, teacher = each.config, each.config.train.teacher
+        same = dataclasses.replace(
+            config.only("data", "model", "train", "evaluate", "gate", "serve"),
+            **dict.fromkeys(("paper", "published", "command", "expected"), ""),
+            name="trial",
+            data=dataclasses.replace(config.data, path=""),
+            train=dataclasses.replace(config.train, teacher=teacher and "teacher"),
+        )
+        found[config.name] = _sha256(to_json(same), heard, found[teacher] if teacher else "")
+    return found
+
+
+def digest(target: str, tracks: Sequence[IngestedTrack]) -> str:
+    """Of what is trained on and judged; target: the one whose figures trials keep clip by clip."""
+    told = ((track.name, track.split, str(track.samples), track.fingerprint.get("digest", "")) for track in tracks)
+    return _sha256(target, *(word for words in told for word in words))
+
+
+def _sha256(*words: str) -> str:
+    return hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _known(output: Path, workdir: Workdir) -> dict[str, Trial]:
+    """Fingerprint -> a finished trial of any study that is told of in `output` or in the workdir."""
+    files_of = [*(workdir.root / "studies").glob("*/*.json"), *output.glob("*.json")]
+    results = (Result.read(path.parent, path.stem) for path in sorted(files_of))
+    return {trial.fingerprint: trial for result in results if result for trial in result.finished}
 
 
 def _failed(planned: Planned, key: str, problem: str) -> Trial:
@@ -133,13 +165,14 @@ def _failed(planned: Planned, key: str, problem: str) -> Trial:
 
 
 def _timed(result: Result, workdir: Workdir) -> Result:
-    """A model of every variant measured in one process, one after the other; as before when all were."""
+    """A model of every variant that is here measured in one process, one after the other; as before when all were."""
     trials = [*{each.variant: each for each in reversed(result.finished)}.values()]
     if all(trial.real_time_factor is not None for trial in trials):
         return result
-    console.print(f"[bold]speed[/bold] of {len(trials)} models on one thread")
-    factors = process.call(_factors, [str(workdir.root / trial.model) for trial in trials])
-    for trial, factor in zip(trials, factors, strict=True):
+    here = [trial for trial in trials if (workdir.root / trial.model).is_dir()]
+    console.print(f"[bold]speed[/bold] of {len(here)} models on one thread")
+    factors = process.call(_factors, [str(workdir.root / trial.model) for trial in here])
+    for trial, factor in zip(here, factors, strict=True):
         result = result.with_trial(dataclasses.replace(trial, real_time_factor=factor))
     return result
 

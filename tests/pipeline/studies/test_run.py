@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from study_results import result, trial
 
-from pipeline.config.config import load
+from pipeline.config.config import Config, load
+from pipeline.data.catalogue import IngestedTrack
 from pipeline.runs.workdir import Workdir
 from pipeline.studies import run, statistics
 from pipeline.studies.result import Result
-from pipeline.studies.study import plan, read
+from pipeline.studies.study import Planned, plan, read
 
 STEMLINE = str(Path(sys.executable).with_name("stemline"))
 SMALL = """
@@ -41,36 +42,51 @@ set:
 """
 
 
-def test_what_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    [planned, *_] = plan(read("example"), load)
-    key = run.fingerprint(planned.config, "uri", None)
-    (tmp_path / "artifacts/16 units/7").mkdir(parents=True)
-    done = trial("16 units", 6.0, fingerprint=key)
-    begun = result(name="example")
-    told = run._trial(planned, begun, result(trial("32 units", 7.0), done), Workdir(tmp_path), "uri", None)
-    assert told is not None
-    assert told == done
-    assert "finished before" in capsys.readouterr().err
+def planned_of(config: Config) -> Planned:
+    return dataclasses.replace(plan(read("example"), load)[0], config=config)
 
 
-def test_whatever_figures_depend_on_makes_another_training() -> None:
+def key_of(config: Config, heard: str = "tracks") -> str:
+    return run.fingerprints([planned_of(config)], heard)[config.name]
+
+
+def test_whatever_figures_depend_on_makes_another_training_and_names_and_places_do_not() -> None:
     config = plan(read("example"), load)[0].config
+    key = key_of(config)
     others = [
-        run.fingerprint(
-            dataclasses.replace(config, train=dataclasses.replace(config.train, cpu_minutes=9)), "uri", None
-        ),
-        run.fingerprint(dataclasses.replace(config, train=dataclasses.replace(config.train, seed=9)), "uri", None),
-        run.fingerprint(config, "other records", None),
-        run.fingerprint(config, "uri", trial("teacher", 6.0)),
-        run.fingerprint(config, "uri", trial("other teacher", 6.0)),
+        key_of(dataclasses.replace(config, train=dataclasses.replace(config.train, cpu_minutes=9))),
+        key_of(dataclasses.replace(config, train=dataclasses.replace(config.train, seed=9))),
+        key_of(dataclasses.replace(config, gate=dataclasses.replace(config.gate, min_tracks=2))),
+        key_of(config, "other tracks"),
     ]
-    assert len({run.fingerprint(config, "uri", None), *others}) == 6
+    assert len({key, *others}) == 5
+    elsewhere = dataclasses.replace(config.data, path="/elsewhere")
+    assert key_of(dataclasses.replace(config, name="another", published="7.74 dB", data=elsewhere)) == key
+
+
+def test_a_pupil_of_another_teacher_is_another_training() -> None:
+    study = read("leaderboard", ["unet_mir1k", "or_unet_df_mir1k"])
+    planned = plan(study, load)
+    longer = dataclasses.replace(planned[0].config, train=dataclasses.replace(planned[0].config.train, seed=9))
+    other = [dataclasses.replace(planned[0], config=longer), planned[1]]
+    of, of_other = (run.fingerprints(each, "tracks") for each in (planned, other))
+    assert planned[1].config.train.teacher == longer.name
+    assert set(of.values()).isdisjoint(of_other.values())
+
+
+def test_the_digest_is_of_what_is_heard() -> None:
+    track = IngestedTrack("a", "test", "file", 16000, 16000, {}, {"digest": "12"})
+    same = dataclasses.replace(track, file="other", modified="2026-01-01")
+    others = [dataclasses.replace(track, split="dev"), dataclasses.replace(track, fingerprint={"digest": "13"})]
+    assert run.digest("vocals", [track]) == run.digest("vocals", [same])
+    digests = {run.digest("vocals", [each]) for each in (track, *others)}
+    assert len({*digests, run.digest("accompaniment", [track]), run.digest("vocals", [])}) == 5
 
 
 def test_a_pupil_of_a_failed_teacher_fails_before_it_runs(tmp_path: Path) -> None:
     planned = plan(read("example"), load)[0]
     failed = trial("teacher", None, problem="no memory")
-    told = run._trial(planned, result(), None, Workdir(tmp_path), "uri", failed)
+    told = run._trial(planned, "key", result(), Workdir(tmp_path), "uri", failed)
     assert told.problem == "its teacher teacher failed"
     assert list(tmp_path.iterdir()) == []
 
@@ -125,6 +141,21 @@ def test_a_killed_study_goes_on_and_a_failing_training_stops_nobody(tmp_path: Pa
     assert "speed" not in again.stderr
     assert json.loads(again.stdout)["trials"] == json.loads(before["mine.json"])["trials"][1:]
     assert (output / "mine-cost.svg").read_bytes() == before["mine-cost.svg"]
+
+    # Another study on another machine, which has what this one says and none of its models.
+    told_of = tmp_path / "told"
+    told_of.mkdir()
+    (told_of / "mine.json").write_bytes((output / "mine.json").read_bytes())
+    elsewhere = STUDY.replace("[wrong.yaml, small.yaml, smaller.yaml]", "[{name: little, recipe: smaller.yaml}]")
+    (tmp_path / "other.yaml").write_text(elsewhere)
+    other = [STEMLINE, "study", str(tmp_path / "other.yaml"), "--workdir", str(tmp_path / "new"), "-o", str(told_of)]
+    done = subprocess.run([*other, "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("finished before") == 1
+    assert "Trainer" not in done.stderr
+    [little] = json.loads(done.stdout)["trials"]
+    [smaller] = [each for each in json.loads(again.stdout)["trials"] if each["variant"] == "smaller"]
+    assert little == smaller | {"variant": "little", "series": "little"}
 
 
 @pytest.mark.slow

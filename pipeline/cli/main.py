@@ -445,7 +445,12 @@ def serve(
 
 @app.command()
 def study(
-    file: Annotated[str, typer.Argument(help="A YAML file, or the name of a study that ships: leaderboard, example.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A YAML file, or the name of a study that ships: leaderboard, example, doire, grais, huang, mimilakis, yuan."
+        ),
+    ],
     data: Data = None,
     format: Format = None,
     cpu_minutes: CpuMinutes = None,

@@ -10,7 +10,7 @@ import pytest
 
 from models.checked import ConfigError
 from pipeline.config.config import load, recipe_names
-from pipeline.studies import study
+from pipeline.studies import run, study
 from pipeline.studies.study import Planned, plan, read
 
 STEMLINE = str(Path(sys.executable).with_name("stemline"))
@@ -80,7 +80,7 @@ def test_the_leaderboard_is_every_mir1k_recipe_without_a_bar(tmp_path: Path) -> 
     found = plan(read("leaderboard"), load)
     names = {each.recipe for each in found}
     assert names == {name for name in recipe_names() if name.endswith("_mir1k")}
-    assert all(not each.config.gate.thresholds and each.config.train.cpu_minutes == 10 for each in found)
+    assert all(not each.config.gate.thresholds and each.config.train.cpu_minutes == 30 for each in found)
     asked = plan(read("leaderboard", study.systems_of(["drnn", "dnn", "drnn"])), load)
     assert [each.variant for each in asked] == ["drnn", "dnn"]
     with pytest.raises(ConfigError, match="unknown system 'drn'; did you mean 'd"):
@@ -154,3 +154,17 @@ def test_the_command_says_it_in_one_sentence(tmp_path: Path) -> None:
         assert begun == f"reading study {args[0]} and what is in runs"
         assert last.startswith("stemline: ")
         assert words in last
+
+
+@pytest.mark.parametrize("name", study.shipped())
+def test_what_ships_can_be_planned_and_lets_every_variant_have_its_score(name: str) -> None:
+    for each in plan(read(name), load):
+        assert (each.config.gate.thresholds, each.config.gate.better_than_mixture) == ((), False)
+
+
+@pytest.mark.parametrize("name", ["doire", "grais"])
+def test_what_a_paper_compares_is_trained_once_for_it_and_the_leaderboard(name: str) -> None:
+    ours, leaderboard = (
+        {*run.fingerprints(plan(read(each), load), "tracks").values()} for each in (name, "leaderboard")
+    )
+    assert ours < leaderboard

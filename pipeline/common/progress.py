@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from rich.cells import cell_len
 from rich.progress import Progress, ProgressColumn, Task
@@ -16,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from models import storage
 from pipeline.common import stopping
 from pipeline.common.process import shown
 from pipeline.common.terminal import Terminal
@@ -24,6 +27,7 @@ console = Terminal(stderr=True, highlight=False)
 
 # Without a terminal, a line this often instead of a moving bar.
 LINE_SECONDS = 15
+_WATCH_SECONDS = 1.0
 BAR_COLUMNS = 6, 40  # a bar that has fewer is left out
 
 
@@ -139,6 +143,34 @@ def counting(
                 line(f"{done_is} {done} of {total} {what}{_left(left)}")
 
         yield show
+
+
+@contextlib.contextmanager
+def watching(
+    doing: str, done_is: str, directory: str | Path, parts: Mapping[str, int], beside: int = 1
+) -> Iterator[None]:
+    """Shows how many tracks are done by the files that appear in a directory or bucket, wherever their workers run.
+
+    doing, done_is, beside: see `counting`. parts: name of a file -> how many tracks it tells of; those that are there are done.
+    """
+    done, total = threading.Event(), sum(parts.values())
+
+    def count() -> int:
+        return sum(parts.get(name, 0) for name in storage.listed(directory))
+
+    def watch(show: Callable[[int, int], None]) -> None:
+        while not done.wait(_WATCH_SECONDS):
+            with contextlib.suppress(OSError):  # who writes there says what is wrong
+                show(count(), total)
+
+    with counting(doing, done_is, "tracks", count() / max(total, 1), beside) as show:
+        watcher = threading.Thread(target=watch, args=(show,))
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
 
 
 @contextlib.contextmanager

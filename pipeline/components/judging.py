@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +23,6 @@ from pipeline.evaluation.scores import TrackScores, score_track
 from pipeline.evaluation.separators import SavedSeparator
 
 _SECTIONS = ("data", "model", "evaluate")
-_WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def judge_tracks(pipeline: beam.Pipeline, task: JudgingTask, directory: Path) ->
         progress.console.print(f"  {len(held)} of {len(files)} tracks were judged before")
     if pending:
         judge_track = _JudgeTrack(dict(task.models), configuration.to_json(task.config), str(directory))
-        with _watched(directory, names, len(held)), pipeline:
+        with progress.watching("judging", "judged", directory, dict.fromkeys(names, 1)), pipeline:
             _ = pipeline | "Tracks" >> beam.Create(pending) | beam.Reshuffle() | "JudgeTrack" >> beam.ParDo(judge_track)
     with storage.told(directory):
         return [results.from_json(path.read_text()) for path in files.values()]
@@ -124,23 +121,3 @@ def _add_files(digest: hashlib._Hash, files: Iterable[Path]) -> None:
     for path in files:
         with path.open("rb") as file:
             digest.update(f"\0{path.name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
-
-
-@contextlib.contextmanager
-def _watched(directory: Path, names: Set[str], held: int) -> Iterator[None]:
-    """Shows how many tracks are judged by counting their files, wherever the workers run; `held` were judged before."""
-    done = threading.Event()
-
-    def watch(show: Callable[[int, int], None]) -> None:
-        while not done.wait(_WATCH_SECONDS):
-            with contextlib.suppress(OSError):  # who writes there says what is wrong
-                show(len(names & {*storage.listed(directory)}), len(names))
-
-    with progress.counting("judging", "judged", "tracks", held / len(names)) as show:
-        watcher = threading.Thread(target=watch, args=(show,))
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()

@@ -34,12 +34,12 @@ from tfx.utils import proto_utils
 from threadpoolctl import threadpool_limits
 
 from models import code_identity, storage
+from pipeline.common import progress
 from pipeline.common.files import write_text
-from pipeline.common.progress import line
 from pipeline.config import config as configuration
 from pipeline.config.config import Config, DataConfig
 from pipeline.config.gate import LeakRules
-from pipeline.data import catalogue, corpus, datasets, ingest, leaks, spans
+from pipeline.data import catalogue, corpus, datasets, ingest, landmarks, leaks, spans
 from pipeline.data.datasets import files
 from pipeline.data.datasets.track import SPLITS
 from pipeline.data.leaks import ruling
@@ -141,9 +141,9 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         before = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME) or input_fingerprint(found)
         data, recognised = corpus.resolved(data)
         if recognised:
-            line(f"format {data.format}: {recognised}")
+            progress.line(f"format {data.format}: {recognised}")
         shards = ingest.plan(corpus.discover(data, found))
-        line(f"reading, checking and writing {sum(len(shard.refs) for shard in shards)} tracks")
+        progress.line(f"reading, checking and writing {sum(len(shard.refs) for shard in shards)} tracks")
         outcomes = self._run(shards, data, artifact.uri)
         entries = [entry for outcome in outcomes for entry in outcome]
         # A track whose files changed while it was read is a bad track; any other change is of data still being written.
@@ -157,13 +157,13 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         if reused := ingest.reused(entries):
             _tell(f"{reused} of {len(entries)} tracks are unchanged since an earlier ingest")
         for words in (*ingest.unused(result), *ingest.counted(result)):
-            line(words, "yellow")
+            progress.line(words, "yellow")
         for directory in (artifact.uri, report_dir):
             _write_json(result, directory)
         corpus.refuse_bad_tracks(data, result, os.path.join(report_dir, corpus.REPORT))
         leaked = ingest.write_catalogue(entries, artifact.uri)
         for words in ruling.listed(ruling.large(leaked, LeakRules())):
-            line(f"leak: {words}", "yellow")
+            progress.line(f"leak: {words}", "yellow")
         custom = _custom(exec_properties)
         if _JUDGED in custom:
             settings = configuration.from_json(str(custom[_JUDGED]))
@@ -176,8 +176,10 @@ class StemsExecutor(base_beam_executor.BaseBeamExecutor):
         for split in SPLITS:
             fileio.makedirs(os.path.join(artifact_uri, f"Split-{split}"))
         collected = os.path.join(artifact_uri, "outcomes.json")
+        told = {os.path.basename(shard.landmarks): len(shard.refs) for shard in shards}  # the last file of a shard
+        watching = progress.watching("reading", "read", os.path.join(artifact_uri, landmarks.DIRECTORY), told)
         # The matrices are small: more threads for each would wait for one another, and for the other workers'.
-        with threadpool_limits(1, user_api="blas"), self._make_beam_pipeline() as pipeline:
+        with watching, threadpool_limits(1, user_api="blas"), self._make_beam_pipeline() as pipeline:
             write = beam.Map(_write_shard, data, artifact_uri, code_fingerprint())
             outcomes = pipeline | beam.Create(shards) | beam.Reshuffle() | "WriteShard" >> write
             _ = outcomes | beam.combiners.ToList() | beam.Map(_collect, collected)
@@ -212,7 +214,7 @@ def _write_shard(shard: ingest.Shard, data: DataConfig, artifact_uri: str, code:
 
 
 def _tell(words: str) -> None:
-    line(words, "yellow")
+    progress.line(words, "yellow")
 
 
 def _collect(outcomes: list, path: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -64,3 +66,27 @@ def test_a_bar_is_one_line_of_the_terminal(columns: int, name: str, monkeypatch:
         assert max(map(progress.cell_len, lines)) <= columns
     assert "1:22:38 left" in shown.get()
     assert ("loss -1.234" in shown.get()) == (columns == 200)
+
+
+def test_tracks_are_counted_by_the_files_that_workers_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    monkeypatch.setattr(progress, "_WATCH_SECONDS", 0.01)
+
+    def said(words: str) -> bool:
+        """Within ten seconds."""
+        deadline, heard = time.monotonic() + 10, ""
+        while words not in heard and time.monotonic() < deadline:
+            heard += capsys.readouterr().err
+            time.sleep(0.01)
+        return words in heard
+
+    with progress.watching("reading", "read", tmp_path / "later", {"a": 3, "b": 1, "c": 4}):
+        (tmp_path / "later").mkdir()
+        (tmp_path / "later" / "no part").touch()
+        (tmp_path / "later" / "a").touch()
+        assert said("read 3 of 8 tracks")
+        (tmp_path / "later" / "c").touch()
+        (tmp_path / "later" / "b").touch()
+        assert said("read 8 of 8 tracks")

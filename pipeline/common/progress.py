@@ -115,7 +115,7 @@ def separating(sizes: Mapping[str, int]) -> Iterator[Callable[[str, float], None
             bars.update(task, description=words, completed=done)
             if not console.is_terminal and time.monotonic() - told >= LINE_SECONDS:
                 told = time.monotonic()
-                line(f"{words}: {done:.0%}{_left(left)}")
+                line(f"{words}: {done:.0%}{time_left(left)}")
 
         yield show
 
@@ -140,7 +140,7 @@ def counting(
             ended = told > 0 and done == total
             if not console.is_terminal and done > told and (ended or time.monotonic() - when >= LINE_SECONDS):
                 told, when = done, time.monotonic()
-                line(f"{done_is} {done} of {total} {what}{_left(left)}")
+                line(f"{done_is} {done} of {total} {what}{time_left(left)}")
 
         yield show
 
@@ -186,7 +186,7 @@ class _Row(ProgressColumn):
     def render(self, task: Task) -> Table:
         pace = task.fields.get("pace")
         seconds = pace.left if pace else task.fields.get("left", math.nan)
-        percent, left = f"{task.percentage:3.0f}%", _left(seconds, "")
+        percent, left = f"{task.percentage:3.0f}%", time_left(seconds, "")
         told, words, name = [percent, left], str(task.fields.get("words", "")), f"  {shown(task.description)}"
         width = console.width - sum(cell_len(each) + 1 for each in told) - cell_len(name) - 1
         if words and cell_len(words) + 1 <= width:
@@ -212,7 +212,7 @@ def _line_printer(name: str) -> Callable[[TrainingProgress], None]:
         nonlocal last
         if time.monotonic() - last >= LINE_SECONDS or at.fraction >= 1:
             last = time.monotonic()
-            line(f"training {name}: {at.fraction:4.0%}, {_words(at)}{_left(at.seconds_left)}")
+            line(f"training {name}: {at.fraction:4.0%}, {_words(at)}{time_left(at.seconds_left)}")
 
     return show
 
@@ -223,5 +223,6 @@ def _words(at: TrainingProgress) -> str:
     return f"{stage}step {at.step}, loss {at.loss:.4g}{dev}"
 
 
-def _left(seconds: float, before: str = ", ") -> str:
+def time_left(seconds: float, before: str = ", ") -> str:
+    """`, 0:12:30 left`, and nothing of NaN."""
     return "" if math.isnan(seconds) else f"{before}{timedelta(seconds=round(seconds))} left"

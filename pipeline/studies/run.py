@@ -17,7 +17,7 @@ from rich.text import Text
 
 from models.spec import ModelSpec
 from pipeline.common import files, process
-from pipeline.common.progress import console
+from pipeline.common.progress import Pace, console, time_left
 from pipeline.config.config import Config, from_json, to_json
 from pipeline.data import catalogue, corpus
 from pipeline.evaluation.scores import TrackScores
@@ -52,10 +52,13 @@ def run(study: Study, planned: Sequence[Planned], workdir: Workdir, output: Path
     teaching = {each.config.train.teacher for each in planned if keys[each.config.name] not in known}
     old = Result.read(output, study.name)
     result = Result.begin(study, compared_with(study, planned), command, shared, tracks)
+    pending, pace = [each.config.name for each in planned if keys[each.config.name] not in known], Pace()
     made: dict[str, Trial] = {}
     for place, each in enumerate(planned, start=1):
         seed = f", seed {each.seed}" if len(study.seeds) > 1 else ""
-        console.print(Text.assemble((each.variant, "bold"), f"{seed} ({place} of {len(planned)})"))
+        console.print(
+            Text.assemble((each.variant, "bold"), f"{seed} ({place} of {len(planned)}{time_left(pace.left)})")
+        )
         name, key = each.config.name, keys[each.config.name]
         before = known.get(key)
         if before and (name not in teaching or (workdir.root / before.model).is_dir()):
@@ -63,7 +66,9 @@ def run(study: Study, planned: Sequence[Planned], workdir: Workdir, output: Path
             made[name] = Trial.begin(each, key).with_figures(before)
         else:
             made[name] = _trial(each, key, result, workdir, ingested, made.get(each.config.train.teacher or ""))
-        result = result.with_trial(made[each.config.name])
+        if name in pending:
+            pace.at((pending.index(name) + 1) / len(pending))
+        result = result.with_trial(made[name])
         # With the trials still to come as they are from before: stopped now, they are not made again.
         rest = {(later.variant, later.seed) for later in planned[place:]}
         kept = [trial for trial in old.trials if (trial.variant, trial.seed) in rest] if old else []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,40 @@ def digest(*names: str) -> str:
     at run time is not found: give it. Raises ModuleNotFoundError for a name that is no module of this project.
     """
     result = hashlib.sha256()
-    for name, tree in sorted(_reached(names).items()):
-        result.update(f"{name}\0{ast.dump(tree)}\0".encode())
+    for name, module in sorted(_reached(names).items()):
+        result.update(f"{name}\0{module.says}\0".encode())
     return result.hexdigest()
 
 
-def _reached(names: tuple[str, ...]) -> dict[str, ast.Module]:
-    """The syntax trees of modules and of all that they import, by name."""
+@dataclass(frozen=True)
+class _Module:
+    """What a module says, and every name in it that may be of a module."""
+
+    says: str
+    imports: tuple[str, ...]
+
+
+def _reached(names: tuple[str, ...]) -> dict[str, _Module]:
+    """Modules and all that they import, by name."""
     if missing := [name for name in names if not _file(name)]:
         raise ModuleNotFoundError(f"{missing[0]} is no module; legal: one of {', '.join(PACKAGES)}.")
-    trees, pending = {}, list(names)
+    modules, pending = {}, list(names)
     while pending:
         name = pending.pop()
         file = _file(name)
-        if file and name not in trees:
-            trees[name] = _Meaning().visit(ast.parse(file.read_text()))
-            pending += [name.rpartition(".")[0], *_imported(trees[name])]
-    return trees
+        if file and name not in modules:
+            state = file.stat()
+            modules[name] = _read(file, state.st_mtime_ns, state.st_size)
+            pending += [name.rpartition(".")[0], *modules[name].imports]
+    return modules
+
+
+@functools.cache
+def _read(file: Path, modified_ns: int, size: int) -> _Module:
+    """Reading all takes a second, and a run asks often; modified_ns, size: another file is another module."""
+    del modified_ns, size
+    tree = _Meaning().visit(ast.parse(file.read_text()))
+    return _Module(ast.dump(tree), tuple(_imported(tree)))
 
 
 def _file(name: str) -> Path | None:

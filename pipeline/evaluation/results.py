@@ -6,6 +6,7 @@ each track below `test/`. Every file is written under a temporary name and then 
 
 import csv
 import dataclasses
+import importlib.metadata
 import io
 import json
 import math
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import museval
 import numpy as np
 from pydantic import TypeAdapter
 
@@ -49,7 +49,7 @@ def museval_scores(track: TrackScores, method: str, version: str, window_seconds
     targets = dict.fromkeys(f.target for f in track.values if (f.method, f.version) == (method, version))
     return {
         "targets": [{"name": name, "frames": _frames(track, method, version, name, seconds)} for name in targets],
-        "museval_version": museval.version._version,
+        "museval_version": importlib.metadata.version("museval"),
     }
 
 

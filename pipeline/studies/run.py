@@ -172,9 +172,9 @@ def _failed(planned: Planned, key: str, problem: str) -> Trial:
 def _timed(result: Result, workdir: Workdir) -> Result:
     """A model of every variant that is here measured in one process, one after the other; as before when all were."""
     trials = [*{each.variant: each for each in reversed(result.finished)}.values()]
-    if all(trial.real_time_factor is not None for trial in trials):
-        return result
     here = [trial for trial in trials if (workdir.root / trial.model).is_dir()]
+    if not here or all(trial.real_time_factor is not None for trial in trials):
+        return result
     console.print(f"[bold]speed[/bold] of {len(here)} models on one thread")
     factors = process.call(_factors, [str(workdir.root / trial.model) for trial in here])
     for trial, factor in zip(here, factors, strict=True):

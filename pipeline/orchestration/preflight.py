@@ -41,11 +41,14 @@ def check_run(config: Config, refs: Sequence[TrackRef], workdir: Workdir | None 
 
 
 def check_recipe(config: Config) -> None:
-    """Raises ValueError for networks, losses or augmentations that a later component would refuse; looks at no data."""
+    """Raises ValueError for networks, losses, stages or augmentations that a later component would refuse; looks at no data."""
     effects.require(config.train.augment)
-    for _, stage in stages.plan(config.recipe):
+    earlier: list[Separator] = []
+    for name, stage in stages.plan(config.recipe):
         losses.check(stage.train.loss, stage.train.loss_options, teacher=stage.train.teacher is not None)
-        Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+        separator = Separator(dataclasses.replace(stage.model, frame_length=SMALL_FRAME_LENGTH, hop=SMALL_HOP))
+        stages.hand_over(earlier, separator, name == stages.OWN)
+        earlier.append(separator)
 
 
 def check_mixing(config: Config, refs: Sequence[TrackRef]) -> None:

@@ -102,9 +102,8 @@ def train(
         place = f"/{name}" if recipe.train.stages else ""
         guide = teacher if stage.train.teacher else None
         loop = _Loop(name, stage, tracks, dev_files, checkpoint_dir + place, log_dir + place, guide, start)
-        given = start or stages.hand_over(trained, loop.separator)
-        if recipe.train.stages and name == stages.OWN and not given:
-            raise ValueError(f"no stage of train.stages has a layer that network {recipe.model.network!r} has")
+        if start is None:
+            stages.hand_over(trained, loop.separator, name == stages.OWN)
         separator, figure = loop.run(report)
         trained.append(separator)
         figures.append(figure)

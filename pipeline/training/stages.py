@@ -21,12 +21,13 @@ def plan(recipe: Recipe) -> list[tuple[str, Recipe]]:
     return [*earlier, (OWN, _with_share(recipe, rest))]
 
 
-def hand_over(earlier: Sequence[Separator], separator: Separator) -> list[str]:
+def hand_over(earlier: Sequence[Separator], separator: Separator, own: bool = False) -> list[str]:
     """Gives the layers of the separator's network the weights of the newest earlier layer of the same name.
 
     From a stage of the very same network all of its weights are taken.
+    own: whether it is the last stage, for which the earlier ones were made.
     Returns the names of the layers that were given weights, in the order of the network.
-    Raises ValueError when layers of one name have weights of other shapes.
+    Raises ValueError when layers of one name have weights of other shapes, or the last stage is given nothing.
     """
     if twin := next((each for each in reversed(earlier) if each.spec == separator.spec), None):
         separator.network.set_weights(twin.network.get_weights())
@@ -35,6 +36,8 @@ def hand_over(earlier: Sequence[Separator], separator: Separator) -> list[str]:
     given = [layer for layer in separator.network.layers if layer.name in source]
     for layer in given:
         _copy(source[layer.name], layer)
+    if own and earlier and not given:
+        raise ValueError(f"no stage of train.stages has a layer that network {separator.spec.network!r} has")
     return [layer.name for layer in given]
 
 

@@ -60,7 +60,7 @@ def test_h_is_help_everywhere(stemline, command: tuple[str, ...]) -> None:
     [
         ("stemline sepa", {"separate"}),
         ("stemline runs di", {"diff"}),
-        ("stemline run --recipe p_d", {"p_drnn", "p_drnn_mir1k"}),
+        ("stemline run --recipe p_d", {"p_drnn", "p_drnn_mir1k", "p_drnn_plus_mir1k"}),
         ("stemline separate --recipe dem", {"demo"}),
         ("stemline runs pin --rec", {"--recipe"}),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -35,26 +34,29 @@ def test_what_went_wrong_is_one_sentence(function, argument, words: str) -> None
     assert str(caught.value) == words
 
 
-def page_faults(repeated: int) -> int:
-    """Of so many allocations of 32 MB, all written to and freed."""
+# Page faults of 1 allocation of 32 MB that is written to and freed, of 20 within the block, and of 20 after it.
+PAGE_FAULTS = """
+import resource
+from pipeline.common import process
+
+def page_faults(repeated):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(repeated):
         b"x" * 2**25
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-
-def page_faults_by_turns() -> tuple[int, int, int]:
-    """Of 1 allocation, of 20 within the block and of 20 after it."""
-    once = page_faults(1)
-    with process.keeping_freed_memory():
-        page_faults(1)
-        kept = page_faults(20)
-    return once, kept, page_faults(20)
+once = page_faults(1)
+with process.keeping_freed_memory():
+    page_faults(1)
+    kept = page_faults(20)
+print(once, kept, page_faults(20))
+"""
 
 
 def test_memory_that_is_freed_is_mapped_once_within_the_block_and_each_time_without() -> None:
-    # In a new process: a used one has holes in its heap that need no mapping.
-    once, kept, after = process.call(page_faults_by_turns)
+    # In a process of its own: a used one has holes in its heap that need no mapping.
+    told = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True).stdout
+    once, kept, after = map(int, told.split())
     assert kept < once
     assert after > 10 * once > 100
 

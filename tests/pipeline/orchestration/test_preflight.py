@@ -119,6 +119,21 @@ def test_names_are_refused_at_once_in_the_words_of_later(overrides: list[str]) -
         at_once.check(config)
 
 
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("dnn", "no stage of train.stages has a layer that network 'dnn' has"),
+        ("fcn_blstm", "the sizes of the recipe's own network"),
+    ],
+)
+def test_stages_that_hand_on_nothing_are_refused_before_they_train(network: str, words: str) -> None:
+    stage = "{name: first, network: blstm, sizes: {units: 4}, share: 0.5}"
+    sizes = "{units: 5}"
+    config = load("demo", [f"model.network={network}", f"model.sizes={sizes}", f"train.stages=[{stage}]"])
+    with pytest.raises(ValueError, match=words):
+        preflight.check_recipe(config)
+
+
 def test_whatever_a_network_and_a_loss_take_passes() -> None:
     """Read from their source and asked of themselves."""
     given = "self", "bins", "channels", "targets"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +138,13 @@ def test_lbfgs_lowers_its_objective_in_every_iteration_and_continues(small_recor
     assert losses[4] < losses[2]  # the same batches and weights as before
 
 
-@pytest.mark.parametrize("augment", AUGMENTATIONS)
-def test_every_augmentation_trains(small_records, tmp_path: Path, augment: str) -> None:
-    options = {"circular_shift": {"step_samples": 500}} if augment == "circular_shift" else {}
-    recipe = changed(steps=2, evaluate_every_steps=2, augment=(augment,), augment_options=options)
+COPIES = ["mp3", "pitch_shift", "speed"]  # of whole tracks; the others work on the excerpts of a batch
+
+
+@pytest.mark.parametrize("names", [COPIES, [name for name in AUGMENTATIONS if name not in COPIES]])
+def test_every_augmentation_trains(small_records, tmp_path: Path, names: Sequence[str]) -> None:
+    options = {"circular_shift": {"step_samples": 500}} if "circular_shift" in names else {}
+    recipe = changed(steps=2, evaluate_every_steps=2, augment=tuple(names), augment_options=options)
     assert run(recipe, small_records, tmp_path).own.steps == 2
 
 

@@ -106,6 +106,7 @@ def test_the_demo_is_pushed_from_the_wheel(name: str, installed: Path, tmp_path:
     assert run.metadata("Trainer", "model")["display_name"] == "model"
 
 
+@pytest.mark.slow
 def test_tfxs_own_entry_point_dies_at_what_the_driver_adds(tmp_path: Path) -> None:
     """tensorflow/tfx#7768: `executor-logs` is of a class that cannot be imported, from 2.5 on; ours leaves it out."""
     from pipeline.orchestration.cluster import compiler

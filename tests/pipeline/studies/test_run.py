@@ -95,7 +95,8 @@ def write_study(directory: Path) -> str:
     """Two systems that can be trained, and one whose loss is soon infinite."""
     (directory / "small.yaml").write_text(SMALL)
     (directory / "smaller.yaml").write_text("extends: small\nmodel: {sizes: {units: 8}}\n")
-    (directory / "wrong.yaml").write_text("extends: small\ntrain: {learning_rate: 1.0e+30, warmup_steps: 0}\n")
+    diverges = "{learning_rate: 10.0, warmup_steps: 0, clip_norm: null, schedule: constant}"
+    (directory / "wrong.yaml").write_text(f"extends: small\nmodel: {{network: srnn}}\ntrain: {diverges}\n")
     (directory / "mine.yaml").write_text(STUDY)
     return str(directory / "mine.yaml")
 

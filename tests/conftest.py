@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import re
@@ -63,13 +62,6 @@ def _outside_of_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _memory_is_given_back() -> Iterator[None]:
-    """Two workers share a small machine, and glibc keeps what a module has freed."""
-    yield
-    ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)

@@ -445,12 +445,7 @@ def serve(
 
 @app.command()
 def study(
-    file: Annotated[
-        str,
-        typer.Argument(
-            help="A YAML file, or the name of a study that ships: leaderboard, example, doire, grais, huang, mimilakis, yuan."
-        ),
-    ],
+    file: Annotated[str, typer.Argument(help="A YAML file, or the name of a study that ships, such as leaderboard.")],
     data: Data = None,
     format: Format = None,
     cpu_minutes: CpuMinutes = None,

@@ -146,12 +146,10 @@ def counting(
 
 
 @contextlib.contextmanager
-def watching(
-    doing: str, done_is: str, directory: str | Path, parts: Mapping[str, int], beside: int = 1
-) -> Iterator[None]:
+def watching(doing: str, done_is: str, directory: str | Path, parts: Mapping[str, int]) -> Iterator[None]:
     """Shows how many tracks are done by the files that appear in a directory or bucket, wherever their workers run.
 
-    doing, done_is, beside: see `counting`. parts: name of a file -> how many tracks it tells of; those that are there are done.
+    doing, done_is: see `counting`. parts: name of a file -> how many tracks it tells of; those that are there are done.
     """
     done, total = threading.Event(), sum(parts.values())
 
@@ -163,7 +161,7 @@ def watching(
             with contextlib.suppress(OSError):  # who writes there says what is wrong
                 show(count(), total)
 
-    with counting(doing, done_is, "tracks", count() / max(total, 1), beside) as show:
+    with counting(doing, done_is, "tracks", count() / max(total, 1)) as show:
         watcher = threading.Thread(target=watch, args=(show,))
         watcher.start()
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,9 +51,14 @@ def run(study: Study, planned: Sequence[Planned], workdir: Workdir, output: Path
     known = _known(output, workdir)
     # A pupil that is still to be trained needs its teacher's model, not its figures alone.
     teaching = {each.config.train.teacher for each in planned if keys[each.config.name] not in known}
+    finished = {
+        name: known[key]
+        for name, key in keys.items()
+        if key in known and (name not in teaching or (workdir.root / known[key].model).is_dir())
+    }
+    pending, pace = [name for name in keys if name not in finished], Pace()
     old = Result.read(output, study.name)
     result = Result.begin(study, compared_with(study, planned), command, shared, tracks)
-    pending, pace = [each.config.name for each in planned if keys[each.config.name] not in known], Pace()
     made: dict[str, Trial] = {}
     for place, each in enumerate(planned, start=1):
         seed = f", seed {each.seed}" if len(study.seeds) > 1 else ""
@@ -60,13 +66,11 @@ def run(study: Study, planned: Sequence[Planned], workdir: Workdir, output: Path
             Text.assemble((each.variant, "bold"), f"{seed} ({place} of {len(planned)}{time_left(pace.left)})")
         )
         name, key = each.config.name, keys[each.config.name]
-        before = known.get(key)
-        if before and (name not in teaching or (workdir.root / before.model).is_dir()):
+        if name in finished:
             console.print("finished before")
-            made[name] = Trial.begin(each, key).with_figures(before)
+            made[name] = Trial.begin(each, key).with_figures(finished[name])
         else:
             made[name] = _trial(each, key, result, workdir, ingested, made.get(each.config.train.teacher or ""))
-        if name in pending:
             pace.at((pending.index(name) + 1) / len(pending))
         result = result.with_trial(made[name])
         # With the trials still to come as they are from before: stopped now, they are not made again.
@@ -149,8 +153,12 @@ def fingerprints(planned: Sequence[Planned], heard: str) -> dict[str, str]:
 
 def digest(target: str, tracks: Sequence[IngestedTrack]) -> str:
     """Of what is trained on and judged; target: the one whose figures trials keep clip by clip."""
-    told = ((track.name, track.split, str(track.samples), track.fingerprint.get("digest", "")) for track in tracks)
-    return _sha256(target, *(word for words in told for word in words))
+    # The samples of the mixture, and levels and peaks of every stem in every segment: a stem that was mended is another track.
+    told = [
+        (track.name, track.split, track.samples, track.metadata, track.fingerprint.get("digest"), track.measured)
+        for track in tracks
+    ]
+    return _sha256(target, json.dumps(told, sort_keys=True))
 
 
 def _sha256(*words: str) -> str:

@@ -128,8 +128,7 @@ def test_names_are_refused_at_once_in_the_words_of_later(overrides: list[str]) -
 )
 def test_stages_that_hand_on_nothing_are_refused_before_they_train(network: str, words: str) -> None:
     stage = "{name: first, network: blstm, sizes: {units: 4}, share: 0.5}"
-    sizes = "{units: 5}"
-    config = load("demo", [f"model.network={network}", f"model.sizes={sizes}", f"train.stages=[{stage}]"])
+    config = load("demo", [f"model.network={network}", "model.sizes={units: 5}", f"train.stages=[{stage}]"])
     with pytest.raises(ValueError, match=words):
         preflight.check_recipe(config)
 

@@ -77,10 +77,14 @@ def test_a_pupil_of_another_teacher_is_another_training() -> None:
 def test_the_digest_is_of_what_is_heard() -> None:
     track = IngestedTrack("a", "test", "file", 16000, 16000, {}, {"digest": "12"})
     same = dataclasses.replace(track, file="other", modified="2026-01-01")
-    others = [dataclasses.replace(track, split="dev"), dataclasses.replace(track, fingerprint={"digest": "13"})]
+    others = [
+        dataclasses.replace(track, split="dev"),
+        dataclasses.replace(track, fingerprint={"digest": "13"}),
+        dataclasses.replace(track, measured={"rms_db/vocals": [-20.0]}),
+    ]
     assert run.digest("vocals", [track]) == run.digest("vocals", [same])
     digests = {run.digest("vocals", [each]) for each in (track, *others)}
-    assert len({*digests, run.digest("accompaniment", [track]), run.digest("vocals", [])}) == 5
+    assert len({*digests, run.digest("accompaniment", [track]), run.digest("vocals", [])}) == 6
 
 
 def test_a_pupil_of_a_failed_teacher_fails_before_it_runs(tmp_path: Path) -> None:

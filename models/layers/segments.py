@@ -96,13 +96,17 @@ def lstm(units: int, name: str) -> keras.layers.LSTM:
 
     Both lie in 0 .. 1, so that its output is a mask. The cell starts at 0 and gains at most 1 a frame: a mask cannot
     exceed 0.73 in the first frame of a segment, 0.88 in the second, 0.95 in the third.
+
+    The first kernels are Glorot & Bengio's, four times as large [C]: a sigmoid has a quarter of the slope of tanh, for
+    which they were derived, and a stack of such cells otherwise begins with a nearly constant mask and stays there.
     """
     return keras.layers.LSTM(
         units,
         activation="sigmoid",
         recurrent_activation="hard_sigmoid",
         return_sequences=True,
-        recurrent_initializer="glorot_uniform",  # [C] "randomly"; an orthogonal one takes 12 s to make
+        kernel_initializer=_four_times_glorot(),
+        recurrent_initializer=_four_times_glorot(),
         name=name,
     )
 
@@ -127,6 +131,10 @@ def check_targets(targets: int) -> None:
     """Raises ValueError for a number of targets that these networks cannot have."""
     if targets != 2:
         raise ValueError(f"targets is {targets}; legal: 2, the estimated one and what it leaves of the mixture.")
+
+
+def _four_times_glorot() -> keras.initializers.Initializer:
+    return keras.initializers.VarianceScaling(scale=4**2, mode="fan_avg", distribution="uniform")
 
 
 def _convolution(filters: int, kernel: Sequence[int], name: str) -> keras.layers.Conv2D:

@@ -125,6 +125,14 @@ def test_the_masks_of_an_lstm_have_the_stated_ceiling():
     np.testing.assert_allclose(layer(x)[0, :, 0], [0.731, 0.881, 0.953, 0.982], atol=1e-3)
 
 
+def test_the_first_mask_of_a_stack_of_lstms_is_not_constant():
+    """Standard deviation over excerpts of noise: 0.001 with Glorot & Bengio's kernels, 0.04 with ours."""
+    keras.utils.set_random_seed(0)
+    network = networks.build("blstm", 65, 1, 2, units=64)
+    masks = network(tf.random.normal([32, 15, 65, 1]))["masks"][..., 0, 0]
+    assert tf.reduce_mean(tf.math.reduce_std(masks, axis=0)) > 0.02
+
+
 def test_trained_layers_are_handed_on_to_the_combination():
     fcn, blstm, combined = (small(name) for name in ("fcn", "blstm", "fcn_blstm"))
     combined.convolutions.set_weights(fcn.convolutions.get_weights())

@@ -25,6 +25,18 @@ def excerpt_samples(model: ModelSpec, train: TrainSpec) -> int:
     return train.segment_frames * model.hop
 
 
+def check_length(tracks: Tracks, train: TrainSpec) -> None:
+    """Raises ValueError where more than half of every excerpt would be silence after the end of its track."""
+    hop = tracks.model.hop
+    most = max(2 * max(map(len, tracks.originals), default=0) // hop, 1)
+    if tracks.originals and train.segment_frames > most:
+        seconds = train.segment_frames * hop / tracks.model.sample_rate_hz
+        raise ValueError(
+            f"train.segment_frames is {train.segment_frames}, excerpts of {seconds:.1f} s; "
+            f"legal: at most {most}, twice the longest track that is trained on"
+        )
+
+
 def training_batches(tracks: Tracks, train: TrainSpec, first_step: int = 0) -> tf.data.Dataset:
     """Endless shuffled, augmented batches, from that of `first_step` (from 0) on.
 

@@ -170,6 +170,7 @@ class _Loop:
             self.latest.checkpoint.restore(self.begun)
             self._evaluate_late()
         if not self.done:
+            batches.check_length(self.tracks, self.spec)
             if self.begun:
                 progress.line(f"training goes on after step {self.step}")
             self.clock, self.saved = Clock(self.spec), time.monotonic()

@@ -40,6 +40,14 @@ def run(recipe: Recipe, small_records, directory: Path, report=lambda progress: 
     )
 
 
+def test_excerpts_of_silence_for_the_most_part_are_refused(small_records, tmp_path: Path) -> None:
+    tracks = Tracks(small_records["train"], MODEL, TRAIN)
+    most = 2 * max(map(len, tracks.originals)) // MODEL.hop
+    with pytest.raises(ValueError, match=rf"segment_frames is {most + 1}, .*: at most {most}, twice the longest track"):
+        run(changed(segment_frames=most + 1), small_records, tmp_path)
+    batches.check_length(tracks, changed(segment_frames=most).train)
+
+
 def changed(**values) -> Recipe:
     return dataclasses.replace(RECIPE, train=dataclasses.replace(TRAIN, **values))
 

@@ -8,6 +8,7 @@ marked [C].
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -133,7 +134,7 @@ def check_targets(targets: int) -> None:
         raise ValueError(f"targets is {targets}; legal: 2, the estimated one and what it leaves of the mixture.")
 
 
-def _four_times_glorot() -> keras.initializers.Initializer:
+def _four_times_glorot() -> Any:  # the stubs know initialisers by name alone
     return keras.initializers.VarianceScaling(scale=4**2, mode="fan_avg", distribution="uniform")
 
 

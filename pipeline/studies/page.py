@@ -103,9 +103,27 @@ def _told(result: Result) -> dict[str, object]:
         "scores": describe(result.version, 1.0),
         "variants": list({trial.variant: trial for trial in result.trials}.values()),
         "compared": any(each.against for each in statistics.variants(result)),
-        "tables": [table(result), *_pairs(result)],
+        "tables": [*_claims(result), table(result), *_pairs(result)],
         "papers": sorted({trial.paper for trial in result.trials if trial.paper}),
     }
+
+
+def _claims(result: Result) -> Iterator[Table]:
+    rows = [
+        [
+            claim.says,
+            f"{_word(statistics.figure(result, claim))} of {claim.better} − {claim.than}",
+            f"> {claim.by_db:g}".replace("-", "−"),
+            _difference(difference) or _DASH,
+            f"**{answer}**",
+        ]
+        for claim, (difference, answer) in zip(result.claims, statistics.answers(result), strict=True)
+    ]
+    if rows:
+        words = (
+            "Claims: one holds where the whole interval is above what it says, and does not where all of it is below"
+        )
+        yield Table(words, ["claim", "figure", "claimed [dB]", "found [95 %]", "answer"], rows)
 
 
 def _pairs(result: Result) -> Iterator[Table]:

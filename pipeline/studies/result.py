@@ -19,7 +19,7 @@ from pipeline.config.gate import PairedConfig
 from pipeline.evaluation.evaluation import spread
 from pipeline.evaluation.gate import paired
 from pipeline.evaluation.scores import TrackScores, figure_of, score_name
-from pipeline.studies.study import Planned, Study, told_as
+from pipeline.studies.study import Claim, Planned, Study, told_as
 
 if TYPE_CHECKING:
     from pipeline.data.catalogue import IngestedTrack
@@ -137,6 +137,7 @@ class Result:
     clips: tuple[str, ...] = ()
     seconds: tuple[float, ...] = ()
     groups: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
     trials: tuple[Trial, ...] = ()
 
     @classmethod
@@ -173,6 +174,7 @@ class Result:
             clips=tuple(track.name for track in tracks),
             seconds=tuple(round(track.seconds, 3) for track in tracks),
             groups=tuple(groups or ()),
+            claims=study.claims,
         )
 
     @classmethod
@@ -184,9 +186,11 @@ class Result:
         """
         try:
             told = json.loads(text)
-            fields = {each.name: told[each.name] for each in dataclasses.fields(cls)}
+            fields = {each.name: told[each.name] for each in dataclasses.fields(cls) if each.name in told}
             lists = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-            return cls(**{**fields, **lists, "trials": tuple(Trial(**each) for each in fields["trials"])})
+            claims = tuple(Claim(**each) for each in fields.get("claims", ()))  # 0.2.0 wrote none
+            trials = tuple(Trial(**each) for each in fields["trials"])
+            return cls(**{**fields, **lists, "claims": claims, "trials": trials})
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"this is no study that this version wrote: {error}") from error
 

@@ -13,6 +13,7 @@ from pipeline.config.gate import PairedConfig
 from pipeline.evaluation.gate import paired
 from pipeline.evaluation.gate.paired import Comparison
 from pipeline.studies.result import Result, Trial
+from pipeline.studies.study import Claim
 
 # Each bound of an interval of 95 %.
 _PAIRED = PairedConfig(confidence=0.975)
@@ -77,6 +78,31 @@ def pairs(result: Result, metric: str) -> dict[tuple[str, str], Difference]:
         (a.name, b.name): difference(result, b.trials, a.trials, metric) for a, b in itertools.combinations(found, 2)
     }
     return {names: each for names, each in told.items() if each}
+
+
+def answers(result: Result) -> list[tuple[Difference | None, str]]:
+    """Of every claim the difference that decides, and whether it holds: where the whole interval is above what is claimed.
+
+    It does not hold where the whole interval is below; all else, also a variant without clips, is not shown.
+    """
+    of: dict[str, list[Trial]] = {}
+    for trial in result.finished:
+        of.setdefault(trial.variant, []).append(trial)
+    found: list[tuple[Difference | None, str]] = []
+    for claim in result.claims:
+        known = difference(result, of.get(claim.better, []), of.get(claim.than, []), figure(result, claim))
+        answer = "not shown"
+        if known and known.low is not None and known.low > claim.by_db:
+            answer = "holds"
+        elif known and known.high is not None and known.high < claim.by_db:
+            answer = "does not hold"
+        found.append((known, answer))
+    return found
+
+
+def figure(result: Result, claim: Claim) -> str:
+    """The claim's metric in the study's version: `v3/GNSDR` of SDR."""
+    return next(each for each in result.metrics if each.endswith(claim.metric))
 
 
 def difference(result: Result, ours: Sequence[Trial], theirs: Sequence[Trial], metric: str) -> Difference | None:

@@ -15,7 +15,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from models.checked import ConfigError, Name, PlainName, Positive, Whole, checked, in_words, nearest
+from models.checked import ConfigError, Decibels, Name, PlainName, Positive, Whole, checked, in_words, nearest
 from pipeline.config.config import BENCHMARK_SUFFIX, NOT_YAML, Config, recipe_names
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -36,12 +36,24 @@ class Entry:
     set: Values = field(default_factory=dict)
 
 
+@checked("claims")
+class Claim:
+    """That variant `better` is more than `by_db` above variant `than` in a metric of the target; `says` it in words."""
+
+    says: Name
+    better: Name
+    than: Name
+    metric: Literal["SDR", "SIR", "SAR"] = "SDR"
+    by_db: Decibels = 0.0
+
+
 @checked("")
 class Study:
     """The variants are all pairs of `recipes` and `overrides`; each is trained with every one of `seeds`.
 
     set: values that hold for all. cpu_minutes: of each training. metrics: the version of BSS Eval. target: by which variants
-    are ranked and compared. baselines: what is judged beside them, once. The first variant is what the others are compared with.
+    are ranked and compared. baselines: what is judged beside them, once. claims: what the page answers by a paired test.
+    The first variant is what the others are compared with.
     """
 
     name: PlainName
@@ -55,6 +67,7 @@ class Study:
     target: Name = "vocals"
     baselines: tuple[Literal["ibm", "irm", "rpca"], ...] = ("irm",)
     plots: tuple[Literal["boxes", "curves", "lines", "cost"], ...] = ("boxes", "curves")
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,7 @@ def plan(study: Study, load: Callable[[str, list[str]], Config]) -> list[Planned
 
     Raises:
       ConfigError: a recipe or a value that is none, a key that is not for a study to change, two variants of one name, teachers in a
-        circle, or variants that read or judge other data.
+        circle, variants that read or judge other data, or a claim about a variant that is none.
     """
     entries = list(study.recipes)
     for name in (names := [entry.name or _stem(entry) for entry in entries]):
@@ -174,6 +187,10 @@ def plan(study: Study, load: Callable[[str, list[str]], Config]) -> list[Planned
     for entry, point in itertools.product(entries, study.overrides):
         add(entry, point)
     _check_alike(study, {label: config for label, (_, _, config) in variants.items()})
+    for place, claim in enumerate(study.claims):
+        for key, variant in (("better", claim.better), ("than", claim.than)):
+            if variant not in variants:
+                raise ConfigError(f"claims.{place}.{key} is {variant!r}; {nearest(variant, variants)}")
     return [planned for seed in study.seeds for planned in _with_seed(study, variants, seed)]
 
 

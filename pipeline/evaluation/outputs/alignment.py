@@ -1,7 +1,11 @@
 """How two signals lie to each other: energies, correlation, level and delay."""
 
+from typing import Any
+
 import numpy as np
 import scipy.fft
+
+Number = Any  # float or np.ndarray, all of a call the same
 
 MAX_DELAY_SAMPLES = 4096
 SOUNDING = 10 ** (-84 / 20)
@@ -27,7 +31,7 @@ def delay(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
     return best, float(products[best])
 
 
-def level_error_db(reference: float, estimate: float, product: float) -> float:
+def level_error_db(reference: Number, estimate: Number, product: Number) -> Number:
     """How much too loud (positive) or too quiet (negative) an estimate is; 0 within what its errors explain.
 
     Of an estimate e with correlation c to its reference s, the gain that brings e closest to s is
@@ -35,14 +39,13 @@ def level_error_db(reference: float, estimate: float, product: float) -> float:
     shrinks what is uncertain) has a gain of 1, one that leaks (s + interference) a coefficient of 1, so the level
     |e| / |s| of a sound estimate lies between c and 1 / c. What lies outside is no error of separation.
 
-    Args:
+    Args, numbers or arrays of one shape:
         reference: its energy <s, s>, above 0.
         estimate: its energy <e, e>; of 0 the error is -inf.
         product: <e, s>.
     """
-    if estimate <= 0:
-        return -np.inf
-    level_db = 10 * float(np.log10(estimate / reference))
-    with np.errstate(divide="ignore"):
-        room_db = -10 * float(np.log10(min(1.0, product**2 / (reference * estimate))))
-    return float(np.sign(level_db)) * max(0.0, abs(level_db) - room_db)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level_db = 10 * np.log10(np.divide(estimate, reference))
+        room_db = -10 * np.log10(np.minimum(1.0, np.divide(product**2, reference * estimate)))
+        error_db = np.sign(level_db) * np.maximum(0.0, np.abs(level_db) - room_db)
+    return np.where(np.asarray(estimate) > 0, error_db, -np.inf)[()]

@@ -78,8 +78,7 @@ def _unevenness(
     loud = energy > _LOUD * energy.mean()
     if np.count_nonzero(loud) < _GAIN_WINDOWS:
         return np.nan, np.nan, 0.0
-    parts = zip(energy[loud], own[loud], product[loud], strict=True)
-    errors_db = np.maximum(_MUTED_DB, [alignment.level_error_db(*each) for each in parts])
+    errors_db = np.maximum(_MUTED_DB, alignment.level_error_db(energy[loud], own[loud], product[loud]))
     taken = (own > _MASKED * energy) & (of_nobody < _UNCLAIMED * energy)
     lost = np.zeros(len(energy), bool)
     lost[loud] = scipy.ndimage.binary_opening(taken[loud] & (errors_db < _LOST_DB), np.ones(_LOST_WINDOWS))
@@ -131,7 +130,7 @@ def _resolution_db(reference: np.ndarray, estimate: np.ndarray, mixture: np.ndar
     if estimate.size < _FEWEST_SAMPLES:
         return np.inf
     own = _step(estimate)
-    if own <= max(_TWO_STEPS, 2 * _step(reference), 2 * _step(mixture)):
+    if own <= _TWO_STEPS or own <= 2 * max(_step(reference), _step(mixture)):
         return np.inf
     return 10 * float(np.log10(12 * np.mean(np.square(estimate), dtype=float) / own**2))
 

@@ -15,6 +15,7 @@ from study_results import CLIPS, result, trial
 
 from pipeline.studies import page, plots, statistics
 from pipeline.studies.result import Result, Trial
+from pipeline.studies.study import Claim
 
 FAILED = trial("c", None, problem="its teacher b failed")
 CROWD = result(
@@ -129,6 +130,36 @@ def test_seeds_are_told_and_every_pair_is_tested() -> None:
     a, c = (np.array(each.clips["v3/GNSDR"]) for each in (three.trials[0], three.trials[2]))
     p = min(1.0, 3 * scipy.stats.wilcoxon(a, c).pvalue)
     assert found[2][1:3] == ["−0.20", f"{p:.3f}"]
+
+
+def test_a_claim_holds_does_not_hold_or_is_not_shown() -> None:
+    told = [
+        *(
+            ("is better", "b", "a", "SDR", 0.0),
+            ("is worse", "a", "b", "SIR", 0.0),
+            ("is as good", "a", "c", "SAR", -0.9),
+        ),
+        *(("is better by far", "b", "a", "SDR", 1.0), ("is none", "d", "a", "SDR", 0.0)),
+    ]
+    claims = tuple(Claim(*each) for each in told)
+    shown = result(trial("a", 6.0), trial("b", 7.0, 1), trial("c", 6.2, 2), trial("d", None), claims=claims)
+    answers = ["holds", "does not hold", "holds", "not shown", "not shown"]
+    assert [answer for _, answer in statistics.answers(shown)] == answers
+    head, _, *found = rows(page.markdown(shown, []))
+    assert [row[-1] for row in found] == [f"**{each}**" for each in answers]
+    by_head = [dict(zip(head, row, strict=True)) for row in found]
+    assert [row["claim"] for row in by_head] == [claim.says for claim in claims]
+    assert (by_head[2]["figure"], by_head[2]["claimed [dB]"]) == ("GSAR of a − c", "> −0.9")
+    assert by_head[2]["found [95 %]"].startswith("−0.20 [")
+    assert by_head[4]["found [95 %]"] == "–"
+    assert "is better by far" in page.html(shown, [])
+    assert Result.from_json(shown.to_json()).claims == claims
+
+
+def test_a_result_of_the_version_that_knew_no_claims_is_read() -> None:
+    old = json.loads(SEEDED.to_json())
+    del old["claims"]
+    assert Result.from_json(json.dumps(old)).to_json() == SEEDED.to_json()
 
 
 def test_an_empty_study_has_a_page() -> None:

@@ -120,6 +120,11 @@ def test_a_recipe_file_lies_beside_its_study(tmp_path: Path) -> None:
             "recipes: [demo]\noverrides: {a: {}, b: {data.segment_seconds: 5}}",
             "mine.yaml: data.segment_seconds of b is 5.0, of a 10.0",
         ),
+        (
+            "recipes: [demo]\noverrides: {aa: {}, bb: {}}\nclaims: [{says: more, better: ab, than: bb}]",
+            "claims.0.better is 'ab'; did you mean 'bb'? legal: aa, bb",
+        ),
+        ("recipes: [demo]\nclaims: [{says: more, better: demo}]", "mine.yaml: claims.0.than is missing"),
         ("recipes: [demo]\noverrides: {a b: {}, a-b: {}}", "mine.yaml: a b, a-b differ in signs alone"),
     ],
 )  # fmt: skip
